@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace brokkr {
+
+// XXH3, 64 bits. Not stable across versions of ours: for tables in memory, never for a format.
+uint64_t hash_bytes(std::string_view, uint64_t seed = 0);
+
+// For short keys on the hot path: multiply-fold over 8-byte words, inlined.
+inline uint64_t hash_short(const char* data, size_t size, uint64_t seed = 0) {
+  const auto fold = [](uint64_t a, uint64_t b) {
+    const unsigned __int128 product = static_cast<unsigned __int128>(a) * b;
+    return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+  };
+  uint64_t h = seed ^ (size * 0x9e3779b97f4a7c15ULL);
+  while (size >= 8) {
+    uint64_t word = 0;
+    __builtin_memcpy(&word, data, 8);
+    h = fold(h ^ word, 0xa0761d6478bd642fULL);
+    data += 8;
+    size -= 8;
+  }
+  if (size > 0) {
+    uint64_t word = 0;
+    __builtin_memcpy(&word, data, size);
+    h = fold(h ^ word, 0xe7037ed1a0b428dbULL);
+  }
+  return h ^ (h >> 29);
+}
+
+// For containers keyed by text that are looked up by string_view.
+struct StringHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view text) const { return hash_bytes(text); }
+};
+
+}  // namespace brokkr
