@@ -3,7 +3,8 @@
 # One folder under src/ is one room is one static library. DEPS names the only
 # rooms whose headers this room may include; tools/tidy.py checks the includes
 # against the graph written by write_room_graph(). LIBS are third parties, linked
-# PRIVATE so that their headers stay out of ours. FUZZ names x_fuzz.cc files: each
+# PRIVATE so that their headers stay out of ours. TEST_LIBS are what the room's
+# tests use besides; a room named there may be included by them only. FUZZ names x_fuzz.cc files: each
 # becomes a libFuzzer target under BROKKR_BUILD_FUZZERS and, always, a unit test
 # that replays the corpus in fuzz_corpus/<x>/ beside it.
 function(room name)
@@ -17,8 +18,16 @@ function(room name)
     target_include_directories(${name} INTERFACE ${PROJECT_SOURCE_DIR}/src)
     target_link_libraries(${name} INTERFACE ${R_DEPS})
   endif()
-  set_property(GLOBAL APPEND PROPERTY ROOM_GRAPH "${name}: ${R_DEPS}")
+  set_property(GLOBAL APPEND PROPERTY ROOM_GRAPH "${name}: ${R_DEPS} | ${R_TEST_LIBS}")
 
+  if(NOT TARGET unit_tests)
+    add_custom_target(unit_tests)  # every unit test program, nothing else
+  endif()
+  # A preset can narrow the tests to some rooms (tsan: those with threads).
+  if(BROKKR_TEST_ROOMS AND NOT name IN_LIST BROKKR_TEST_ROOMS)
+    set(R_TESTS "")
+    set(R_FUZZ "")
+  endif()
   if(BROKKR_BUILD_TESTS AND R_TESTS)
     find_package(GTest REQUIRED)
     if(NOT TARGET test_pch)
@@ -35,6 +44,7 @@ function(room name)
     target_link_libraries(${name}_test PRIVATE ${name} ${R_TEST_LIBS} GTest::gtest_main warnings)
     target_precompile_headers(${name}_test REUSE_FROM test_pch)
     include(GoogleTest)
+    add_dependencies(unit_tests ${name}_test)
     gtest_discover_tests(${name}_test PROPERTIES LABELS unit TIMEOUT 60 DISCOVERY_MODE PRE_TEST)
   endif()
   foreach(file ${R_FUZZ})
@@ -48,6 +58,7 @@ function(room name)
     elseif(BROKKR_BUILD_TESTS)
       add_executable(${fuzz}_replay ${file} ${PROJECT_SOURCE_DIR}/tests/support/fuzz_replay.cc)
       target_link_libraries(${fuzz}_replay PRIVATE ${name} warnings)
+      add_dependencies(unit_tests ${fuzz}_replay)
       add_test(NAME ${fuzz}_replay COMMAND ${fuzz}_replay
                ${CMAKE_CURRENT_SOURCE_DIR}/fuzz_corpus/${subject_name})
       set_tests_properties(${fuzz}_replay PROPERTIES LABELS unit TIMEOUT 60)
