@@ -98,6 +98,10 @@ class Loop {
   void change(int fd, uint32_t interest);
   // Must come before the descriptor is closed.
   void unwatch(int fd);
+  // Tells a handler whether it survived a callback of its own.
+  bool is_watched_by(int fd, const FdHandler& handler) const {
+    return slots_[static_cast<size_t>(fd)].handler == &handler;
+  }
 
   // Runs `task` in the next turn; no effect when it is scheduled already.
   void schedule(Task& task);
