@@ -1,0 +1,512 @@
+#include "workload/control.h"
+
+#include <limits>
+#include <type_traits>
+
+#include "base/bytes.h"
+#include "base/json.h"
+
+namespace brokkr::workload {
+namespace {
+
+using json::Value;
+using json::Writer;
+
+std::string subject_of(std::string_view before, std::string_view ns, std::string_view after) {
+  std::string subject(before);
+  subject.append(ns).append(after);
+  return subject;
+}
+
+void write_pairs(Writer& out, std::string_view name, const Pairs& pairs) {
+  out.key(name).begin_object();
+  for (const auto& [key, value] : pairs) out.field(key, value);
+  out.end_object();
+}
+
+void write_strings(Writer& out, std::string_view name, const std::vector<std::string>& items) {
+  out.key(name).begin_array();
+  for (const std::string& item : items) out.string(item);
+  out.end_array();
+}
+
+void write_limits(Writer& out, std::string_view name, const RunLimits& limits) {
+  out.key(name).begin_object();
+  out.field("wall_time_ms", limits.wall_time_ms).field("heap_bytes", limits.heap_bytes);
+  out.field("reply_bytes", limits.reply_bytes);
+  out.field("in_flight", uint64_t{limits.in_flight}).field("queue", uint64_t{limits.queue});
+  out.field("max_instances", uint64_t{limits.max_instances});
+  out.field("log_lines_per_second", uint64_t{limits.log_lines_per_second}).end_object();
+}
+
+void write_summary(Writer& out, const WorkloadSummary& summary) {
+  out.field("id", summary.id).field("namespace", summary.ns).field("name", summary.name);
+  out.field("start_time", summary.start_time).field("runtime", summary.runtime);
+  out.field("workload_type", summary.workload_type);
+  out.field("workload_lifecycle", summary.workload_lifecycle);
+  out.field("workload_state", summary.workload_state);
+  write_pairs(out, "metadata", summary.metadata);
+  write_pairs(out, "tags", summary.tags);
+}
+
+// Reads members of one object and keeps the first mistake. An absent member leaves its default.
+class MemberReader {
+ public:
+  explicit MemberReader(const Value& value) : value_(value) {}
+
+  MemberReader& read(std::string_view name, std::string& into) {
+    const Value* found = find(name);
+    if (found == nullptr) return *this;
+    if (!found->is_string()) return wrong(name, "a string");
+    into = found->as_string();
+    return *this;
+  }
+  MemberReader& need(std::string_view name, std::string& into) {
+    read(name, into);
+    if (into.empty() && status_) fail("\"" + std::string(name) + "\" is missing or empty");
+    return *this;
+  }
+  MemberReader& read(std::string_view name, bool& into) {
+    const Value* found = find(name);
+    if (found == nullptr) return *this;
+    if (!found->is_bool()) return wrong(name, "true or false");
+    into = *found->as_bool();
+    return *this;
+  }
+  template <typename T>
+    requires std::is_unsigned_v<T>
+  MemberReader& read(std::string_view name, T& into) {
+    const Value* found = find(name);
+    if (found == nullptr) return *this;
+    const auto number = found->as_uint();
+    if (!number || *number > std::numeric_limits<T>::max()) return wrong(name, "a whole number");
+    into = static_cast<T>(*number);
+    return *this;
+  }
+  MemberReader& read(std::string_view name, Pairs& into) {
+    const Value* found = find(name);
+    if (found == nullptr) return *this;
+    if (!found->is_object()) return wrong(name, "an object of strings");
+    for (const auto& [key, value] : found->members()) {
+      if (!value.is_string()) return wrong(name, "an object of strings");
+      into.emplace_back(key, value.as_string());
+    }
+    return *this;
+  }
+  MemberReader& read(std::string_view name, std::vector<std::string>& into) {
+    const Value* found = find(name);
+    if (found == nullptr) return *this;
+    if (!found->is_array()) return wrong(name, "an array of strings");
+    for (const Value& value : found->items()) {
+      if (!value.is_string()) return wrong(name, "an array of strings");
+      into.emplace_back(value.as_string());
+    }
+    return *this;
+  }
+  MemberReader& read(std::string_view name, RunLimits& into) {
+    const Value* found = find(name);
+    if (found == nullptr) return *this;
+    if (!found->is_object()) return wrong(name, "an object");
+    MemberReader limits(*found);
+    limits.read("wall_time_ms", into.wall_time_ms).read("heap_bytes", into.heap_bytes);
+    limits.read("reply_bytes", into.reply_bytes).read("in_flight", into.in_flight);
+    limits.read("queue", into.queue).read("max_instances", into.max_instances);
+    limits.read("log_lines_per_second", into.log_lines_per_second);
+    if (!limits.status_) fail(std::string(name) + ": " + limits.status_.error().text);
+    return *this;
+  }
+  // Null pointer when absent or null.
+  const Value* find(std::string_view name) const {
+    const Value* found = value_.find(name);
+    return found == nullptr || found->is_null() ? nullptr : found;
+  }
+  void fail(std::string text) {
+    if (status_) status_ = Error{Errc::InvalidArgument, std::move(text)};
+  }
+  const Status& status() const { return status_; }
+
+  template <typename T>
+  Result<T> finish(T value) {
+    if (!status_) return status_.error();
+    return value;
+  }
+
+ private:
+  MemberReader& wrong(std::string_view name, const char* wanted) {
+    fail("\"" + std::string(name) + "\" must be " + wanted);
+    return *this;
+  }
+
+  const Value& value_;
+  Status status_;
+};
+
+// An empty request body is an empty object, as micro services have it.
+Result<Value> parse_object(std::string_view text) {
+  Result<Value> value = json::parse(trim(text).empty() ? "{}" : text);
+  if (!value) return value.error();
+  if (!value->is_object()) return Error{Errc::Syntax, "the request is not a JSON object"};
+  return value;
+}
+
+void read_summary(MemberReader& in, WorkloadSummary& summary) {
+  in.read("id", summary.id).read("namespace", summary.ns).read("name", summary.name);
+  in.read("start_time", summary.start_time).read("runtime", summary.runtime);
+  in.read("workload_type", summary.workload_type);
+  in.read("workload_lifecycle", summary.workload_lifecycle);
+  in.read("workload_state", summary.workload_state);
+  in.read("metadata", summary.metadata).read("tags", summary.tags);
+}
+
+}  // namespace
+
+std::string control_subject(std::string_view ns, std::string_view verb,
+                            std::string_view argument) {
+  std::string subject = subject_of("$NEX.SVC.", ns, ".control.");
+  subject += verb;
+  if (!argument.empty()) subject.append(".").append(argument);
+  return subject;
+}
+
+std::string log_subject(std::string_view ns, std::string_view id, std::string_view stream) {
+  return subject_of("$NEX.FEED.", ns, ".logs.").append(id).append(".").append(stream);
+}
+
+std::string event_subject(std::string_view ns, std::string_view type) {
+  return subject_of("$NEX.FEED.", ns, ".events.").append(type);
+}
+
+std::string encode(const RunRequest& request) {
+  Writer out;
+  out.begin_object().field("artifact", base64_encode(request.artifact));
+  out.field("sha256", request.sha256).field("file_name", request.file_name);
+  write_strings(out, "trigger_subjects", request.trigger_subjects);
+  out.field("queue_group", request.queue_group).field("broadcast", request.is_broadcast);
+  write_pairs(out, "environment", request.environment);
+  write_limits(out, "limits", request.limits);
+  return out.end_object().take();
+}
+
+std::string encode(const AuctionRequest& request) {
+  Writer out;
+  out.begin_object().field("auction_id", request.auction_id);
+  out.field("agent_type", request.agent_type);
+  write_pairs(out, "tags", request.tags);
+  return out.end_object().take();
+}
+
+std::string encode(const AuctionReply& reply) {
+  Writer out;
+  out.begin_object().field("bidder_id", reply.bidder_id).field("xkey", reply.xkey);
+  out.field("start_request_schema", reply.start_request_schema);
+  write_strings(out, "supported_lifecycles", reply.supported_lifecycles);
+  return out.field("node_id", reply.node_id).end_object().take();
+}
+
+std::string encode(const DeployRequest& request) {
+  Writer out;
+  out.begin_object().field("name", request.name).field("namespace", request.ns);
+  out.field("description", request.description).field("workload_type", request.workload_type);
+  out.field("workload_lifecycle", request.workload_lifecycle);
+  out.field("run_request", request.run_request);
+  write_pairs(out, "tags", request.tags);
+  write_pairs(out, "metadata", request.metadata);
+  return out.end_object().take();
+}
+
+std::string encode(const DeployReply& reply) {
+  Writer out;
+  out.begin_object().field("id", reply.id).field("name", reply.name);
+  out.field("node_id", reply.node_id);
+  if (!reply.replaced_id.empty()) out.field("replaced_id", reply.replaced_id);
+  write_strings(out, "trigger_subjects", reply.trigger_subjects);
+  return out.end_object().take();
+}
+
+std::string encode(const UndeployRequest& request) {
+  return Writer().begin_object().field("namespace", request.ns).end_object().take();
+}
+
+std::string encode(const UndeployReply& reply) {
+  Writer out;
+  out.begin_object().field("id", reply.id).field("workload_type", reply.workload_type);
+  out.field("stopped", reply.stopped).field("message", reply.message);
+  return out.end_object().take();
+}
+
+std::string encode(const WorkloadPingRequest& request) {
+  Writer out;
+  out.begin_object().field("namespace", request.ns);
+  write_strings(out, "filter", request.filter);
+  return out.end_object().take();
+}
+
+std::string encode(const std::vector<WorkloadSummary>& summaries) {
+  Writer out;
+  out.begin_array();
+  for (const WorkloadSummary& summary : summaries) {
+    out.begin_object();
+    write_summary(out, summary);
+    out.end_object();
+  }
+  return out.end_array().take();
+}
+
+std::string encode(const WorkloadInfo& info) {
+  Writer out;
+  out.begin_object();
+  write_summary(out, info.summary);
+  out.field("node_id", info.node_id).field("description", info.description);
+  out.field("sha256", info.sha256).field("artifact_bytes", info.artifact_bytes);
+  out.field("file_name", info.file_name);
+  write_strings(out, "trigger_subjects", info.trigger_subjects);
+  out.field("queue_group", info.queue_group);
+  write_limits(out, "limits", info.limits);
+  out.field("instances", uint64_t{info.instances});
+  out.field("instances_busy", uint64_t{info.instances_busy});
+  out.field("in_flight", info.in_flight).field("queued", info.queued);
+  out.field("calls", info.calls).field("errors", info.errors);
+  out.field("restarts", info.restarts).field("log_lines_dropped", info.log_lines_dropped);
+  out.field("total_ns", info.total_ns).field("memory_bytes", info.memory_bytes);
+  return out.field("last_error", info.last_error).end_object().take();
+}
+
+std::string encode(const NodePing& ping) {
+  Writer out;
+  out.begin_object().field("node_id", ping.node_id).field("version", ping.version);
+  out.field("start_time", ping.start_time).field("xkey", ping.xkey);
+  write_pairs(out, "tags", ping.tags);
+  out.field("state", ping.state).field("agent_count", uint64_t{ping.agent_count});
+  out.field("name", ping.name).field("nexus", ping.nexus);
+  return out.field("workload_count", uint64_t{ping.workload_count}).end_object().take();
+}
+
+std::string encode(const NodeInfo& info) {
+  Writer out;
+  out.begin_object().field("node_id", info.node_id).field("version", info.version);
+  out.field("uptime", info.uptime).field("xkey", info.xkey);
+  write_pairs(out, "tags", info.tags);
+  out.key("node_agent_summaries").begin_array();
+  for (const AgentSummary& agent : info.agents) {
+    out.begin_object().field("agent_id", agent.agent_id).field("agent_health", "healthy");
+    out.field("agent_health_stoplight", "green").key("agent_summary").begin_object();
+    out.field("name", agent.name).field("type", agent.type);
+    out.field("start_time", agent.start_time);
+    write_strings(out, "supported_lifecycles", agent.supported_lifecycles);
+    out.field("state", agent.state).field("workload_count", uint64_t{agent.workload_count});
+    out.field("version", agent.version).end_object().end_object();
+  }
+  out.end_array().field("name", info.name).field("nexus", info.nexus);
+  out.field("state", info.state).field("engine", info.engine);
+  out.field("instance_mode", info.instance_mode).field("sandbox_policy", info.sandbox_policy);
+  write_strings(out, "sandbox_layers", info.sandbox_layers);
+  write_strings(out, "sandbox_missing", info.sandbox_missing);
+  write_limits(out, "default_limits", info.default_limits);
+  return out.field("memory_bytes", info.memory_bytes).end_object().take();
+}
+
+std::string encode(const LameduckRequest& request) {
+  return Writer().begin_object().field("delay", request.delay).end_object().take();
+}
+
+std::string encode(const LameduckReply& reply) {
+  Writer out;
+  out.begin_object().field("success", reply.success).field("message", reply.message);
+  return out.end_object().take();
+}
+
+std::string encode(const ControlError& error) {
+  Writer out;
+  out.begin_object().field("error_id", error.error_id).field("error", error.error);
+  return out.end_object().take();
+}
+
+Result<RunRequest> decode_run_request(std::string_view text) {
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  RunRequest request;
+  MemberReader in(*value);
+  std::string encoded;
+  in.read("artifact", encoded).read("sha256", request.sha256);
+  in.read("file_name", request.file_name).read("trigger_subjects", request.trigger_subjects);
+  in.read("queue_group", request.queue_group).read("broadcast", request.is_broadcast);
+  in.read("environment", request.environment).read("limits", request.limits);
+  if (!in.status()) return in.status().error();
+  std::optional<std::string> artifact = base64_decode(encoded);
+  if (!artifact) return Error{Errc::InvalidArgument, "\"artifact\" is not valid base64"};
+  request.artifact = std::move(*artifact);
+  return request;
+}
+
+Result<AuctionRequest> decode_auction_request(std::string_view text) {
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  AuctionRequest request;
+  MemberReader in(*value);
+  in.read("auction_id", request.auction_id).read("agent_type", request.agent_type);
+  in.read("tags", request.tags);
+  return in.finish(std::move(request));
+}
+
+Result<AuctionReply> decode_auction_reply(std::string_view text) {
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  AuctionReply reply;
+  MemberReader in(*value);
+  in.need("bidder_id", reply.bidder_id).read("xkey", reply.xkey);
+  in.read("start_request_schema", reply.start_request_schema);
+  in.read("supported_lifecycles", reply.supported_lifecycles).read("node_id", reply.node_id);
+  return in.finish(std::move(reply));
+}
+
+Result<DeployRequest> decode_deploy_request(std::string_view text) {
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  DeployRequest request;
+  MemberReader in(*value);
+  in.need("name", request.name).read("namespace", request.ns);
+  in.read("description", request.description).need("workload_type", request.workload_type);
+  in.read("workload_lifecycle", request.workload_lifecycle);
+  in.need("run_request", request.run_request);
+  in.read("tags", request.tags).read("metadata", request.metadata);
+  return in.finish(std::move(request));
+}
+
+Result<DeployReply> decode_deploy_reply(std::string_view text) {
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  DeployReply reply;
+  MemberReader in(*value);
+  in.need("id", reply.id).read("name", reply.name).read("node_id", reply.node_id);
+  in.read("replaced_id", reply.replaced_id).read("trigger_subjects", reply.trigger_subjects);
+  return in.finish(std::move(reply));
+}
+
+Result<UndeployRequest> decode_undeploy_request(std::string_view text) {
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  UndeployRequest request;
+  MemberReader in(*value);
+  in.read("namespace", request.ns);
+  return in.finish(std::move(request));
+}
+
+Result<UndeployReply> decode_undeploy_reply(std::string_view text) {
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  UndeployReply reply;
+  MemberReader in(*value);
+  in.read("id", reply.id).read("workload_type", reply.workload_type);
+  in.read("stopped", reply.stopped).read("message", reply.message);
+  return in.finish(std::move(reply));
+}
+
+Result<WorkloadPingRequest> decode_workload_ping_request(std::string_view text) {
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  WorkloadPingRequest request;
+  MemberReader in(*value);
+  in.read("namespace", request.ns).read("filter", request.filter);
+  return in.finish(std::move(request));
+}
+
+Result<std::vector<WorkloadSummary>> decode_workload_summaries(std::string_view text) {
+  const Result<Value> value = json::parse(text);
+  if (!value) return value.error();
+  if (!value->is_array()) return Error{Errc::Syntax, "the reply is not a JSON array"};
+  std::vector<WorkloadSummary> summaries;
+  for (const Value& item : value->items()) {
+    MemberReader in(item);
+    read_summary(in, summaries.emplace_back());
+    if (!in.status()) return in.status().error();
+  }
+  return summaries;
+}
+
+Result<WorkloadInfo> decode_workload_info(std::string_view text) {
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  WorkloadInfo info;
+  MemberReader in(*value);
+  read_summary(in, info.summary);
+  in.read("node_id", info.node_id).read("description", info.description);
+  in.read("sha256", info.sha256).read("artifact_bytes", info.artifact_bytes);
+  in.read("file_name", info.file_name).read("trigger_subjects", info.trigger_subjects);
+  in.read("queue_group", info.queue_group).read("limits", info.limits);
+  in.read("instances", info.instances).read("instances_busy", info.instances_busy);
+  in.read("in_flight", info.in_flight).read("queued", info.queued);
+  in.read("calls", info.calls).read("errors", info.errors).read("restarts", info.restarts);
+  in.read("log_lines_dropped", info.log_lines_dropped).read("total_ns", info.total_ns);
+  in.read("memory_bytes", info.memory_bytes).read("last_error", info.last_error);
+  return in.finish(std::move(info));
+}
+
+Result<NodePing> decode_node_ping(std::string_view text) {
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  NodePing ping;
+  MemberReader in(*value);
+  in.need("node_id", ping.node_id).read("version", ping.version);
+  in.read("start_time", ping.start_time).read("xkey", ping.xkey).read("tags", ping.tags);
+  in.read("state", ping.state).read("agent_count", ping.agent_count);
+  in.read("name", ping.name).read("nexus", ping.nexus);
+  in.read("workload_count", ping.workload_count);
+  return in.finish(std::move(ping));
+}
+
+Result<NodeInfo> decode_node_info(std::string_view text) {
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  NodeInfo info;
+  MemberReader in(*value);
+  in.need("node_id", info.node_id).read("version", info.version).read("uptime", info.uptime);
+  in.read("xkey", info.xkey).read("tags", info.tags);
+  if (const Value* agents = in.find("node_agent_summaries"); agents != nullptr) {
+    for (const Value& item : agents->items()) {
+      AgentSummary& agent = info.agents.emplace_back();
+      agent.agent_id = item.get_string("agent_id");
+      const Value* summary = item.find("agent_summary");
+      if (summary == nullptr) continue;
+      MemberReader from(*summary);
+      from.read("name", agent.name).read("type", agent.type);
+      from.read("start_time", agent.start_time).read("state", agent.state);
+      from.read("supported_lifecycles", agent.supported_lifecycles);
+      from.read("workload_count", agent.workload_count).read("version", agent.version);
+    }
+  }
+  in.read("name", info.name).read("nexus", info.nexus).read("state", info.state);
+  in.read("engine", info.engine).read("instance_mode", info.instance_mode);
+  in.read("sandbox_policy", info.sandbox_policy).read("sandbox_layers", info.sandbox_layers);
+  in.read("sandbox_missing", info.sandbox_missing).read("default_limits", info.default_limits);
+  in.read("memory_bytes", info.memory_bytes);
+  return in.finish(std::move(info));
+}
+
+Result<LameduckRequest> decode_lameduck_request(std::string_view text) {
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  LameduckRequest request;
+  MemberReader in(*value);
+  in.read("delay", request.delay);
+  return in.finish(std::move(request));
+}
+
+Result<LameduckReply> decode_lameduck_reply(std::string_view text) {
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  LameduckReply reply;
+  MemberReader in(*value);
+  in.read("success", reply.success).read("message", reply.message);
+  return in.finish(std::move(reply));
+}
+
+Result<ControlError> decode_control_error(std::string_view text) {
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  ControlError error;
+  MemberReader in(*value);
+  in.read("error_id", error.error_id).read("error", error.error);
+  return in.finish(std::move(error));
+}
+
+}  // namespace brokkr::workload
