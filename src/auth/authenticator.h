@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "auth/permissions.h"
+#include "base/hash.h"
+#include "base/result.h"
+
+namespace brokkr::config {
+struct Options;
+}
+
+namespace brokkr::auth {
+
+// Somebody who may connect. Immutable.
+struct User {
+  std::string name;      // empty for the bare token
+  std::string account;   // "$G" unless the configuration says otherwise
+  std::string password;  // plain or bcrypt; empty for none
+  std::shared_ptr<const Permissions> permissions;  // null: everything is allowed
+  std::vector<std::string> allowed_connection_types;  // empty: all
+};
+
+// What CONNECT brought.
+struct Credentials {
+  std::string_view user;
+  std::string_view password;
+  std::string_view token;
+  std::string_view connection_type = "STANDARD";  // or IN_PROCESS
+};
+
+struct Verdict {
+  enum class Kind : uint8_t {
+    Accepted,     // `user` may be null: nobody in particular, no restrictions
+    Refused,      // `reason` says why, for the log; the client hears only Authorization Violation
+    NeedsBcrypt,  // accepted if bcrypt_matches(hash, password); ask off the loop, it takes long
+  };
+  Kind kind = Kind::Refused;
+  std::shared_ptr<const User> user;
+  std::string hash;
+  std::string password;
+  std::string reason;
+};
+
+// Decides who gets in: none, token, user and password, list of users, no_auth_user. Immutable.
+class Authenticator {
+ public:
+  // Fails when the options contradict each other, with nats-server's reason.
+  static Result<std::shared_ptr<const Authenticator>> make(const config::Options& options);
+  // Lets everybody in.
+  static std::shared_ptr<const Authenticator> open_to_all();
+
+  // Whether CONNECT must bring credentials, what INFO calls auth_required.
+  bool is_required() const { return is_required_; }
+  // Compares plain passwords in constant time.
+  Verdict check(const Credentials&) const;
+  // The user of that name; null when there is none (any more).
+  std::shared_ptr<const User> find_user(std::string_view name) const;
+  // Passwords in plain text in the configuration deserve a warning at the start.
+  bool has_plain_passwords() const { return has_plain_passwords_; }
+
+ private:
+  bool is_required_ = false;
+  bool has_plain_passwords_ = false;
+  std::shared_ptr<const User> token_user_;
+  std::shared_ptr<const User> no_auth_user_;
+  std::unordered_map<std::string, std::shared_ptr<const User>, StringHash, std::equal_to<>> users_;
+};
+
+// Whether the text is a bcrypt hash ($2a$, $2b$, $2x$, $2y$).
+bool is_bcrypt(std::string_view text);
+// Blocks for about 50 ms at cost 11. Pure.
+bool bcrypt_matches(const std::string& hash, const std::string& password);
+
+}  // namespace brokkr::auth
