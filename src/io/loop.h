@@ -87,6 +87,8 @@ class Loop {
 
   // True on the thread that runs the loop, and before it first runs.
   bool is_here() const;
+  // After the loop's thread has ended: what is left may be taken down from another thread.
+  void release_thread() { thread_.store(std::thread::id(), std::memory_order_relaxed); }
   void check_here() const { DCHECK(is_here()); }
 
   Clock& clock() const { return clock_; }

@@ -1,0 +1,296 @@
+// What a connection does with each command: nats-core.md sections 1.3 to 1.7.
+#include <algorithm>
+
+#include "auth/authenticator.h"
+#include "auth/permissions.h"
+#include "base/hash.h"
+#include "broker/connection.h"
+#include "broker/server.h"
+#include "broker/shard.h"
+#include "protocol/encode.h"
+#include "protocol/info.h"
+#include "subject/subject.h"
+
+namespace brokkr::broker {
+namespace {
+
+constexpr Duration kFirstPingAfter = std::chrono::seconds(2);
+
+uint64_t hash_sid(std::string_view sid) {
+  return hash_short(sid.data(), sid.size());
+}
+
+// Reply subjects the server keeps to itself.
+bool is_reserved_reply(std::string_view reply) {
+  return reply.starts_with("_R_.") || reply.starts_with("_GR_.") || reply.starts_with("$JS.ACK.");
+}
+
+bool is_reserved_subject(std::string_view subject) {
+  return subject.starts_with("$NRG.") || subject.starts_with("_GR_.");
+}
+
+std::string quoted(std::string_view before, std::string_view subject, std::string_view after = {}) {
+  std::string out(before);
+  out.append("\"").append(subject).append("\"").append(after);
+  return out;
+}
+
+}  // namespace
+
+// Returns false when the command is to be handled again later.
+bool Connection::handle(const protocol::Command& command) {
+  if (state_ != State::Open && !handle_first(command)) return true;
+  switch (command.verb) {
+    case protocol::Verb::Pub:
+    case protocol::Verb::Hpub: handle_publish(command); return true;
+    case protocol::Verb::Sub: handle_subscribe(command); return true;
+    case protocol::Verb::Unsub: handle_unsubscribe(command); return true;
+    case protocol::Verb::Ping: return handle_ping();
+    case protocol::Verb::Pong: handle_pong(); return true;
+    case protocol::Verb::Connect: handle_connect(command.arguments); return true;
+    case protocol::Verb::Info:
+    case protocol::Verb::Ok: return true;
+    case protocol::Verb::Err:
+      close_later(CloseReason::ClientClosed);
+      return true;
+  }
+  return true;
+}
+
+// The first command decides: without authentication anything opens the connection, with it only
+// CONNECT may come. Returns whether the command is to be handled.
+bool Connection::handle_first(const protocol::Command& command) {
+  if (command.verb == protocol::Verb::Connect) return true;
+  if (shard_.authenticator()->is_required()) {
+    ++shard_.stats().auth_errors;
+    close_later(CloseReason::ProtocolViolation, "Authorization Violation");
+    return false;
+  }
+  if (!connect_received_) {
+    // No CONNECT yet and none needed: nats-server serves such a client with CONNECT's defaults.
+    accept_user();
+  }
+  return state_ == State::Open;
+}
+
+void Connection::handle_connect(std::string_view json) {
+  if (Status parsed = protocol::parse_connect(json, connect_); !parsed) {
+    return close_later(CloseReason::ParseError);
+  }
+  connect_received_ = true;
+  last_activity_ = shard_.loop().clock().wall_now();
+  if (connect_.protocol < 0 || connect_.protocol > 1) {
+    return close_later(CloseReason::BadClientProtocolVersion, "invalid client protocol");
+  }
+  if (connect_.no_responders && !(connect_.headers && shard_.settings().headers)) {
+    return close_later(CloseReason::NoRespondersRequiresHeaders,
+                       "no responders requires headers support");
+  }
+  wants_headers_ = connect_.headers && shard_.settings().headers;
+  if (!connect_.account.empty()) {
+    ++shard_.stats().auth_errors;
+    return close_later(CloseReason::AuthenticationFailure, "Authorization Violation");
+  }
+  authenticate();
+}
+
+void Connection::authenticate() {
+  auth::Credentials credentials;
+  credentials.user = connect_.user;
+  credentials.password = connect_.pass;
+  credentials.token = connect_.auth_token;
+  credentials.connection_type = type_ == ConnectionType::InProcess ? "IN_PROCESS" : "STANDARD";
+  auth::Verdict verdict = shard_.authenticator()->check(credentials);
+  if (verdict.kind == auth::Verdict::Kind::NeedsBcrypt) {
+    state_ = State::Authenticating;
+    if (shard_.server().check_password(shard_, id_, std::move(verdict))) return;
+    verdict.kind = auth::Verdict::Kind::Refused;
+    verdict.reason = "too many password checks are waiting";
+  }
+  on_verdict(verdict);
+}
+
+void Connection::on_verdict(const auth::Verdict& verdict) {
+  const bool was_waiting = state_ == State::Authenticating;
+  if (verdict.kind != auth::Verdict::Kind::Accepted) {
+    ++shard_.stats().auth_errors;
+    shard_.log().error(peer().host + ":" + std::to_string(peer().port) + " - cid:" +
+                       std::to_string(id_) + " - authentication error: " + verdict.reason);
+    return close_later(CloseReason::AuthenticationFailure, "Authorization Violation");
+  }
+  user_ = verdict.user;
+  accept_user();
+  if (was_waiting) resume_input();
+}
+
+// Opens the connection for `user_`, who may be nobody in particular.
+void Connection::accept_user() {
+  Account& account =
+      user_ == nullptr ? shard_.global_account() : shard_.account(user_->account);
+  if (&account != account_) {
+    // A second CONNECT as somebody else: what the old account let it see is gone.
+    std::vector<Subscription*> old;
+    subscriptions_.for_each([&](Subscription& subscription) { old.push_back(&subscription); });
+    for (Subscription* subscription : old) remove_subscription(subscription);
+    account_ = &account;
+  }
+  permissions_ = user_ == nullptr ? nullptr : user_->permissions;
+  reply_grants_.reset();
+  if (permissions_ != nullptr && permissions_->allows_responses()) {
+    reply_grants_ = std::make_unique<auth::ReplyGrants>(*permissions_);
+  }
+  state_ = State::Open;
+  shard_.on_registered(*this);
+  if (connect_received_) {
+    send_ok();
+    // The first PING measures the round trip; a little apart, so that clients that connected
+    // together are not asked together.
+    const Duration spread(static_cast<int64_t>(shard_.random().below(400'000'000)));
+    timer_.start(std::min<Duration>(kFirstPingAfter + spread, shard_.settings().ping_interval));
+  }
+}
+
+void Connection::handle_publish(const protocol::Command& command) {
+  if (command.verb == protocol::Verb::Hpub && !wants_headers_) {
+    shard_.log().error("cid:" + std::to_string(id_) + " - message headers not supported");
+    return close_later(CloseReason::ProtocolViolation);
+  }
+  ++traffic_.in_msgs;
+  traffic_.in_bytes += command.payload.size();
+  send_ok();
+  if (connect_.pedantic && !subject::is_valid_literal(command.subject)) {
+    send_error("Invalid Publish Subject");
+  }
+  if (is_reserved_subject(command.subject)) {
+    return send_error(quoted("Permissions Violation for Publish to ", command.subject));
+  }
+  if (!command.reply.empty() && is_reserved_reply(command.reply)) {
+    return send_error(quoted("Permissions Violation for Publish with Reply of ", command.reply));
+  }
+  if (permissions_ != nullptr && !permissions_->may_publish(command.subject) &&
+      (reply_grants_ == nullptr || !reply_grants_->use(command.subject, shard_.loop().now()))) {
+    return send_error(quoted("Permissions Violation for Publish to ", command.subject));
+  }
+  Message message;
+  message.subject = command.subject;
+  message.reply = command.reply;
+  message.payload = command.payload;
+  message.size_text = command.size_text;
+  message.header_size = command.header_size;
+  shard_.publish(*account_, this, message);
+}
+
+Subscription* Connection::find_subscription(std::string_view sid) const {
+  return subscriptions_.find(hash_sid(sid),
+                             [&](const Subscription& candidate) { return candidate.sid == sid; });
+}
+
+void Connection::handle_subscribe(const protocol::Command& command) {
+  const std::string_view subject = command.subject;
+  const std::string_view queue = command.queue;
+  const Settings& settings = shard_.settings();
+  const auto violation = [&] {
+    std::string text = quoted("Permissions Violation for Subscription to ", subject);
+    if (!queue.empty()) text.append(quoted(" using queue ", queue));
+    send_error(text);
+  };
+  if (!subject::is_valid(subject)) return send_error("Invalid Subject");
+  if (settings.max_sub_tokens > 0 && subject::token_count(subject) > settings.max_sub_tokens) {
+    return send_error(
+        quoted("Permissions Violation for Subscription to ", subject, ", too many tokens"));
+  }
+  if (queue == "_sys_") return violation();
+  if (permissions_ != nullptr && !permissions_->may_subscribe(subject, queue)) return violation();
+  if (settings.max_subscriptions > 0 && subscriptions_.size() >= settings.max_subscriptions) {
+    return send_error("maximum subscriptions exceeded");
+  }
+  if (find_subscription(command.sid) == nullptr) {
+    auto* subscription = new Subscription;  // owned by subscriptions_
+    subscription->connection = this;
+    subscription->sid = command.sid;
+    subscription->has_delivery_filter =
+        permissions_ != nullptr && permissions_->needs_delivery_filter(subject, queue);
+    subscriptions_.insert(hash_sid(command.sid), subscription);
+    shard_.add_interest(*account_, subject, queue, *subscription);
+    interest_version_ = shard_.links().version();
+  }
+  send_ok();
+}
+
+void Connection::handle_unsubscribe(const protocol::Command& command) {
+  Subscription* subscription = find_subscription(command.sid);
+  if (subscription != nullptr) {
+    subscription->max_messages = command.max_messages;
+    if (subscription->delivered >= command.max_messages) remove_subscription(subscription);
+    interest_version_ = shard_.links().version();
+  }
+  send_ok();
+}
+
+void Connection::remove_subscription(Subscription* subscription) {
+  subscriptions_.erase(hash_sid(subscription->sid), subscription);
+  if (subscription->is_added()) shard_.remove_interest(*account_, *subscription);
+  delete subscription;
+}
+
+Subscription* Connection::find_subscription_for(std::string_view reply) {
+  for (const subject::Interest* interest : account_->interest().match(reply)) {
+    for (subject::Subscriber* subscriber : interest->subscribers()) {
+      auto* subscription = static_cast<Subscription*>(subscriber);
+      if (subscription->kind == Subscription::Kind::Client && subscription->connection == this) {
+        return subscription;
+      }
+    }
+  }
+  return nullptr;
+}
+
+bool Connection::handle_ping() {
+  last_activity_ = shard_.loop().clock().wall_now();
+  // What other loops sent before this PING was written must be queued before its PONG.
+  shard_.links().receive();
+  if (interest_version_ > shard_.links().known_version()) {
+    awaited_version_ = interest_version_;
+    shard_.wait_for_interest(*this);
+    return false;
+  }
+  send_pong();
+  return true;
+}
+
+void Connection::send_pong() {
+  send_text(protocol::kPong);
+  if (sent_connect_info_ || !connect_received_ || connect_.protocol < 1) return;
+  sent_connect_info_ = true;
+  send_text(protocol::make_info_line(shard_.info_for(*this, true)));
+}
+
+void Connection::on_interest_known(uint64_t version) {
+  if (awaited_version_ == 0 || awaited_version_ > version) return;
+  awaited_version_ = 0;
+  resume_input();
+}
+
+void Connection::refresh_permissions(const std::shared_ptr<const auth::User>& user) {
+  user_ = user;
+  permissions_ = user_ == nullptr ? nullptr : user_->permissions;
+  reply_grants_.reset();
+  if (permissions_ == nullptr) return;
+  if (permissions_->allows_responses()) {
+    reply_grants_ = std::make_unique<auth::ReplyGrants>(*permissions_);
+  }
+  std::vector<Subscription*> denied;
+  subscriptions_.for_each([&](Subscription& subscription) {
+    const std::string_view pattern = subscription.pattern();
+    const std::string_view queue = subscription.queue();
+    subscription.has_delivery_filter = permissions_->needs_delivery_filter(pattern, queue);
+    if (!permissions_->may_subscribe(pattern, queue)) denied.push_back(&subscription);
+  });
+  for (Subscription* subscription : denied) {
+    send_error(quoted("Permissions Violation for Subscription to ", subscription->pattern(),
+                      " (sid \"" + subscription->sid + "\")"));
+    remove_subscription(subscription);
+  }
+}
+
+}  // namespace brokkr::broker

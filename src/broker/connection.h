@@ -1,0 +1,210 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "broker/output_buffer.h"
+#include "broker/subscription.h"
+#include "io/loop.h"
+#include "io/transport.h"
+#include "protocol/connect_options.h"
+#include "protocol/parser.h"
+#include "subject/pointer_table.h"
+
+namespace brokkr::auth {
+class Permissions;
+class ReplyGrants;
+struct User;
+struct Verdict;
+}  // namespace brokkr::auth
+
+namespace brokkr::broker {
+
+class Account;
+class Shard;
+
+// Why a connection ended; the texts are nats-server's, shown in connz and the log.
+enum class CloseReason : uint8_t {
+  ClientClosed,
+  AuthenticationTimeout,
+  AuthenticationFailure,
+  SlowConsumerPending,
+  SlowConsumerDeadline,
+  WriteError,
+  ReadError,
+  ParseError,
+  StaleConnection,
+  ProtocolViolation,
+  BadClientProtocolVersion,
+  MaxPayloadExceeded,
+  MaxControlLineExceeded,
+  MaxConnectionsExceeded,
+  MissingAccount,
+  AuthenticationExpired,
+  Kicked,
+  ServerShutdown,
+  NoRespondersRequiresHeaders,
+  AccountConnectionsExceeded,
+};
+std::string_view to_string(CloseReason);
+
+// How the connection came in.
+enum class ConnectionType : uint8_t { Tcp, InProcess };
+
+// Messages and bytes (payload with headers, without protocol) through one connection or loop.
+struct Traffic {
+  uint64_t in_msgs = 0;
+  uint64_t in_bytes = 0;
+  uint64_t out_msgs = 0;
+  uint64_t out_bytes = 0;
+};
+
+// One client of the broker: reads commands, keeps its subscriptions, queues what is sent to it.
+// Owned by its Shard and confined to that shard's loop.
+//
+//   AwaitingConnect -> (Authenticating ->) Open -> Closed
+//
+// While Authenticating, stalled, or waiting for other loops to learn of its interest it reads
+// nothing; what came in waits in `input_`.
+class Connection final : private io::TransportHandler {
+ public:
+  enum class State : uint8_t { AwaitingConnect, Authenticating, Open, Closed };
+
+  Connection(Shard& shard, uint64_t id, std::unique_ptr<io::Transport> transport, ConnectionType);
+  ~Connection() override;
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // Sends INFO and starts reading.
+  void start();
+  // Sends INFO again: lame duck, changed limits.
+  void send_async_info();
+  // -ERR with `text`, and the connection stays open.
+  void send_error(std::string_view text);
+  // Ends the connection once the shard sweeps; nothing more is delivered to it from now on. With
+  // `error_text` it is told why first.
+  void close_later(CloseReason, std::string_view error_text = {});
+  // Sends what is queued; called once a turn.
+  void flush();
+  // Stops reading for a while, because something it feeds cannot keep up.
+  void stall(Duration);
+  // The other loops know all interest up to `version`.
+  void on_interest_known(uint64_t version);
+  bool is_awaiting_interest() const { return awaited_version_ != 0; }
+  // The outcome of a password check that ran off the loop.
+  void on_verdict(const auth::Verdict&);
+  // After a reload: the same user with other permissions. Drops subscriptions no longer permitted.
+  void refresh_permissions(const std::shared_ptr<const auth::User>& user);
+
+  // The hot path of delivery: queues one message. `line` has been built for this subscription.
+  // The caller has checked `is_open`.
+  OutputBuffer& output() { return output_; }
+  void mark_dirty();
+  void on_queued(size_t payload_bytes);
+  bool is_open() const { return state_ != State::Closed; }
+  bool wants_headers() const { return wants_headers_; }
+  bool wants_echo() const { return connect_.echo; }
+  bool wants_no_responders() const { return connect_.no_responders; }
+
+  uint64_t id() const { return id_; }
+  State state() const { return state_; }
+  ConnectionType type() const { return type_; }
+  Account* account() const { return account_; }
+  const auth::Permissions* permissions() const { return permissions_.get(); }
+  auth::ReplyGrants* reply_grants() const { return reply_grants_.get(); }
+  const auth::User* user() const { return user_.get(); }
+  const protocol::ConnectOptions& connect_options() const { return connect_; }
+  const io::Peer& peer() const { return transport_->peer(); }
+  const Traffic& traffic() const { return traffic_; }
+  Traffic& traffic() { return traffic_; }
+  uint64_t pending_bytes() const { return output_.pending(); }
+  size_t subscription_count() const { return subscriptions_.size(); }
+  WallTime start_time() const { return start_time_; }
+  WallTime last_activity() const { return last_activity_; }
+  Duration round_trip() const { return round_trip_; }
+  CloseReason close_reason() const { return close_reason_; }
+  uint64_t stalls() const { return stalls_; }
+  template <typename Visitor>
+  void for_each_subscription(Visitor visit) const {
+    subscriptions_.for_each(visit);
+  }
+
+  // Takes the subscription out of the tree and forgets it.
+  void remove_subscription(Subscription*);
+  // The plain subscription of this connection that `reply` reaches, or null.
+  Subscription* find_subscription_for(std::string_view reply);
+
+ private:
+  friend class Shard;
+  void on_readable() override;
+  void on_writable() override;
+
+  void read_into_partial();
+  void consume(std::string_view input, bool is_partial);
+  void keep_rest(std::string_view rest, bool is_partial);
+  bool handle(const protocol::Command&);
+  bool handle_first(const protocol::Command&);
+  void handle_connect(std::string_view json);
+  void handle_publish(const protocol::Command&);
+  void authenticate();
+  void accept_user();
+  void handle_subscribe(const protocol::Command&);
+  void handle_unsubscribe(const protocol::Command&);
+  bool handle_ping();
+  void handle_pong();
+  void send_pong();
+  void send_ok();
+  void send_text(std::string_view text);
+  void fail_parse(protocol::ParseError);
+  Subscription* find_subscription(std::string_view sid) const;
+  bool is_reading_paused() const;
+  void update_interest();
+  void resume_input();
+  void on_timer();
+  void on_ping_due();
+  void on_write_deadline();
+  void start_write_deadline();
+
+  Shard& shard_;
+  const uint64_t id_;
+  std::unique_ptr<io::Transport> transport_;
+  const ConnectionType type_;
+  State state_ = State::AwaitingConnect;
+  CloseReason close_reason_ = CloseReason::ClientClosed;
+  bool wants_headers_ = false;
+  bool is_dirty_ = false;
+  bool wants_writable_ = false;
+  bool sent_connect_info_ = false;
+  bool connect_received_ = false;
+  bool is_resuming_ = false;
+  uint8_t pings_out_ = 0;
+  OutputBuffer output_;
+
+  std::string input_;        // bytes received and not yet handled
+  size_t input_needed_ = 0;  // how long `input_` must be before it is worth another look
+  subject::PointerTable<Subscription> subscriptions_;  // by sid
+  Account* account_ = nullptr;
+  std::shared_ptr<const auth::User> user_;
+  std::shared_ptr<const auth::Permissions> permissions_;
+  std::unique_ptr<auth::ReplyGrants> reply_grants_;
+  Traffic traffic_;
+  uint64_t interest_version_ = 0;      // of the shard, after this connection's last SUB or UNSUB
+  uint64_t awaited_version_ = 0;       // a PONG is held until the other loops know this
+  protocol::ConnectOptions connect_;
+
+  io::Timer timer_;                        // authentication time-out, then pings
+  std::unique_ptr<io::Timer> write_timer_;  // while output is stuck
+  std::unique_ptr<io::Timer> stall_timer_;
+  uint64_t write_mark_ = 0;  // output_.total() that must be sent when the write timer fires
+  MonotonicTime ping_sent_{};
+  MonotonicTime last_input_{};
+  Duration round_trip_{};
+  const WallTime start_time_;
+  WallTime last_activity_;
+  uint64_t stalls_ = 0;
+};
+
+}  // namespace brokkr::broker

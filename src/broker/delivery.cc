@@ -1,0 +1,261 @@
+// Routing: from a message to the output of everyone who is interested. The hot path.
+#include "auth/permissions.h"
+#include "broker/server.h"
+#include "broker/shard.h"
+#include "protocol/encode.h"
+
+namespace brokkr::broker {
+namespace {
+
+constexpr std::string_view kNoResponders = "NATS/1.0 503\r\n";
+// How a producer is held back when a client it feeds has this share of max_pending queued.
+constexpr uint64_t kStallNumerator = 3;
+constexpr uint64_t kStallDenominator = 4;
+constexpr Duration kStall = std::chrono::milliseconds(2);
+constexpr Duration kStallOver = std::chrono::milliseconds(5);
+constexpr Duration kCongestionStall = std::chrono::milliseconds(1);
+
+}  // namespace
+
+// One message being delivered.
+struct Shard::Delivery {
+  Account& account;
+  Connection* from;
+  const Message& message;
+  std::string_view body;        // without the header block
+  std::string_view header_text;  // the header block's size in decimal; empty without one
+  std::string_view body_text;    // the body's size in decimal
+  bool delivered = false;
+};
+
+bool Shard::publish(Account& account, Connection* from, const Message& message) {
+  ++stats_.traffic.in_msgs;
+  stats_.traffic.in_bytes += message.payload.size();
+  const subject::Match match = account.interest().match(message.subject);
+  Delivery delivery{account, from, message, message.payload, {}, message.size_text, false};
+  if (!match.empty()) {
+    const protocol::SizeText header_text(message.header_size);
+    const protocol::SizeText body_text(message.payload.size() - message.header_size);
+    if (message.header_size > 0) {
+      delivery.body.remove_prefix(message.header_size);
+      delivery.header_text = header_text.view();
+      delivery.body_text = body_text.view();
+    }
+    ++delivering_;
+    for (const subject::Interest* interest : match) {
+      for (subject::Subscriber* subscriber : interest->subscribers()) {
+        delivery.delivered |= deliver(static_cast<Subscription&>(*subscriber), delivery);
+      }
+      for (const subject::QueueGroup* group = interest->first_group(); group != nullptr;
+           group = group->next()) {
+        delivery.delivered |= deliver_to_group(*group, interest->pattern(), delivery);
+      }
+    }
+    --delivering_;
+    finish_delivery(account, message, from);
+  }
+  if (!delivery.delivered && from != nullptr && !message.reply.empty() &&
+      from->wants_no_responders()) {
+    answer_no_responders(*from, message);
+  }
+  return delivery.delivered;
+}
+
+// What may not happen while the matched interests are being walked.
+void Shard::finish_delivery(Account& account, const Message& message, Connection* from) {
+  if (links_.has_marks()) {
+    links_.forward(account, message);
+    if (from != nullptr && links_.is_congested()) from->stall(kCongestionStall);
+  }
+  if (delivering_ > 0 || ended_.empty()) return;
+  for (const auto& [connection, subscription] : ended_) {
+    connection->remove_subscription(subscription);
+  }
+  ended_.clear();
+}
+
+bool Shard::publish(Account& account, std::string_view subject, std::string_view reply,
+                    std::string_view headers, std::string_view body) {
+  std::string bytes;
+  bytes.reserve(headers.size() + body.size() + 2);
+  bytes.append(headers).append(body).append("\r\n");
+  Message message;
+  message.subject = subject;
+  message.reply = reply;
+  message.payload = std::string_view(bytes).substr(0, bytes.size() - 2);
+  const protocol::SizeText size_text(message.payload.size());
+  message.size_text = size_text.view();
+  message.header_size = static_cast<uint32_t>(headers.size());
+  return publish(account, nullptr, message);
+}
+
+void Shard::deliver_forwarded(const ForwardedMessage& forwarded) {
+  Account& target = account(forwarded.account);
+  Message message;
+  message.subject = forwarded.subject;
+  message.reply = forwarded.reply;
+  message.payload = forwarded.payload;
+  message.header_size = forwarded.header_size;
+  const protocol::SizeText size_text(message.payload.size());
+  const protocol::SizeText header_text(message.header_size);
+  const protocol::SizeText body_text(message.payload.size() - message.header_size);
+  message.size_text = size_text.view();
+  Delivery delivery{target, nullptr, message, message.payload, {}, message.size_text, false};
+  if (message.header_size > 0) {
+    delivery.body.remove_prefix(message.header_size);
+    delivery.header_text = header_text.view();
+    delivery.body_text = body_text.view();
+  }
+  const subject::Match match = target.interest().match(message.subject);
+  ++delivering_;
+  for (const subject::Interest* interest : match) {
+    if (forwarded.to_plain) {
+      for (subject::Subscriber* subscriber : interest->subscribers()) {
+        auto& subscription = static_cast<Subscription&>(*subscriber);
+        if (subscription.kind != Subscription::Kind::OtherLoop) deliver(subscription, delivery);
+      }
+    }
+    for (const auto& [pattern, queue] : forwarded.groups) {
+      if (interest->pattern() != pattern) continue;
+      for (const subject::QueueGroup* group = interest->first_group(); group != nullptr;
+           group = group->next()) {
+        if (group->name() == queue) deliver_to_local_member(*group, delivery);
+      }
+    }
+  }
+  --delivering_;
+  finish_delivery(target, message, nullptr);
+}
+
+bool Shard::deliver(Subscription& subscription, Delivery& delivery) {
+  switch (subscription.kind) {
+    case Subscription::Kind::Client: return deliver_to_client(subscription, delivery);
+    case Subscription::Kind::Internal:
+      subscription.internal->handler_(delivery.message);
+      return true;
+    case Subscription::Kind::OtherLoop:
+      links_.mark_plain(subscription.other_loop);
+      return true;
+  }
+  return false;
+}
+
+bool Shard::deliver_to_client(Subscription& subscription, Delivery& delivery) {
+  Connection& to = *subscription.connection;
+  const Message& message = delivery.message;
+  if (!to.is_open() || subscription.is_closing) return false;
+  if (&to == delivery.from && !to.wants_echo()) return false;
+  if (subscription.has_delivery_filter &&
+      !to.permissions()->may_receive(message.subject, subscription.queue())) {
+    return false;
+  }
+  ++subscription.delivered;
+  if (subscription.max_messages > 0 && subscription.delivered >= subscription.max_messages) {
+    subscription.is_closing = true;
+    ended_.emplace_back(&to, &subscription);
+  }
+  OutputBuffer& out = to.output();
+  const bool with_headers = message.header_size > 0 && to.wants_headers();
+  const std::string_view payload =
+      message.header_size == 0 || with_headers ? message.payload : delivery.body;
+  const size_t line_max =
+      protocol::message_line_size_max(message.subject, subscription.sid, message.reply);
+  char* const line = out.reserve(line_max);
+  if (with_headers) {
+    out.commit(protocol::write_hmsg_line(line, message.subject, subscription.sid, message.reply,
+                                         delivery.header_text, message.size_text));
+  } else {
+    const std::string_view size =
+        message.header_size > 0 ? delivery.body_text : message.size_text;
+    out.commit(
+        protocol::write_msg_line(line, message.subject, subscription.sid, message.reply, size));
+  }
+  // The CRLF that closed the publisher's payload closes this one.
+  out.append({payload.data(), payload.size() + 2});
+  queued_bytes_ += line_max + payload.size();
+  ++stats_.traffic.out_msgs;
+  stats_.traffic.out_bytes += payload.size();
+  to.on_queued(payload.size());
+  if (to.reply_grants() != nullptr && !message.reply.empty()) {
+    to.reply_grants()->grant(message.reply, loop_.now());
+  }
+  if (delivery.from != nullptr && delivery.from != &to &&
+      out.pending() * kStallDenominator > settings().max_pending * kStallNumerator) {
+    stall_producer(*delivery.from, to);
+  }
+  return true;
+}
+
+void Shard::stall_producer(Connection& from, const Connection& slow) {
+  if (settings().no_fast_producer_stall) return;
+  from.stall(slow.pending_bytes() > settings().max_pending ? kStallOver : kStall);
+}
+
+// One member: each of this loop's and each that another loop stands for has the same chance. A
+// member that cannot take it passes to the next.
+bool Shard::deliver_to_group(const subject::QueueGroup& group, std::string_view pattern,
+                             Delivery& delivery) {
+  const subject::SubscriberList& members = group.members();
+  if (links_.is_alone()) return deliver_to_local_member(group, delivery);
+  uint64_t weight = 0;
+  for (const subject::Subscriber* member : members) {
+    const auto& subscription = static_cast<const Subscription&>(*member);
+    weight += subscription.kind == Subscription::Kind::OtherLoop ? subscription.delivered : 1;
+  }
+  uint64_t pick = random_.below(weight);
+  for (const subject::Subscriber* member : members) {
+    const auto& subscription = static_cast<const Subscription&>(*member);
+    if (subscription.kind == Subscription::Kind::OtherLoop) {
+      if (pick < subscription.delivered) {
+        links_.mark_group(subscription.other_loop, pattern, group.name());
+        return true;
+      }
+      pick -= subscription.delivered;
+    } else if (pick-- == 0) {
+      break;
+    }
+  }
+  if (deliver_to_local_member(group, delivery)) return true;
+  for (const subject::Subscriber* member : members) {
+    const auto& subscription = static_cast<const Subscription&>(*member);
+    if (subscription.kind != Subscription::Kind::OtherLoop) continue;
+    links_.mark_group(subscription.other_loop, pattern, group.name());
+    return true;
+  }
+  return false;
+}
+
+bool Shard::deliver_to_local_member(const subject::QueueGroup& group, Delivery& delivery) {
+  const subject::SubscriberList& members = group.members();
+  const size_t start = members.size() == 1 ? 0 : random_.below(members.size());
+  for (size_t i = 0; i < members.size(); ++i) {
+    size_t at = start + i;
+    if (at >= members.size()) at -= members.size();
+    auto& subscription = static_cast<Subscription&>(*members[at]);
+    if (subscription.kind == Subscription::Kind::OtherLoop) continue;
+    if (deliver(subscription, delivery)) return true;
+  }
+  return false;
+}
+
+// Tells a requester at once that nobody listens, on its own subscription for the reply.
+void Shard::answer_no_responders(Connection& from, const Message& message) {
+  Subscription* subscription = from.find_subscription_for(message.reply);
+  if (subscription == nullptr) return;
+  std::string headers(kNoResponders);
+  headers.append("Nats-Subject: ").append(message.subject).append("\r\n\r\n");
+  const protocol::SizeText size(headers.size());
+  OutputBuffer& out = from.output();
+  out.commit(protocol::write_hmsg_line(
+      out.reserve(protocol::message_line_size_max(message.reply, subscription->sid, {})),
+      message.reply, subscription->sid, {}, size.view(), size.view()));
+  out.append(headers);
+  out.append(protocol::kCrlf);
+  from.on_queued(headers.size());
+  ++subscription->delivered;
+  if (subscription->max_messages > 0 && subscription->delivered >= subscription->max_messages) {
+    from.remove_subscription(subscription);
+  }
+}
+
+}  // namespace brokkr::broker

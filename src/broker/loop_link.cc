@@ -1,0 +1,300 @@
+#include "broker/loop_link.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "broker/shard.h"
+
+namespace brokkr::broker {
+namespace {
+
+// Frames of a batch: a kind byte, then fields. Texts have a 32-bit length in front, numbers are in
+// the machine's order: a batch never leaves the process.
+enum class FrameKind : char { Message = 'M', Interest = 'I', Version = 'V', Confirmed = 'C' };
+
+constexpr char kKeySeparator = ' ';  // no subject, queue name or account name holds a blank
+
+template <typename T>
+void put_number(std::string& out, T value) {
+  out.append(reinterpret_cast<const char*>(&value), sizeof value);
+}
+
+void put_text(std::string& out, std::string_view text) {
+  put_number(out, static_cast<uint32_t>(text.size()));
+  out.append(text);
+}
+
+class FrameReader {
+ public:
+  explicit FrameReader(std::string_view bytes) : rest_(bytes) {}
+  bool at_end() const { return rest_.empty(); }
+  template <typename T>
+  T number() {
+    T value{};
+    std::memcpy(&value, take(sizeof value).data(), sizeof value);
+    return value;
+  }
+  std::string_view text() { return take(number<uint32_t>()); }
+  std::string_view take(size_t bytes) {
+    DCHECK(rest_.size() >= bytes);
+    const std::string_view out = rest_.substr(0, bytes);
+    rest_.remove_prefix(bytes);
+    return out;
+  }
+
+ private:
+  std::string_view rest_;
+};
+
+std::string make_key(const Account& account, std::string_view pattern, std::string_view queue) {
+  std::string key(account.name());
+  key += kKeySeparator;
+  key += pattern;
+  key += kKeySeparator;
+  key += queue;
+  return key;
+}
+
+}  // namespace
+
+LoopLinks::LoopLinks(Shard& shard, uint32_t index, uint32_t loops)
+    : shard_(shard), index_(index), loops_(loops), in_flight_(loops), marks_(loops) {}
+
+LoopLinks::~LoopLinks() {
+  stop();
+}
+
+void LoopLinks::connect(const std::vector<LoopLinks*>& all) {
+  peers_.resize(loops_);
+  for (uint32_t i = 0; i < loops_; ++i) {
+    if (i != index_) peers_[i].links = all[i];
+  }
+}
+
+Status LoopLinks::start(io::Loop& loop) {
+  if (is_alone()) return {};
+  loop_ = &loop;
+  // Before the sends of the turn: what a client is told has been handed to the other loops first.
+  loop.add_hook(io::Phase::Append, *this);
+  Status watched = loop.watch(mailbox_.fd(), io::kReadable, *this);
+  is_watched_ = static_cast<bool>(watched);
+  return watched;
+}
+
+void LoopLinks::stop() {
+  if (loop_ == nullptr) return;
+  loop_->remove_hook(*this);
+  if (is_watched_) loop_->unwatch(mailbox_.fd());
+  is_watched_ = false;
+  loop_ = nullptr;
+  for (Peer& peer : peers_) {
+    for (auto& [key, subscription] : peer.interest) {
+      const std::string_view account = std::string_view(key).substr(0, key.find(kKeySeparator));
+      if (subscription->is_added()) shard_.account(account).interest().remove(*subscription);
+    }
+    peer.interest.clear();
+  }
+}
+
+// --- interest --------------------------------------------------------------------------------
+
+void LoopLinks::on_interest_added(const Account& account, std::string_view pattern,
+                                  std::string_view queue) {
+  if (!is_alone()) change_interest(account, pattern, queue, 1);
+}
+
+void LoopLinks::on_interest_removed(const Account& account, std::string_view pattern,
+                                    std::string_view queue) {
+  if (!is_alone()) change_interest(account, pattern, queue, -1);
+}
+
+void LoopLinks::change_interest(const Account& account, std::string_view pattern,
+                                std::string_view queue, int by) {
+  std::string key = make_key(account, pattern, queue);
+  LocalInterest& interest = local_[key];
+  interest.count = by > 0 ? interest.count + 1 : interest.count - 1;
+  // Of plain subscriptions the others only need to know whether there are any; of a queue group
+  // how many, since each member has the same chance.
+  const bool matters = !queue.empty() || (interest.count == 0) != (interest.announced == 0);
+  if (!matters) return;
+  ++version_;
+  has_output_ = true;
+  if (interest.is_dirty) return;
+  interest.is_dirty = true;
+  dirty_keys_.push_back(std::move(key));
+}
+
+void LoopLinks::announce_changes() {
+  if (dirty_keys_.empty()) return;
+  std::string frames;
+  for (const std::string& key : dirty_keys_) {
+    const auto found = local_.find(key);
+    LocalInterest& interest = found->second;
+    interest.is_dirty = false;
+    if (interest.announced != interest.count) {
+      frames += static_cast<char>(FrameKind::Interest);
+      put_text(frames, key);
+      put_number(frames, uint64_t{interest.count});
+      interest.announced = interest.count;
+    }
+    if (interest.count == 0) local_.erase(found);
+  }
+  dirty_keys_.clear();
+  frames += static_cast<char>(FrameKind::Version);
+  put_number(frames, version_);
+  for (Peer& peer : peers_) {
+    if (peer.links != nullptr) peer.out += frames;
+  }
+}
+
+// `key` is "account pattern queue"; the queue may be empty.
+void LoopLinks::handle_interest(uint32_t from, std::string_view key, uint64_t count) {
+  const size_t first = key.find(kKeySeparator);
+  const size_t second = key.find(kKeySeparator, first + 1);
+  const std::string_view pattern = key.substr(first + 1, second - first - 1);
+  const std::string_view queue = key.substr(second + 1);
+  subject::InterestTree& tree = shard_.account(key.substr(0, first)).interest();
+  auto& known = peers_[from].interest;
+  auto found = known.find(key);
+  if (count == 0) {
+    if (found == known.end()) return;
+    tree.remove(*found->second);
+    known.erase(found);
+    return;
+  }
+  if (found == known.end()) {
+    auto subscription = std::make_unique<Subscription>();
+    subscription->kind = Subscription::Kind::OtherLoop;
+    subscription->other_loop = from;
+    tree.add(pattern, queue, *subscription);
+    found = known.emplace(key, std::move(subscription)).first;
+  }
+  found->second->delivered = count;
+}
+
+void LoopLinks::handle_version(uint32_t from, uint64_t version) {
+  std::string& out = peers_[from].out;
+  out += static_cast<char>(FrameKind::Confirmed);
+  put_number(out, version);
+  has_output_ = true;
+}
+
+void LoopLinks::handle_confirmed(uint32_t from, uint64_t version) {
+  peers_[from].confirmed = version;
+  uint64_t known = version;
+  for (const Peer& peer : peers_) {
+    if (peer.links != nullptr) known = std::min(known, peer.confirmed);
+  }
+  if (known <= known_version_) return;
+  known_version_ = known;
+  confirmed_news_ = true;
+}
+
+// --- messages --------------------------------------------------------------------------------
+
+void LoopLinks::mark_plain(uint32_t loop) {
+  Mark& mark = marks_[loop];
+  if (!mark.plain && mark.groups.empty()) marked_.push_back(loop);
+  mark.plain = true;
+}
+
+void LoopLinks::mark_group(uint32_t loop, std::string_view pattern, std::string_view queue) {
+  Mark& mark = marks_[loop];
+  if (!mark.plain && mark.groups.empty()) marked_.push_back(loop);
+  mark.groups.emplace_back(pattern, queue);
+}
+
+void LoopLinks::forward(const Account& account, const Message& message) {
+  for (const uint32_t loop : marked_) {
+    Mark& mark = marks_[loop];
+    std::string& out = peers_[loop].out;
+    out += static_cast<char>(FrameKind::Message);
+    put_text(out, account.name());
+    put_text(out, message.subject);
+    put_text(out, message.reply);
+    put_number(out, message.header_size);
+    put_number(out, static_cast<uint8_t>(mark.plain));
+    put_number(out, static_cast<uint32_t>(mark.groups.size()));
+    for (const auto& [pattern, queue] : mark.groups) {
+      put_text(out, pattern);
+      put_text(out, queue);
+    }
+    put_text(out, {message.payload.data(), message.payload.size() + 2});
+    mark.plain = false;
+    mark.groups.clear();
+  }
+  marked_.clear();
+  has_output_ = true;
+}
+
+bool LoopLinks::is_congested() const {
+  for (uint32_t loop = 0; loop < loops_; ++loop) {
+    const uint64_t queued = loop == index_ ? 0 : peers_[loop].out.size();
+    if (in_flight_[loop].load(std::memory_order_relaxed) + queued > kInFlightMax) return true;
+  }
+  return false;
+}
+
+void LoopLinks::on_turn_end() {
+  if (confirmed_news_) {
+    confirmed_news_ = false;
+    shard_.on_interest_known(known_version_);
+    shard_.sweep();
+  }
+  has_output_ = false;
+  announce_changes();
+  for (uint32_t loop = 0; loop < loops_; ++loop) {
+    Peer& peer = peers_[loop];
+    if (peer.links == nullptr || peer.out.empty()) continue;
+    auto batch = std::make_unique<LoopBatch>();
+    batch->from = index_;
+    batch->in_flight = &in_flight_[loop];
+    batch->bytes.swap(peer.out);
+    in_flight_[loop].fetch_add(batch->bytes.size(), std::memory_order_relaxed);
+    peer.links->mailbox_.put(std::move(batch));
+  }
+}
+
+void LoopLinks::receive() {
+  if (is_alone() || is_receiving_ || loop_ == nullptr) return;
+  is_receiving_ = true;
+  mailbox_.take_all([this](std::unique_ptr<LoopBatch> batch) {
+    handle_batch(*batch);
+    batch->in_flight->fetch_sub(batch->bytes.size(), std::memory_order_relaxed);
+  });
+  is_receiving_ = false;
+}
+
+void LoopLinks::handle_batch(const LoopBatch& batch) {
+  FrameReader reader(batch.bytes);
+  ForwardedMessage message;
+  while (!reader.at_end()) {
+    switch (static_cast<FrameKind>(reader.number<char>())) {
+      case FrameKind::Message: {
+        message.account = reader.text();
+        message.subject = reader.text();
+        message.reply = reader.text();
+        message.header_size = reader.number<uint32_t>();
+        message.to_plain = reader.number<uint8_t>() != 0;
+        message.groups.resize(reader.number<uint32_t>());
+        for (auto& [pattern, queue] : message.groups) {
+          pattern = reader.text();
+          queue = reader.text();
+        }
+        message.payload = reader.text();
+        message.payload.remove_suffix(2);
+        shard_.deliver_forwarded(message);
+        break;
+      }
+      case FrameKind::Interest: {
+        const std::string_view key = reader.text();
+        handle_interest(batch.from, key, reader.number<uint64_t>());
+        break;
+      }
+      case FrameKind::Version: handle_version(batch.from, reader.number<uint64_t>()); break;
+      case FrameKind::Confirmed: handle_confirmed(batch.from, reader.number<uint64_t>()); break;
+    }
+  }
+}
+
+}  // namespace brokkr::broker

@@ -1,0 +1,267 @@
+#include "broker/shard.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "auth/authenticator.h"
+#include "auth/permissions.h"
+#include "broker/server.h"
+#include "protocol/encode.h"
+
+namespace brokkr::broker {
+namespace {
+
+// Output queued in a turn beyond this is sent at once instead of at the turn's end.
+constexpr size_t kFlushBytes = 256 << 10;
+// Bytes read and thrown away before closing: a socket closed with unread input is reset, and the
+// reset may overtake a queued -ERR.
+constexpr size_t kDrainReads = 8;
+
+}  // namespace
+
+InternalSubscription::~InternalSubscription() {
+  if (subscription_.is_added()) shard_.remove_interest(account_, subscription_);
+}
+
+Shard::Shard(Server& server, io::Loop& loop, uint32_t index, uint32_t loops, Shared shared, Log& log)
+    : server_(server),
+      loop_(loop),
+      index_(index),
+      shared_(std::move(shared)),
+      log_(log),
+      random_(secure_seed()),
+      links_(*this, index, loops) {
+  parser_.set_limits({settings().max_control_line, settings().max_payload});
+  global_account_ = &account(kGlobalAccount);
+  loop_.add_hook(io::Phase::Send, *this);
+}
+
+Shard::~Shard() {
+  loop_.remove_hook(*this);
+  links_.stop();
+  connections_.clear();
+}
+
+Account& Shard::account(std::string_view name) {
+  for (const auto& known : accounts_) {
+    if (known->name() == name) return *known;
+  }
+  return *accounts_.emplace_back(std::make_unique<Account>(std::string(name), random_.next()));
+}
+
+void Shard::adopt(int fd) {
+  auto transport = io::adopt_socket(loop_, fd);
+  if (!transport) {
+    log_.error("accepted connection cannot be used: " + transport.error().text);
+    return server_.on_connection_ended();
+  }
+  adopt(std::move(*transport), ConnectionType::Tcp);
+}
+
+void Shard::adopt(std::unique_ptr<io::Transport> transport, ConnectionType type) {
+  ++stats_.total_connections;
+  const uint64_t id = server_.next_client_id();
+  auto connection = std::make_unique<Connection>(*this, id, std::move(transport), type);
+  Connection& added = *connection;
+  connections_.emplace(id, std::move(connection));
+  if (log_.is_on(LogLevel::Debug)) {
+    log_.debug(added.peer().host + ":" + std::to_string(added.peer().port) + " - cid:" +
+               std::to_string(id) + " - Client connection created");
+  }
+  added.start();
+  if (server_.connection_count() > settings().max_connections) {
+    added.close_later(CloseReason::MaxConnectionsExceeded, "maximum connections exceeded");
+  }
+}
+
+Connection* Shard::find_connection(uint64_t id) {
+  const auto found = connections_.find(id);
+  return found == connections_.end() ? nullptr : found->second.get();
+}
+
+protocol::ServerInfo Shard::info_for(const Connection& connection, bool connect_info) const {
+  protocol::ServerInfo info;
+  server_.fill_info(info);
+  info.client_id = connection.id();
+  info.client_ip = connection.peer().host;
+  info.auth_required = shared_.authenticator->is_required();
+  info.max_payload = settings().max_payload;
+  info.headers = settings().headers;
+  if (connect_info) {
+    info.connect_info = true;
+    info.remote_account = connection.account()->name();
+  }
+  return info;
+}
+
+void Shard::on_registered(Connection& connection) {
+  if (!log_.is_on(LogLevel::Debug)) return;
+  log_.debug("cid:" + std::to_string(connection.id()) + " - client registered in account " +
+             connection.account()->name());
+}
+
+// --- interest --------------------------------------------------------------------------------
+
+void Shard::add_interest(Account& account, std::string_view pattern, std::string_view queue,
+                         Subscription& subscription) {
+  DCHECK(delivering_ == 0);
+  account.interest().add(pattern, queue, subscription);
+  links_.on_interest_added(account, pattern, queue);
+}
+
+void Shard::remove_interest(Account& account, Subscription& subscription) {
+  DCHECK(delivering_ == 0);
+  links_.on_interest_removed(account, subscription.pattern(), subscription.queue());
+  account.interest().remove(subscription);
+}
+
+std::unique_ptr<InternalSubscription> Shard::subscribe(Account& account, std::string_view pattern,
+                                                       std::string_view queue,
+                                                       InternalSubscription::Handler handler) {
+  std::unique_ptr<InternalSubscription> made(
+      new InternalSubscription(*this, account, std::move(handler)));
+  made->subscription_.kind = Subscription::Kind::Internal;
+  made->subscription_.internal = made.get();
+  add_interest(account, pattern, queue, made->subscription_);
+  return made;
+}
+
+void Shard::wait_for_interest(Connection& connection) {
+  waiting_for_interest_.push_back(connection.id());
+}
+
+void Shard::on_interest_known(uint64_t version) {
+  std::vector<uint64_t> waiting;
+  waiting.swap(waiting_for_interest_);
+  for (const uint64_t id : waiting) {
+    Connection* connection = find_connection(id);
+    if (connection == nullptr) continue;
+    connection->on_interest_known(version);
+    if (connection->is_awaiting_interest()) waiting_for_interest_.push_back(id);
+  }
+}
+
+// --- ending connections ----------------------------------------------------------------------
+
+void Shard::sweep() {
+  if (delivering_ > 0) return;
+  // Closing one may end others: its queued error is flushed, which can fail.
+  while (!closing_.empty()) {
+    std::vector<Connection*> closing;
+    closing.swap(closing_);
+    for (Connection* connection : closing) {
+      connection->flush();
+      if (connection->transport_->fd() >= 0) {
+        shutdown(connection->transport_->fd(), SHUT_WR);
+        const std::span<char> trash = loop_.receive_buffer(0);
+        for (size_t i = 0; i < kDrainReads; ++i) {
+          const io::IoResult got = connection->transport_->read(trash.data(), trash.size());
+          if (got.kind != io::IoResult::Kind::Ok) break;
+        }
+      }
+      remember_closed(*connection);
+      std::erase(dirty_, connection);
+      connections_.erase(connection->id());
+      server_.on_connection_ended();
+    }
+  }
+}
+
+void Shard::remember_closed(Connection& connection) {
+  const bool is_slow = connection.close_reason() == CloseReason::SlowConsumerPending ||
+                       connection.close_reason() == CloseReason::SlowConsumerDeadline;
+  const std::string who = connection.peer().host + ":" + std::to_string(connection.peer().port) +
+                          " - cid:" + std::to_string(connection.id());
+  if (is_slow) {
+    log_.info(who + " - " + std::string(to_string(connection.close_reason())) + " with " +
+              std::to_string(connection.pending_bytes()) + " bytes pending");
+  } else if (log_.is_on(LogLevel::Debug)) {
+    log_.debug(who + " - Client connection closed: " +
+               std::string(to_string(connection.close_reason())));
+  }
+  const size_t closed_max = settings().max_closed_clients;
+  if (closed_max == 0) return;
+  while (closed_.size() >= closed_max) closed_.pop_front();
+  ClosedConnection& entry = closed_.emplace_back();
+  entry.id = connection.id();
+  entry.type = connection.type();
+  entry.host = connection.peer().host;
+  entry.port = connection.peer().port;
+  entry.start = connection.start_time();
+  entry.last_activity = connection.last_activity();
+  entry.stop = loop_.clock().wall_now();
+  entry.reason = connection.close_reason();
+  entry.round_trip = connection.round_trip();
+  entry.pending_bytes = connection.pending_bytes();
+  entry.traffic = connection.traffic();
+  entry.subscriptions = connection.subscription_count();
+  entry.name = connection.connect_options().name;
+  entry.lang = connection.connect_options().lang;
+  entry.version = connection.connect_options().version;
+  entry.user = connection.user() != nullptr ? connection.user()->name : "";
+  entry.account = connection.account()->name();
+}
+
+void Shard::close_all(CloseReason reason) {
+  while (close_some(1000, reason)) {
+  }
+}
+
+bool Shard::close_some(size_t count, CloseReason reason) {
+  for (const auto& [id, connection] : connections_) {
+    if (count == 0) break;
+    connection->close_later(reason);
+    --count;
+  }
+  sweep();
+  return !connections_.empty();
+}
+
+void Shard::announce_lame_duck() {
+  for (const auto& [id, connection] : connections_) connection->send_async_info();
+}
+
+void Shard::reload(Shared shared) {
+  shared_ = std::move(shared);
+  parser_.set_limits({settings().max_control_line, settings().max_payload});
+  for (const auto& [id, connection] : connections_) {
+    if (connection->state() != Connection::State::Open) continue;
+    if (connection->user() == nullptr) {
+      if (shared_.authenticator->is_required()) {
+        connection->close_later(CloseReason::AuthenticationFailure, "Authorization Violation");
+      }
+      continue;
+    }
+    const auto user = shared_.authenticator->find_user(connection->user()->name);
+    if (user == nullptr || user->password != connection->user()->password ||
+        user->account != connection->user()->account) {
+      connection->close_later(CloseReason::AuthenticationFailure, "Authorization Violation");
+    } else {
+      connection->refresh_permissions(user);
+    }
+  }
+  sweep();
+}
+
+// --- the turn's end --------------------------------------------------------------------------
+
+void Shard::on_turn_end() {
+  sweep();
+  flush_dirty();
+  sweep();
+}
+
+void Shard::flush_if_large() {
+  if (queued_bytes_ > kFlushBytes && delivering_ == 0) flush_dirty();
+}
+
+void Shard::flush_dirty() {
+  flushing_.swap(dirty_);
+  for (Connection* connection : flushing_) connection->flush();
+  flushing_.clear();
+  queued_bytes_ = 0;
+}
+
+}  // namespace brokkr::broker

@@ -1,0 +1,219 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/random.h"
+#include "broker/connection.h"
+#include "broker/loop_link.h"
+#include "broker/settings.h"
+#include "broker/subscription.h"
+#include "io/loop.h"
+#include "protocol/info.h"
+#include "subject/interest_tree.h"
+
+namespace brokkr::auth {
+class Authenticator;
+}
+
+namespace brokkr::broker {
+
+class Server;
+
+// The global account: everybody's, unless a user says otherwise.
+constexpr std::string_view kGlobalAccount = "$G";
+
+// One tenant as one loop sees it: its interest and nothing of anybody else's. Loop-confined.
+class Account {
+ public:
+  Account(std::string name, uint64_t hash_seed) : name_(std::move(name)), interest_(hash_seed) {}
+  const std::string& name() const { return name_; }
+  subject::InterestTree& interest() { return interest_; }
+  const subject::InterestTree& interest() const { return interest_; }
+
+ private:
+  const std::string name_;
+  subject::InterestTree interest_;
+};
+
+// A message on its way. The payload includes the header block; its CRLF follows in memory.
+struct Message {
+  std::string_view subject;
+  std::string_view reply;
+  std::string_view payload;
+  std::string_view size_text;  // payload.size() in decimal
+  uint32_t header_size = 0;
+};
+
+// A subscription of the server's own. Loop-confined.
+class InternalSubscription {
+ public:
+  // The views in the message live until the callback returns. The callback may publish; it must not
+  // subscribe or unsubscribe.
+  using Handler = Callback<void(const Message&)>;
+  ~InternalSubscription();
+
+ private:
+  friend class Shard;
+  InternalSubscription(Shard& shard, Account& account, Handler handler)
+      : shard_(shard), account_(account), handler_(std::move(handler)) {}
+  Shard& shard_;
+  Account& account_;
+  Handler handler_;
+  Subscription subscription_;
+};
+
+// A connection that has ended, for connz?state=closed.
+struct ClosedConnection {
+  uint64_t id = 0;
+  ConnectionType type = ConnectionType::Tcp;
+  std::string host;
+  uint16_t port = 0;
+  WallTime start;
+  WallTime last_activity;
+  WallTime stop;
+  CloseReason reason = CloseReason::ClientClosed;
+  Duration round_trip{};
+  uint64_t pending_bytes = 0;
+  Traffic traffic;
+  size_t subscriptions = 0;
+  std::string name;
+  std::string lang;
+  std::string version;
+  std::string user;
+  std::string account;
+};
+
+// Counters of one loop; summed over the loops when asked for.
+struct ShardStats {
+  Traffic traffic;
+  uint64_t total_connections = 0;
+  uint64_t slow_consumers = 0;
+  uint64_t stale_connections = 0;
+  uint64_t stalled_clients = 0;
+  uint64_t auth_errors = 0;
+};
+
+// What the shards of a server share. Swapped whole by the server, on each loop in turn.
+struct Shared {
+  std::shared_ptr<const Settings> settings;
+  std::shared_ptr<const auth::Authenticator> authenticator;
+};
+
+// The broker's share of one loop: its connections, its part of every account's interest, and the
+// routing between them. Loop-confined; the loop outlives it.
+class Shard final : private io::TurnHook {
+ public:
+  Shard(Server& server, io::Loop& loop, uint32_t index, uint32_t loops, Shared shared, Log& log);
+  ~Shard() override;
+
+  // Takes over a connected stream.
+  void adopt(std::unique_ptr<io::Transport> transport, ConnectionType type);
+  void adopt(int fd);
+  // Ends every connection, telling nobody.
+  void close_all(CloseReason);
+  // Tells every client that can understand it that the server is going away.
+  void announce_lame_duck();
+  // Closes up to `count` connections; false when none are left.
+  bool close_some(size_t count, CloseReason);
+  // Puts changed settings to work: drops users and subscriptions that are no longer allowed.
+  void reload(Shared shared);
+
+  // Delivers to everyone interested in the account. `from` is null for the server's own messages.
+  // Returns whether anybody was.
+  bool publish(Account& account, Connection* from, const Message& message);
+  // A message made here: builds what `publish` needs. `headers` is a NATS/1.0 block or empty.
+  bool publish(Account& account, std::string_view subject, std::string_view reply,
+               std::string_view headers, std::string_view body);
+  // A message another loop forwarded: to this loop's subscribers only.
+  void deliver_forwarded(const ForwardedMessage& message);
+
+  std::unique_ptr<InternalSubscription> subscribe(Account& account, std::string_view pattern,
+                                                  std::string_view queue,
+                                                  InternalSubscription::Handler handler);
+  // The account of that name, made at first use.
+  Account& account(std::string_view name);
+  Account& global_account() { return *global_account_; }
+  const std::vector<std::unique_ptr<Account>>& accounts() const { return accounts_; }
+
+  // For connections.
+  void add_interest(Account&, std::string_view pattern, std::string_view queue, Subscription&);
+  void remove_interest(Account&, Subscription&);
+  void put_dirty(Connection& connection) { dirty_.push_back(&connection); }
+  void put_closing(Connection& connection) { closing_.push_back(&connection); }
+  void sweep();
+  protocol::ServerInfo info_for(const Connection&, bool connect_info) const;
+  void on_registered(Connection&);
+  // Calls the connection's `on_interest_known` when the other loops have confirmed.
+  void wait_for_interest(Connection&);
+  void on_interest_known(uint64_t version);
+  void on_batch_from_loops() { links_.receive(); }
+  // Flushes when this turn has queued more than a send's worth.
+  void flush_if_large();
+
+  io::Loop& loop() { return loop_; }
+  Log& log() { return log_; }
+  Server& server() { return server_; }
+  ChunkPool& chunks() { return chunks_; }
+  protocol::ClientParser& parser() { return parser_; }
+  LoopLinks& links() { return links_; }
+  Random& random() { return random_; }
+  ShardStats& stats() { return stats_; }
+  const Settings& settings() const { return *shared_.settings; }
+  const std::shared_ptr<const auth::Authenticator>& authenticator() const {
+    return shared_.authenticator;
+  }
+  uint32_t index() const { return index_; }
+  const std::unordered_map<uint64_t, std::unique_ptr<Connection>>& connections() const {
+    return connections_;
+  }
+  Connection* find_connection(uint64_t id);
+  const std::deque<ClosedConnection>& closed_connections() const { return closed_; }
+
+ private:
+  struct Delivery;
+
+  bool has_work() const override { return !dirty_.empty() || !closing_.empty(); }
+  void on_turn_end() override;
+  void flush_dirty();
+  void remember_closed(Connection&);
+
+  bool deliver(Subscription&, Delivery&);
+  bool deliver_to_client(Subscription&, Delivery&);
+  bool deliver_to_group(const subject::QueueGroup&, std::string_view pattern, Delivery&);
+  bool deliver_to_local_member(const subject::QueueGroup&, Delivery&);
+  void finish_delivery(Account&, const Message&, Connection* from);
+  void answer_no_responders(Connection& from, const Message&);
+  void stall_producer(Connection& from, const Connection& slow);
+
+  Server& server_;
+  io::Loop& loop_;
+  const uint32_t index_;
+  Shared shared_;
+  Log& log_;
+  SeededRandom random_;
+  ChunkPool chunks_;
+  protocol::ClientParser parser_;
+  std::vector<std::unique_ptr<Account>> accounts_;
+  Account* global_account_ = nullptr;
+  std::unordered_map<uint64_t, std::unique_ptr<Connection>> connections_;
+  std::vector<Connection*> dirty_;
+  std::vector<Connection*> flushing_;
+  std::vector<Connection*> closing_;
+  std::vector<std::pair<Connection*, Subscription*>> ended_;  // reached their max while delivering
+  std::vector<uint64_t> waiting_for_interest_;  // connection ids
+  uint32_t delivering_ = 0;  // depth of publish
+  size_t queued_bytes_ = 0;  // since the last flush
+  std::deque<ClosedConnection> closed_;
+  ShardStats stats_;
+  LoopLinks links_;
+};
+
+}  // namespace brokkr::broker
