@@ -64,6 +64,10 @@ struct Outcome {
   std::string stack;         // JavaScript stack with file and line, or empty
 };
 
+// With what status an instance process ends by itself when V8's heap is beyond saving: every
+// invocation in flight has had its OutOfMemory outcome by then.
+constexpr int kOutOfMemoryExitStatus = 86;
+
 // Receives the outcome of each invocation, exactly once each.
 class OutcomeSink {
  public:

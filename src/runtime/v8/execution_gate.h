@@ -1,0 +1,51 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+
+#include <v8-isolate.h>
+
+// Lets another thread stop the code that runs now, and only that: a stop that arrives between two
+// runs is dropped instead of hitting the next one. `stop` is Thread-safe, the rest Loop-confined.
+namespace brokkr::runtime {
+
+class ExecutionGate {
+ public:
+  explicit ExecutionGate(v8::Isolate* isolate) : isolate_(isolate) {}
+
+  void enter() {
+    was_stopped_ = false;
+    state_ = State::Running;
+  }
+
+  // Makes the isolate usable again; says whether the run was stopped from outside.
+  bool leave() {
+    State expected = State::Running;
+    if (!state_.compare_exchange_strong(expected, State::Idle)) {
+      // The stopping thread is between its two steps; the flag it sets must be cleared after it.
+      while (state_ != State::Stopped) std::this_thread::yield();
+      state_ = State::Idle;
+      was_stopped_ = true;
+    }
+    if (isolate_->IsExecutionTerminating() || was_stopped_) isolate_->CancelTerminateExecution();
+    return was_stopped_;
+  }
+
+  void stop() {
+    State expected = State::Running;
+    if (!state_.compare_exchange_strong(expected, State::Stopping)) return;
+    isolate_->TerminateExecution();
+    state_ = State::Stopped;
+  }
+
+  bool is_running() const { return state_ != State::Idle; }
+
+ private:
+  enum class State : uint8_t { Idle, Running, Stopping, Stopped };
+  v8::Isolate* isolate_;
+  std::atomic<State> state_{State::Idle};
+  bool was_stopped_ = false;
+};
+
+}  // namespace brokkr::runtime
