@@ -1,0 +1,462 @@
+// The broker over real sockets, with one loop and with two. Each test speaks the wire protocol and
+// asserts on the bytes a client would see.
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <thread>
+
+#include "auth/authenticator.h"
+#include "broker/server.h"
+
+namespace brokkr::broker {
+namespace {
+
+constexpr int kDeadlineMs = 10'000;
+
+// A client of bytes: sends text, expects text.
+class RawClient {
+ public:
+  RawClient() = default;
+  explicit RawClient(uint16_t port) {
+    fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    const int one = 1;
+    setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    EXPECT_EQ(connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  }
+  RawClient(RawClient&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  ~RawClient() {
+    if (fd_ >= 0) close(fd_);
+  }
+
+  RawClient& send(std::string_view text) {
+    while (!text.empty()) {
+      const ssize_t n = ::send(fd_, text.data(), text.size(), MSG_NOSIGNAL);
+      if (n <= 0) break;
+      text.remove_prefix(static_cast<size_t>(n));
+    }
+    return *this;
+  }
+  // Reads until `text` has come; what came before it is dropped and returned.
+  std::string skip_to(std::string_view text) {
+    for (;;) {
+      const size_t at = received_.find(text);
+      if (at != std::string::npos) {
+        std::string before = received_.substr(0, at);
+        received_.erase(0, at + text.size());
+        return before;
+      }
+      if (!read_more()) break;
+    }
+    ADD_FAILURE() << "wanted <" << text << "> but have <" << received_ << ">";
+    return received_;
+  }
+  // The very next bytes are `text`.
+  RawClient& expect(std::string_view text) {
+    while (received_.size() < text.size() && read_more()) {
+    }
+    EXPECT_EQ(received_.substr(0, text.size()), text);
+    received_.erase(0, text.size());
+    return *this;
+  }
+  // Everything up to now has been handled; what came meanwhile is returned.
+  std::string sync() {
+    send("PING\r\n");
+    return skip_to("PONG\r\n");
+  }
+  bool expect_closed() {
+    while (read_more()) {
+    }
+    return is_closed_;
+  }
+  std::string drain() {
+    while (read_more()) {
+    }
+    return received_;
+  }
+  int fd() const { return fd_; }
+
+ private:
+  bool read_more() {
+    pollfd waiting{fd_, POLLIN, 0};
+    if (poll(&waiting, 1, kDeadlineMs) <= 0) return false;
+    char bytes[65536];
+    const ssize_t n = recv(fd_, bytes, sizeof bytes, 0);
+    if (n <= 0) {
+      is_closed_ = true;
+      return false;
+    }
+    received_.append(bytes, static_cast<size_t>(n));
+    return true;
+  }
+  int fd_ = -1;
+  bool is_closed_ = false;
+  std::string received_;
+};
+
+class BrokerTest : public testing::TestWithParam<uint32_t> {
+ protected:
+  void SetUp() override { start({}); }
+  void TearDown() override { stop(); }
+
+  void start(Settings settings) {
+    stop();
+    log_ = Log::discard();
+    auto loop = io::Loop::open({}, clock_);
+    ASSERT_TRUE(loop);
+    loop_ = std::move(*loop);
+    Server::Options options;
+    options.settings = std::move(settings);
+    options.loops = GetParam();
+    auto server = Server::open(std::move(options), *loop_, clock_, *log_);
+    ASSERT_TRUE(server);
+    server_ = std::move(*server);
+    ASSERT_TRUE(server_->listen({"127.0.0.1", 0, ""}));
+    port_ = server_->snapshot()->addresses.front().port;
+    thread_ = std::thread([this] { loop_->run(); });
+  }
+  void stop() {
+    if (!thread_.joinable()) return;
+    loop_->stop();
+    thread_.join();
+    loop_->release_thread();
+    server_->stop();
+    server_.reset();
+    loop_.reset();
+  }
+  // A connected client with the given CONNECT; INFO is behind it.
+  RawClient client(std::string_view connect = R"({"verbose":false,"pedantic":false})") {
+    RawClient made(port_);
+    made.skip_to("\r\n");
+    made.send("CONNECT ").send(connect).send("\r\n");
+    made.sync();
+    return made;
+  }
+  RawClient modern() {
+    RawClient made = client(
+        R"({"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"protocol":1})");
+    made.skip_to("\r\n");  // the second INFO
+    return made;
+  }
+  ShardStats stats() {
+    ShardStats sum;
+    server_->visit_shards([&](Shard& shard) {
+      sum.slow_consumers += shard.stats().slow_consumers;
+      sum.stalled_clients += shard.stats().stalled_clients;
+      sum.traffic.in_msgs += shard.stats().traffic.in_msgs;
+      sum.traffic.out_msgs += shard.stats().traffic.out_msgs;
+    });
+    return sum;
+  }
+
+  SystemClock clock_;
+  std::unique_ptr<Log> log_;
+  std::unique_ptr<io::Loop> loop_;
+  std::unique_ptr<Server> server_;
+  std::thread thread_;
+  uint16_t port_ = 0;
+};
+
+INSTANTIATE_TEST_SUITE_P(Loops, BrokerTest, testing::Values(1, 2), [](const auto& info) {
+  return std::to_string(info.param) + "loops";
+});
+
+TEST_P(BrokerTest, InfoComesFirstWithABlankBeforeItsEnd) {
+  RawClient raw(port_);
+  const std::string info = raw.skip_to(" \r\n");
+  EXPECT_TRUE(info.starts_with("INFO {")) << info;
+  EXPECT_NE(info.find("\"max_payload\":1048576"), std::string::npos);
+}
+
+TEST_P(BrokerTest, PublishReachesEverySubscription) {
+  RawClient a = client();
+  RawClient b = client();
+  a.send("SUB x.* 1\r\nSUB x.y 2\r\n").sync();
+  b.send("SUB x.> 7\r\n").sync();
+  b.send("PUB x.y reply 2\r\nhi\r\n").sync();
+  const std::string got = a.sync();
+  EXPECT_NE(got.find("MSG x.y 1 reply 2\r\nhi\r\n"), std::string::npos);
+  EXPECT_NE(got.find("MSG x.y 2 reply 2\r\nhi\r\n"), std::string::npos);
+}
+
+TEST_P(BrokerTest, EchoOffSparesThePublisher) {
+  RawClient a = client(R"({"verbose":false,"pedantic":false,"echo":false})");
+  RawClient b = client();
+  b.send("SUB x 1\r\n").sync();
+  a.send("SUB x 1\r\nPUB x 1\r\na\r\n");
+  EXPECT_EQ(a.sync(), "");
+  EXPECT_EQ(b.sync(), "MSG x 1 1\r\na\r\n");
+}
+
+TEST_P(BrokerTest, VerboseAnswersOkBeforeTheMessage) {
+  RawClient a = client(R"({"verbose":true,"pedantic":false})");
+  a.send("SUB x 1\r\nPUB x 1\r\na\r\nUNSUB 1\r\n");
+  EXPECT_EQ(a.sync(), "+OK\r\n+OK\r\nMSG x 1 1\r\na\r\n+OK\r\n");
+}
+
+TEST_P(BrokerTest, UnsubscribeMaxDeliversThatMany) {
+  RawClient a = client();
+  a.send("SUB x 1\r\nUNSUB 1 2\r\nPUB x 1\r\na\r\nPUB x 1\r\nb\r\nPUB x 1\r\nc\r\n");
+  EXPECT_EQ(a.sync(), "MSG x 1 1\r\na\r\nMSG x 1 1\r\nb\r\n");
+  a.send("SUB x 1\r\nPUB x 1\r\nd\r\n");
+  EXPECT_EQ(a.sync(), "MSG x 1 1\r\nd\r\n");
+}
+
+TEST_P(BrokerTest, QueueGroupGetsEachMessageOnce) {
+  std::vector<RawClient> members;
+  for (int i = 0; i < 6; ++i) {
+    members.push_back(client());
+    members.back().send("SUB x q 1\r\n").sync();
+  }
+  RawClient publisher = client();
+  for (int i = 0; i < 600; ++i) publisher.send("PUB x 1\r\na\r\n");
+  publisher.sync();
+  size_t total = 0;
+  for (RawClient& member : members) {
+    const size_t got = member.sync().size() / std::string_view("MSG x 1 1\r\na\r\n").size();
+    EXPECT_GT(got, 40U);
+    total += got;
+  }
+  EXPECT_EQ(total, 600U);
+}
+
+TEST_P(BrokerTest, TwoPatternsWithOneQueueNameAreTwoGroups) {
+  RawClient a = client();
+  RawClient b = client();
+  a.send("SUB x.* q 1\r\n").sync();
+  b.send("SUB x.y q 1\r\n").sync();
+  RawClient publisher = client();
+  publisher.send("PUB x.y 1\r\na\r\n").sync();
+  EXPECT_EQ(a.sync(), "MSG x.y 1 1\r\na\r\n");
+  EXPECT_EQ(b.sync(), "MSG x.y 1 1\r\na\r\n");
+}
+
+TEST_P(BrokerTest, HeadersAreStrippedForClientsWithoutThem) {
+  RawClient old = client();
+  RawClient headers = modern();
+  old.send("SUB x 1\r\n").sync();
+  headers.send("SUB x 1\r\n").sync();
+  headers.send("HPUB x 16 18\r\nNATS/1.0\r\nA:\r\n\r\nhi\r\n").sync();
+  EXPECT_EQ(old.sync(), "MSG x 1 2\r\nhi\r\n");
+}
+
+TEST_P(BrokerTest, NoRespondersAnswersAtOnce) {
+  RawClient a = modern();
+  a.send("SUB in.* 9\r\nPUB nobody in.1 0\r\n\r\n");
+  EXPECT_EQ(a.sync(),
+            "HMSG in.1 9 38 38\r\nNATS/1.0 503\r\nNats-Subject: nobody\r\n\r\n\r\n");
+}
+
+TEST_P(BrokerTest, NoRespondersComesAgainWhenTheResponderLeft) {
+  RawClient requester = modern();
+  RawClient other = modern();
+  requester.send("SUB in.* 9\r\n").sync();
+  for (RawClient* responder : {&other, &requester}) {
+    responder->send("SUB svc 1\r\n").sync();
+    responder->send("UNSUB 1\r\n").sync();
+    requester.send("PUB svc in.1 0\r\n\r\n");
+    EXPECT_TRUE(requester.sync().starts_with("HMSG in.1 9 "));
+  }
+}
+
+TEST_P(BrokerTest, SubscriptionIsKnownEverywhereOnceItsPongIsThere) {
+  std::vector<RawClient> clients;
+  for (int i = 0; i < 4; ++i) clients.push_back(client());
+  for (int round = 0; round < 50; ++round) {
+    RawClient& subscriber = clients[static_cast<size_t>(round % 4)];
+    RawClient& publisher = clients[static_cast<size_t>((round + 1) % 4)];
+    const std::string subject = "s" + std::to_string(round);
+    subscriber.send("SUB " + subject + " 1\r\n").sync();
+    publisher.send("PUB " + subject + " 0\r\n\r\n").sync();
+    EXPECT_EQ(subscriber.sync(), "MSG " + subject + " 1 0\r\n\r\n");
+    subscriber.send("UNSUB 1\r\n").sync();
+  }
+}
+
+TEST_P(BrokerTest, ErrorsThatCloseSayWhy) {
+  const std::pair<std::string, std::string> cases[] = {
+      {"NONSENSE\r\n", "-ERR 'Unknown Protocol Operation'\r\n"},
+      {"PUB x 2000000\r\n", "-ERR 'Maximum Payload Violation'\r\n"},
+      {"SUB " + std::string(5000, 'a') + " 1\r\n", "-ERR 'maximum control line exceeded'\r\n"},
+      {"PUB x -1\r\n", ""},
+      {"SUB x\r\n", ""},
+  };
+  for (const auto& [bytes, answer] : cases) {
+    RawClient a = client();
+    a.send(bytes);
+    EXPECT_EQ(a.drain(), answer) << bytes.substr(0, 40);
+    EXPECT_TRUE(a.expect_closed());
+  }
+}
+
+TEST_P(BrokerTest, BytesMayComeOneByOne) {
+  RawClient a = client();
+  for (const char c : std::string("SUB x 1\r\nPUB x 5\r\nhello\r\n")) a.send({&c, 1});
+  EXPECT_EQ(a.sync(), "MSG x 1 5\r\nhello\r\n");
+}
+
+TEST_P(BrokerTest, LargePayloadsArriveWhole) {
+  RawClient a = client();
+  RawClient b = client();
+  a.send("SUB x 1\r\n").sync();
+  std::string payload(1 << 20, 'p');
+  for (size_t i = 0; i < payload.size(); ++i) payload[i] = static_cast<char>('a' + i % 26);
+  for (int i = 0; i < 3; ++i) b.send("PUB x 1048576\r\n" + payload + "\r\n");
+  for (int i = 0; i < 3; ++i) a.expect("MSG x 1 1048576\r\n" + payload + "\r\n");
+}
+
+TEST_P(BrokerTest, ManyMessagesKeepTheirOrder) {
+  RawClient a = client();
+  RawClient b = client();
+  a.send("SUB x 1\r\n").sync();
+  std::string sent;
+  std::string wanted;
+  for (int i = 0; i < 20000; ++i) {
+    const std::string n = std::to_string(i);
+    sent += "PUB x " + std::to_string(n.size()) + "\r\n" + n + "\r\n";
+    wanted += "MSG x 1 " + std::to_string(n.size()) + "\r\n" + n + "\r\n";
+  }
+  std::thread writer([&] { b.send(sent); });
+  a.expect(wanted);
+  writer.join();
+}
+
+TEST_P(BrokerTest, SlowConsumerIsClosedAndOthersAreNot) {
+  Settings settings;
+  settings.max_pending = 4 << 20;
+  start(settings);
+  RawClient slow = client();
+  RawClient good = client();
+  slow.send("SUB x 1\r\n").sync();
+  RawClient publisher = client();
+  const std::string payload(100'000, 'x');
+  for (int i = 0; i < 300; ++i) publisher.send("PUB x 100000\r\n" + payload + "\r\n");
+  publisher.sync();
+  EXPECT_EQ(stats().slow_consumers, 1U);
+  EXPECT_EQ(good.sync(), "");
+  EXPECT_TRUE(slow.expect_closed());
+}
+
+TEST_P(BrokerTest, WriteDeadlineClosesAReaderThatStopped) {
+  Settings settings;
+  settings.write_deadline = std::chrono::milliseconds(50);
+  settings.max_pending = 512 << 20;
+  start(settings);
+  RawClient stuck = client();
+  stuck.send("SUB x 1\r\n").sync();
+  RawClient publisher = client();
+  const std::string payload(1'000'000, 'x');
+  for (int i = 0; i < 30; ++i) publisher.send("PUB x 1000000\r\n" + payload + "\r\n");
+  publisher.sync();
+  const MonotonicTime end = clock_.now() + std::chrono::seconds(5);
+  while (stats().slow_consumers == 0 && clock_.now() < end) publisher.sync();
+  EXPECT_EQ(stats().slow_consumers, 1U);
+}
+
+TEST_P(BrokerTest, ConnectionLimitTurnsNewcomersAway) {
+  Settings settings;
+  settings.max_connections = 1;
+  start(settings);
+  RawClient first = client();
+  RawClient second(port_);
+  second.skip_to("-ERR 'maximum connections exceeded'\r\n");
+  EXPECT_TRUE(second.expect_closed());
+  EXPECT_EQ(first.sync(), "");
+}
+
+TEST_P(BrokerTest, SubscriptionLimitKeepsTheConnection) {
+  Settings settings;
+  settings.max_subscriptions = 2;
+  start(settings);
+  RawClient a = client();
+  a.send("SUB a 1\r\nSUB b 2\r\nSUB c 3\r\n");
+  EXPECT_EQ(a.sync(), "-ERR 'maximum subscriptions exceeded'\r\n");
+}
+
+TEST_P(BrokerTest, StaleConnectionIsClosed) {
+  Settings settings;
+  settings.ping_interval = std::chrono::milliseconds(20);
+  settings.ping_max = 2;
+  start(settings);
+  RawClient a = client();
+  const std::string got = a.drain();
+  EXPECT_NE(got.find("PING\r\nPING\r\n-ERR 'Stale Connection'\r\n"), std::string::npos) << got;
+}
+
+TEST_P(BrokerTest, LameDuckTellsClientsThenClosesThem) {
+  Settings settings;
+  settings.lame_duck_duration = std::chrono::milliseconds(40);
+  settings.lame_duck_grace = std::chrono::milliseconds(10);
+  start(settings);
+  RawClient a = modern();
+  RawClient b = modern();
+  std::atomic<bool> done{false};
+  loop_->post([&] { server_->enter_lame_duck([&] { done = true; }); });
+  EXPECT_NE(a.drain().find("\"ldm\":true"), std::string::npos);
+  EXPECT_NE(b.drain().find("\"ldm\":true"), std::string::npos);
+  const MonotonicTime end = clock_.now() + std::chrono::seconds(5);
+  while (!done && clock_.now() < end) std::this_thread::yield();
+  EXPECT_TRUE(done);
+}
+
+TEST_P(BrokerTest, InProcessClientIsAClientLikeAnyOther) {
+  struct Reader final : io::TransportHandler {
+    void on_readable() override {
+      char bytes[4096];
+      const io::IoResult got = transport->read(bytes, sizeof bytes);
+      if (got.kind == io::IoResult::Kind::Ok) text.append(bytes, got.bytes);
+    }
+    void on_writable() override {}
+    std::unique_ptr<io::Transport> transport;
+    std::string text;
+  };
+  Reader reader;
+  RawClient outside = client();
+  std::atomic<bool> ready{false};
+  loop_->post([&] {
+    reader.transport = server_->connect_in_process();
+    reader.transport->listen(&reader, true, false);
+    const std::string_view hello = "CONNECT {\"verbose\":false}\r\nSUB x 1\r\nPUB y 2\r\nhi\r\nPING\r\n";
+    EXPECT_EQ(reader.transport->write(hello.data(), hello.size()).bytes, hello.size());
+    ready = true;
+  });
+  outside.send("SUB y 1\r\n").sync();
+  while (!ready) std::this_thread::yield();
+  outside.send("PUB x 2\r\nyo\r\n").sync();
+  std::string seen;
+  const MonotonicTime end = clock_.now() + std::chrono::seconds(5);
+  while (seen.find("yo") == std::string::npos && clock_.now() < end) {
+    server_->visit_shards([&](Shard& shard) {
+      if (shard.index() == 0) seen = reader.text;
+    });
+    outside.send("PUB x 2\r\nyo\r\n").sync();
+  }
+  EXPECT_NE(seen.find("MSG x 1 2\r\nyo\r\n"), std::string::npos);
+  loop_->post([&] { reader.transport.reset(); });
+  outside.sync();
+}
+
+TEST_P(BrokerTest, RandomBytesCloseOnlyTheirSender) {
+  const uint64_t seed = secure_seed();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  SeededRandom random(seed);
+  RawClient good = client();
+  for (int i = 0; i < 50; ++i) {
+    RawClient bad(port_);
+    std::string bytes(1 + random.below(2000), '\0');
+    for (char& c : bytes) c = static_cast<char>(random.next());
+    bad.send(bytes);
+  }
+  EXPECT_EQ(good.sync(), "");
+}
+
+}  // namespace
+}  // namespace brokkr::broker
