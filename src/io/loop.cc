@@ -49,10 +49,6 @@ class PostedHandler final : public FdHandler {
   Mailbox<Callback<void()>>& mailbox_;
 };
 
-struct PostedMailbox final : Mailbox<Callback<void()>> {
-  PostedHandler handler{*this};
-};
-
 }  // namespace
 
 Wakeup::Wakeup() : fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {
@@ -82,11 +78,10 @@ Result<std::unique_ptr<Loop>> Loop::open(const Options& options, Clock& clock) {
   const int fd = epoll_create1(EPOLL_CLOEXEC);
   if (fd < 0) return system_error("epoll_create1", errno);
   std::unique_ptr<Loop> loop(new Loop(options, clock, fd));
-  auto posted = std::make_unique<PostedMailbox>();
-  if (Status watched = loop->watch(posted->fd(), kReadable, posted->handler); !watched) {
+  loop->posted_handler_ = std::make_unique<PostedHandler>(loop->posted_);
+  if (Status watched = loop->watch(loop->posted_.fd(), kReadable, *loop->posted_handler_); !watched) {
     return watched.error();
   }
-  loop->posted_ = std::move(posted);
   return loop;
 }
 
@@ -260,7 +255,7 @@ bool Loop::has_pending_work() const {
 }
 
 void Loop::post(Callback<void()> callback) {
-  posted_->put(std::move(callback));
+  posted_.put(std::move(callback));
 }
 
 std::span<char> Loop::receive_buffer(size_t prefix_bytes) {

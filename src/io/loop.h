@@ -158,7 +158,8 @@ class Loop {
   std::vector<Timer*> timers_;  // 4-ary heap by deadline
   std::vector<TurnHook*> hooks_[kPhases];
   std::vector<char> receive_buffer_;
-  std::unique_ptr<Mailbox<Callback<void()>>> posted_;
+  Mailbox<Callback<void()>> posted_;
+  std::unique_ptr<FdHandler> posted_handler_;
   Timer* running_timer_ = nullptr;
   bool spin_allowed_ = true;
   uint32_t spin_pause_ = 0;  // waits left without spinning
