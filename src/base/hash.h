@@ -15,19 +15,24 @@ inline uint64_t hash_short(const char* data, size_t size, uint64_t seed = 0) {
     const unsigned __int128 product = static_cast<unsigned __int128>(a) * b;
     return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
   };
+  const auto load = [](const char* from, auto word) {
+    __builtin_memcpy(&word, from, sizeof word);
+    return static_cast<uint64_t>(word);
+  };
   uint64_t h = seed ^ (size * 0x9e3779b97f4a7c15ULL);
-  while (size >= 8) {
-    uint64_t word = 0;
-    __builtin_memcpy(&word, data, 8);
-    h = fold(h ^ word, 0xa0761d6478bd642fULL);
-    data += 8;
-    size -= 8;
+  // The last word overlaps the one before it: a copy of unknown length would cost a call.
+  uint64_t last = 0;
+  if (size >= 8) {
+    const char* const end = data + size;
+    for (; end - data > 8; data += 8) h = fold(h ^ load(data, uint64_t{}), 0xa0761d6478bd642fULL);
+    last = load(end - 8, uint64_t{});
+  } else if (size >= 4) {
+    last = load(data, uint32_t{}) | load(data + size - 4, uint32_t{}) << 32;
+  } else if (size > 0) {
+    last = load(data, uint8_t{}) | load(data + size / 2, uint8_t{}) << 8 |
+           load(data + size - 1, uint8_t{}) << 16;
   }
-  if (size > 0) {
-    uint64_t word = 0;
-    __builtin_memcpy(&word, data, size);
-    h = fold(h ^ word, 0xe7037ed1a0b428dbULL);
-  }
+  h = fold(h ^ last, 0xe7037ed1a0b428dbULL);
   return h ^ (h >> 29);
 }
 
