@@ -108,8 +108,8 @@ class Interest {
 class Match {
  public:
   Match() = default;
-  Match(const Match&) = delete;
-  Match& operator=(const Match&) = delete;
+  Match(Match&& other) noexcept;
+  Match& operator=(Match&&) = delete;
   ~Match() {
     if (capacity_ != kInline) delete[] many_;
   }
@@ -193,24 +193,23 @@ class InterestTree {
   static constexpr size_t kCacheMax = 4096;
 
   uint64_t hash_text(std::string_view) const;
-  uint64_t child_hash(const TokenNode&, uint64_t token_hash) const;
   TokenNode* find_child(const TokenNode&, std::string_view token, uint64_t token_hash) const;
-  TokenNode* descend(std::string_view pattern, bool create, Interest*** place);
-  Interest** place_of(const Interest&) const;
-  Interest* make_interest(std::string_view pattern);
-  void drop_interest(Interest*);
+  TokenNode& child(TokenNode&, std::string_view token);
+  Interest** make_place(std::string_view pattern, TokenNode*& node);
+  const Interest* find_wildcard(std::string_view pattern) const;
+  Interest& find_or_make(std::string_view pattern);
+  void drop_if_unused(Interest&);
   void prune(TokenNode*);
-  void match_uncached(std::string_view literal, uint64_t hash, Match& out);
-  bool split_literal(std::string_view literal);
-  void walk(const TokenNode&, size_t depth, Match& out) const;
 
-  uint8_t generation_slot(std::string_view literal) const;
-  uint64_t stamp(uint8_t slot) const { return generation_any_ + generations_[slot]; }
-  bool find_cached(std::string_view literal, uint64_t hash, Match& out);
+  void match_uncached(std::string_view literal, uint64_t hash, Match& out);
+  bool split(std::string_view literal);
+  void walk(const TokenNode*, size_t depth, Match& out) const;
+
+  uint64_t stamp(size_t slot) const { return generation_any_ + generations_[slot]; }
   void keep_cached(std::string_view literal, uint64_t hash, const Match&);
-  void forget_cached(uint64_t hash);
-  void forget_wildcard(std::string_view pattern);
   void grow_cache();
+  void forget_literal(uint64_t hash);
+  void forget_wildcard(std::string_view pattern);
 
   struct Token {
     std::string_view text;
