@@ -56,8 +56,9 @@ enum class ParseStatus : uint8_t { Command, Partial, Error };
 //     }
 //   }
 //
-// Malformed bytes are reported as soon as they are seen, not at the end of their line. Says nothing
-// about subjects, JSON or whether headers were agreed: that is the broker's. Loop-confined.
+// An unknown verb and a line that is too long are reported as soon as they are seen, not at the end
+// of the line. Says nothing about subjects, JSON or whether headers were agreed: that is the
+// broker's. Loop-confined.
 class ClientParser {
  public:
   struct Limits {
@@ -73,7 +74,8 @@ class ClientParser {
   // Reads the command at the start of `input`, which is not empty.
   ParseStatus next(std::string_view input, Command& command);
 
-  // After Partial: how long `input` must be at least for another try to be worth while.
+  // After Partial: how long `input` must be at least for another try to be worth while. The whole
+  // command may be longer, by one byte when its payload is awaited.
   size_t bytes_needed() const { return bytes_needed_; }
   // After Error.
   ParseError error() const { return error_; }
