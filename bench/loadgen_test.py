@@ -128,8 +128,8 @@ def main():
         server.start()
         answer = subprocess.run(
             [sys.argv[1], "--scenario", scenario, "--port", str(server.port), "--seconds", "0.1",
-             "--messages", "2000", "--connections", "50", "--subscriptions", "500",
-             "--patience", "1.5"],
+             "--messages", "2000", "--connections", "50", "--subscriptions", "100",
+             "--patience", "1.5" if fault else "30"],
             capture_output=True, text=True, errors="replace", timeout=60)
         held = answer.returncode == (1 if fault else 0)
         wrong += not held

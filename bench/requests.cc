@@ -52,10 +52,12 @@ class Responder {
 class Requester {
  public:
   Requester(uint16_t port, const std::string& subject, bool is_exact)
-      : connection_(Connection::open(port)), is_exact_(is_exact) {
-    connection_->write("SUB _INBOX.bench.* 1\r\n");
+      : connection_(Connection::open(port)),
+        inbox_(is_exact ? "_INBOX.bare." : "_INBOX.function."),
+        is_exact_(is_exact) {
+    connection_->write("SUB " + inbox_ + "* 1\r\n");
     connection_->ping_pong();
-    request_ = "PUB " + subject + " _INBOX.bench.";
+    request_ = "PUB " + subject + " " + inbox_;
     inbox_at_ = request_.size();
     request_ += "00000000 16\r\n";
     payload_at_ = request_.size();
@@ -102,6 +104,8 @@ class Requester {
   void check(const Message& reply, uint64_t now);
 
   std::unique_ptr<Connection> connection_;
+  // Its own for each requester on a server: a shared one would see the other's replies.
+  std::string inbox_;
   bool is_exact_;
   std::string request_;
   size_t inbox_at_ = 0;
@@ -114,16 +118,17 @@ class Requester {
 };
 
 void Requester::check(const Message& reply, uint64_t now) {
-  constexpr size_t kPrefix = sizeof "_INBOX.bench." - 1;
   // A status line ("NATS/1.0 503") or a service error; other headers are the responder's own.
   if (reply.headers.starts_with("NATS/1.0 ") ||
       reply.headers.find("Nats-Service-Error") != std::string_view::npos) {
     fail("a request failed: %.*s %.*s", static_cast<int>(reply.headers.size()),
          reply.headers.data(), static_cast<int>(reply.payload.size()), reply.payload.data());
   }
-  if (reply.subject.size() != kPrefix + kIdDigits || reply.sid != "1") fail("foreign reply");
+  if (!reply.subject.starts_with(inbox_) || reply.subject.size() != inbox_.size() + kIdDigits ||
+      reply.sid != "1")
+    fail("foreign reply");
   const uint32_t id = static_cast<uint32_t>(
-      strtoul(std::string(reply.subject.substr(kPrefix)).c_str(), nullptr, 16));
+      strtoul(std::string(reply.subject.substr(inbox_.size())).c_str(), nullptr, 16));
   char expected[] = "req-00000000-end";
   write_id(expected + 4, id);
   const std::string_view wanted(expected, sizeof expected - 1);
