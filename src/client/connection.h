@@ -70,6 +70,7 @@ class Subscription {
   Callback<void(const Error&)> on_error_;
   uint64_t delivered_ = 0;
   uint64_t messages_max_ = 0;
+  bool* destroyed_ = nullptr;  // set while a handler of it runs, to tell it has gone meanwhile
 };
 
 // When collecting several replies ends: whichever comes first.

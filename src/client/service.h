@@ -18,9 +18,9 @@ namespace brokkr::client {
 class ServiceCore;
 using Metadata = std::vector<std::pair<std::string, std::string>>;
 
-// One request to an endpoint. It may be kept and answered later, also after its service or
-// connection has gone (then the answer is dropped). The message's views are valid only within the
-// handler. Move-only; Loop-confined.
+// One request to an endpoint. It may be kept and answered later, also after its service has gone
+// (then answering fails with Closed). The message's views are valid only within the handler.
+// Move-only; Loop-confined.
 class ServiceRequest {
  public:
   ServiceRequest(ServiceRequest&&) noexcept;
@@ -28,16 +28,18 @@ class ServiceRequest {
   ~ServiceRequest();
 
   const Message& message() const { return message_; }
-  // Both count into the endpoint's statistics; the first answer counts, later ones fail with
+  // The first answer that could be sent counts into the endpoint's statistics; a later one fails with
   // InvalidArgument. `headers` is a block made by protocol::HeaderWriter.
   Status respond(std::string_view payload, std::string_view headers = {});
   // Answers with Nats-Service-Error and Nats-Service-Error-Code. `code` is not 0.
-  Status respond_error(int code, std::string_view description, std::string_view payload = {});
+  Status respond_error(int code, std::string_view description, std::string_view payload = {},
+                       std::string_view headers = {});
   bool is_answered() const { return answered_; }
 
  private:
   friend class ServiceCore;
   ServiceRequest(std::weak_ptr<ServiceCore> core, size_t endpoint, const Message& message);
+  Status answer(std::string_view payload, std::string_view headers, std::string_view error);
 
   std::weak_ptr<ServiceCore> core_;
   size_t endpoint_ = 0;
@@ -74,7 +76,7 @@ class Service {
   };
   using Handler = Callback<void(ServiceRequest)>;
 
-  // `connection` outlives the service, or is closed and destroyed after it. Fails with
+  // `connection` and `random` outlive the service. Fails with
   // InvalidArgument on a bad name or version.
   static Result<std::unique_ptr<Service>> start(Connection& connection, Random& random, Options);
   ~Service();

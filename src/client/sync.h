@@ -34,7 +34,7 @@ class Session {
 
   Result<OwnedMessage> request(std::string_view subject, std::string_view payload, Duration timeout,
                                std::string_view headers = {});
-  // Also NoResponders counts as "none": the list is then empty.
+  // NoResponders and TimedOut count as "none": the list is then empty.
   Result<std::vector<OwnedMessage>> request_many(std::string_view subject, std::string_view payload,
                                                  const ManyOptions& options,
                                                  std::string_view headers = {});

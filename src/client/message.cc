@@ -1,0 +1,19 @@
+#include "client/message.h"
+
+#include "protocol/headers.h"
+
+namespace brokkr::client {
+
+int Message::status() const {
+  if (headers.empty()) return 0;
+  const auto parsed = protocol::Headers::parse(headers);
+  return parsed ? parsed->status() : 0;
+}
+
+std::string_view Message::header(std::string_view key) const {
+  if (headers.empty()) return {};
+  const auto parsed = protocol::Headers::parse(headers);
+  return parsed ? parsed->get(key) : std::string_view{};
+}
+
+}  // namespace brokkr::client
