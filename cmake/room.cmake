@@ -18,7 +18,10 @@ function(room name)
     target_include_directories(${name} INTERFACE ${PROJECT_SOURCE_DIR}/src)
     target_link_libraries(${name} INTERFACE ${R_DEPS})
   endif()
-  set_property(GLOBAL APPEND PROPERTY ROOM_GRAPH "${name}: ${R_DEPS} | ${R_TEST_LIBS}")
+  # Joined with blanks: a semicolon would split the line when the graph is read back as a list.
+  list(JOIN R_DEPS " " deps_text)
+  list(JOIN R_TEST_LIBS " " test_libs_text)
+  set_property(GLOBAL APPEND PROPERTY ROOM_GRAPH "${name}: ${deps_text} | ${test_libs_text}")
 
   if(NOT TARGET unit_tests)
     add_custom_target(unit_tests)  # every unit test program, nothing else
