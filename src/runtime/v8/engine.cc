@@ -4,6 +4,7 @@
 
 #include "runtime/v8/js_function.h"
 #include "runtime/v8/realm.h"
+#include "runtime/v8/wasm_function.h"
 
 namespace brokkr::runtime {
 namespace {
@@ -34,7 +35,7 @@ class V8Engine final : public Engine {
       if (!realm) return realm.error();
       realm_ = *realm;
     }
-    if (spec.kind != FunctionKind::V8) return Error{Errc::Unsupported, "only JavaScript"};
+    if (spec.kind == FunctionKind::Wasm) return WasmFunction::load(*realm_, spec, host, clock);
     return JsFunction::load(*realm_, spec, host, clock);
   }
 

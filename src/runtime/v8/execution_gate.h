@@ -40,6 +40,10 @@ class ExecutionGate {
   }
 
   bool is_running() const { return state_ != State::Idle; }
+  bool is_stopped() const {
+    const State state = state_;
+    return state == State::Stopping || state == State::Stopped;
+  }
 
  private:
   enum class State : uint8_t { Idle, Running, Stopping, Stopped };
