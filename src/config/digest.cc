@@ -16,7 +16,8 @@ namespace {
 // else with an exponent without its leading zero.
 void append_number(std::string& out, double number) {
   char buffer[64];
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, number, std::chars_format::scientific);
+  const auto end =
+      std::to_chars(buffer, buffer + sizeof buffer, number, std::chars_format::scientific);
   std::string_view text(buffer, static_cast<size_t>(end.ptr - buffer));
   const double size = std::fabs(number);
   if (text[0] == '-') {
@@ -50,12 +51,22 @@ void append_number(std::string& out, double number) {
 // Recursion is bounded by Lexer::kDepthMax.
 void append_json(std::string& out, const Value& value) {
   switch (value.kind) {
-    case Value::Kind::Null: out += "null"; return;
-    case Value::Kind::Bool: out += value.boolean ? "true" : "false"; return;
-    case Value::Kind::Int: out += std::to_string(value.integer); return;
-    case Value::Kind::Float: append_number(out, value.number); return;
+    case Value::Kind::Null:
+      out += "null";
+      return;
+    case Value::Kind::Bool:
+      out += value.boolean ? "true" : "false";
+      return;
+    case Value::Kind::Int:
+      out += std::to_string(value.integer);
+      return;
+    case Value::Kind::Float:
+      append_number(out, value.number);
+      return;
     case Value::Kind::String:
-    case Value::Kind::Date: json::append_quoted(out, value.text); return;
+    case Value::Kind::Date:
+      json::append_quoted(out, value.text);
+      return;
     case Value::Kind::Array:
       out += '[';
       for (size_t i = 0; i < value.items.size(); ++i) {
@@ -86,6 +97,8 @@ std::string to_json(const Value& value) {
   return out;
 }
 
-std::string digest(const Value& value) { return "sha256:" + sha256_hex(to_json(value)); }
+std::string digest(const Value& value) {
+  return "sha256:" + sha256_hex(to_json(value));
+}
 
 }  // namespace brokkr::config

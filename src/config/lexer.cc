@@ -9,10 +9,18 @@
 namespace brokkr::config {
 namespace {
 
-bool is_blank(char c) { return c == ' ' || c == '\t'; }
-bool is_line_end(char c) { return c == '\n' || c == '\r'; }
-bool is_key_separator(char c) { return c == '=' || c == ':'; }
-bool is_ascii_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_blank(char c) {
+  return c == ' ' || c == '\t';
+}
+bool is_line_end(char c) {
+  return c == '\n' || c == '\r';
+}
+bool is_key_separator(char c) {
+  return c == '=' || c == ':';
+}
+bool is_ascii_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 // The length of the Unicode white space at `offset`, 0 when there is none.
 size_t space_length(std::string_view text, size_t offset) {
@@ -40,27 +48,43 @@ size_t space_length(std::string_view text, size_t offset) {
 
 Token Lexer::next() {
   ready_ = false;
-  while (!ready_) step();
+  while (!ready_)
+    step();
   return std::move(token_);
 }
 
 void Lexer::step() {
   switch (state_) {
-    case State::Top: return top();
-    case State::TopValueEnd: return top_value_end();
-    case State::BlockStart: return block_start();
-    case State::BlockValueEnd: return block_value_end();
-    case State::BlockEnd: return block_end();
-    case State::Key: return key_start();
-    case State::KeyEnd: return key_end();
-    case State::Value: return value();
-    case State::ArrayValue: return array_value();
-    case State::ArrayValueEnd: return array_value_end();
-    case State::MapKeyStart: return map_key_start();
-    case State::MapKeyEnd: return map_key_end();
-    case State::MapValue: return map_value();
-    case State::MapValueEnd: return map_value_end();
-    case State::Done: return emit(Token::Kind::End, {}, text_.size());
+    case State::Top:
+      return top();
+    case State::TopValueEnd:
+      return top_value_end();
+    case State::BlockStart:
+      return block_start();
+    case State::BlockValueEnd:
+      return block_value_end();
+    case State::BlockEnd:
+      return block_end();
+    case State::Key:
+      return key_start();
+    case State::KeyEnd:
+      return key_end();
+    case State::Value:
+      return value();
+    case State::ArrayValue:
+      return array_value();
+    case State::ArrayValueEnd:
+      return array_value_end();
+    case State::MapKeyStart:
+      return map_key_start();
+    case State::MapKeyEnd:
+      return map_key_end();
+    case State::MapValue:
+      return map_value();
+    case State::MapValueEnd:
+      return map_value_end();
+    case State::Done:
+      return emit(Token::Kind::End, {}, text_.size());
   }
 }
 
@@ -150,7 +174,8 @@ void Lexer::block_value_end() {
 }
 
 void Lexer::block_end() {
-  while (is_blank(peek()) || is_line_end(peek())) ++pos_;
+  while (is_blank(peek()) || is_line_end(peek()))
+    ++pos_;
   if (skip_comment()) {
     state_ = State::BlockStart;
     return;
@@ -270,7 +295,8 @@ void Lexer::quoted_key() {
   const size_t start = pos_;
   const char quote = text_[pos_++];
   size_t end = pos_;
-  while (end < text_.size() && text_[end] != quote && text_[end] != '\0') ++end;
+  while (end < text_.size() && text_[end] != quote && text_[end] != '\0')
+    ++end;
   if (end >= text_.size() || text_[end] == '\0') {
     pos_ = end;
     return fail_at_end(std::string("a key has no closing ") + quote, start);
@@ -325,7 +351,8 @@ void Lexer::include() {
   const char c = peek();
   if (c == '\'' || c == '"') {
     size_t end = pos_ + 1;
-    while (end < text_.size() && text_[end] != c && text_[end] != '\0') ++end;
+    while (end < text_.size() && text_[end] != c && text_[end] != '\0')
+      ++end;
     if (end >= text_.size() || text_[end] == '\0') {
       pos_ = end;
       return fail_at_end("the path after 'include' has no closing quote", start);
@@ -351,16 +378,19 @@ void Lexer::include() {
 
 bool Lexer::skip_comment() {
   if (peek() != '#' && !(peek() == '/' && peek(1) == '/')) return false;
-  while (!is_line_end(peek()) && peek() != '\0') ++pos_;
+  while (!is_line_end(peek()) && peek() != '\0')
+    ++pos_;
   return true;
 }
 
 void Lexer::skip_blanks() {
-  while (is_blank(peek())) ++pos_;
+  while (is_blank(peek()))
+    ++pos_;
 }
 
 void Lexer::skip_spaces() {
-  while (const size_t length = space_length(text_, pos_)) pos_ += length;
+  while (const size_t length = space_length(text_, pos_))
+    pos_ += length;
 }
 
 void Lexer::pop() {
@@ -397,21 +427,36 @@ void Lexer::finish_value(Token::Kind kind, std::string text, size_t offset) {
 
 void Lexer::fail(std::string reason, size_t offset) {
   has_failed_ = true;
-  while (!at_end() && text_[pos_] != '\n') ++pos_;
-  parts_.clear();
   switch (state_) {
     case State::Key:
     case State::KeyEnd:
-    case State::Value: pop(); break;
-    case State::Top: state_ = State::TopValueEnd; break;
+    case State::Value:
+      pop();
+      break;
+    case State::Top:
+      state_ = State::TopValueEnd;
+      break;
     case State::BlockStart:
-    case State::BlockEnd: state_ = State::BlockValueEnd; break;
-    case State::ArrayValue: state_ = State::ArrayValueEnd; break;
+    case State::BlockEnd:
+      state_ = State::BlockValueEnd;
+      break;
+    case State::ArrayValue:
+      state_ = State::ArrayValueEnd;
+      break;
     case State::MapKeyStart:
     case State::MapKeyEnd:
-    case State::MapValue: state_ = State::MapValueEnd; break;
-    default: break;
+    case State::MapValue:
+      state_ = State::MapValueEnd;
+      break;
+    default:
+      break;
   }
+  // Each of these states moves on from its stop characters, so a second error here is impossible.
+  const std::string_view stops = state_ == State::ArrayValueEnd ? "\n,]"
+                                 : state_ == State::MapValueEnd ? "\n,;}"
+                                                                : "\n";
+  while (!at_end() && stops.find(text_[pos_]) == std::string_view::npos)
+    ++pos_;
   if (at_end()) state_ = State::Done;
   emit(Token::Kind::Error, std::move(reason), offset);
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace brokkr::config {
@@ -33,7 +34,7 @@ struct Token {
 
 // Cuts the text of a nats.conf into tokens, by nats-server's rules: what ends a value depends on
 // where it stands, so the lexer keeps the stack of open maps and arrays. After an Error it resumes
-// on the next line inside the same container, so that one run reports every error.
+// with the next entry of the same container, so that one run reports every error.
 // `text` must outlive the lexer. Loop-confined.
 class Lexer {
  public:
@@ -94,8 +95,8 @@ class Lexer {
   void number_with_unit(size_t start);
   void number_with_point(size_t start);
   void date(size_t start);
-  // Reads what follows a backslash into `parts_`; false when it has failed.
-  bool escape();
+  // Reads what follows a backslash into `parts_`; the reason when there is no such escape.
+  std::string escape();
 
   char peek(size_t ahead = 0) const {
     return pos_ + ahead < text_.size() ? text_[pos_ + ahead] : '\0';
@@ -111,6 +112,11 @@ class Lexer {
   void emit(Token::Kind, std::string text, size_t offset);
   void finish_value(Token::Kind, std::string text, size_t offset);
   void fail(std::string reason, size_t offset);
+  // The value is wrong but its end is known: the text goes on from there.
+  void fail_value(std::string reason, size_t offset) {
+    has_failed_ = true;
+    finish_value(Token::Kind::Error, std::move(reason), offset);
+  }
   void fail_at_end(std::string reason, size_t offset);
   void fail_too_deep();
   void locate(size_t offset);

@@ -75,6 +75,8 @@ void Lexer::quoted_string() {
 void Lexer::double_quoted_string() {
   const size_t start = pos_++;
   parts_.clear();
+  std::string fault;
+  size_t fault_at = 0;
   for (;;) {
     const char c = peek();
     if (c == '\0') return fail_at_end("a string has no closing \"", start);
@@ -82,38 +84,36 @@ void Lexer::double_quoted_string() {
     if (c == '"') break;
     if (c != '\\') {
       parts_ += c;
-    } else if (!escape()) {
-      return;
+      continue;
     }
+    const size_t at = pos_ - 1;
+    std::string reason = escape();
+    if (reason.empty() || !fault.empty()) continue;
+    fault = std::move(reason);
+    fault_at = at;
   }
+  if (!fault.empty()) return fail_value(std::move(fault), fault_at);
   finish_value(Token::Kind::String, std::move(parts_), start);
-  parts_.clear();
 }
 
-bool Lexer::escape() {
-  const size_t start = pos_ - 1;
+std::string Lexer::escape() {
   const char c = peek();
-  if (!at_end()) ++pos_;
-  switch (c) {
-    case 't': parts_ += '\t'; return true;
-    case 'n': parts_ += '\n'; return true;
-    case 'r': parts_ += '\r'; return true;
-    case '"': parts_ += '"'; return true;
-    case '\\': parts_ += '\\'; return true;
-    case 'x': break;
-    default:
-      fail("unknown escape, known are \\xHH \\t \\n \\r \\\" \\\\", start);
-      return false;
+  static constexpr std::string_view kLetters = "tnr\"\\";
+  static constexpr std::string_view kMeanings = "\t\n\r\"\\";
+  const size_t known = c == '\0' ? std::string_view::npos : kLetters.find(c);
+  if (known != std::string_view::npos) {
+    parts_ += kMeanings[known];
+    ++pos_;
+    return {};
   }
+  if (c != 'x') return "unknown escape, known are \\xHH \\t \\n \\r \\\" \\\\";
+  ++pos_;
   const int high = hex_digit(peek());
   const int low = hex_digit(peek(1));
-  if (high < 0 || low < 0) {
-    fail("expected two hexadecimal digits after '\\x'", start);
-    return false;
-  }
+  if (high < 0 || low < 0) return "expected two hexadecimal digits after '\\x'";
   parts_ += static_cast<char>(high * 16 + low);
   pos_ += 2;
-  return true;
+  return {};
 }
 
 // Continues a word at `pos_` that began at `start`; what precedes `pos_` is taken as it is.
@@ -127,10 +127,11 @@ void Lexer::bare_string(size_t start) {
       continue;
     }
     has_escape = true;
-    if (!escape()) return;
+    const size_t at = pos_ - 1;
+    std::string fault = escape();
+    if (!fault.empty()) return fail(std::move(fault), at);
   }
   std::string word = std::move(parts_);
-  parts_.clear();
   if (peek() == '\'') {
     ++pos_;
   } else if (!has_escape) {

@@ -57,13 +57,16 @@ size_t measure(const Value& value, size_t& bytes) {
   return value.is_map() || value.is_array() ? deepest + 1 : 0;
 }
 
-bool is_leap(int year) { return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0; }
+bool is_leap(int year) {
+  return (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+}
 
 // `text` has the shape dddd-dd-ddTdd:dd:ddZ.
 bool is_valid_date(std::string_view text) {
   const auto field = [text](size_t at, size_t length) {
     int n = 0;
-    for (size_t i = at; i < at + length; ++i) n = n * 10 + (text[i] - '0');
+    for (size_t i = at; i < at + length; ++i)
+      n = n * 10 + (text[i] - '0');
     return n;
   };
   static constexpr int kDays[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
@@ -82,7 +85,8 @@ int64_t unit_factor(std::string_view unit) {
   const std::string_view rest = unit.substr(1);
   if (power == 0 || !(rest.empty() || rest == "b" || rest == "i" || rest == "ib")) return 0;
   int64_t factor = 1;
-  for (size_t i = 0; i < power; ++i) factor *= rest.empty() ? 1000 : 1024;
+  for (size_t i = 0; i < power; ++i)
+    factor *= rest.empty() ? 1000 : 1024;
   return factor;
 }
 
@@ -97,7 +101,8 @@ class TextParser {
     for (Token token = lexer_.next(); token.kind != Token::Kind::End; token = lexer_.next()) {
       take(std::move(token));
     }
-    while (frames_.size() > 1) close();
+    while (frames_.size() > 1)
+      close();
     return finish(std::move(frames_.back()));
   }
 
@@ -144,20 +149,28 @@ class TextParser {
 void TextParser::take(Token&& token) {
   Value value = make(token, Value::Kind::String);
   switch (token.kind) {
-    case Token::Kind::Error: return fail(token, std::move(token.text));
+    case Token::Kind::Error:
+      return fail(token, std::move(token.text));
     case Token::Kind::Key:
       frames_.back().key = std::move(token.text);
       frames_.back().key_at = value.at;
       frames_.back().has_key = true;
       return;
-    case Token::Kind::ArrayStart: return open(Value::Kind::Array, value.at);
-    case Token::Kind::MapStart: return open(Value::Kind::Map, value.at);
+    case Token::Kind::ArrayStart:
+      return open(Value::Kind::Array, value.at);
+    case Token::Kind::MapStart:
+      return open(Value::Kind::Map, value.at);
     case Token::Kind::ArrayEnd:
-    case Token::Kind::MapEnd: return close();
-    case Token::Kind::Integer: return take_integer(token);
-    case Token::Kind::Float: return take_float(token);
-    case Token::Kind::Variable: return take_variable(token);
-    case Token::Kind::Include: return take_include(token);
+    case Token::Kind::MapEnd:
+      return close();
+    case Token::Kind::Integer:
+      return take_integer(token);
+    case Token::Kind::Float:
+      return take_float(token);
+    case Token::Kind::Variable:
+      return take_variable(token);
+    case Token::Kind::Include:
+      return take_include(token);
     case Token::Kind::Date:
       if (!is_valid_date(token.text)) return fail(token, "no such date: " + token.text);
       value.kind = Value::Kind::Date;
@@ -168,8 +181,10 @@ void TextParser::take(Token&& token) {
       value.boolean = word == "true" || word == "on" || word == "yes";
       return set(std::move(value));
     }
-    case Token::Kind::String: break;
-    case Token::Kind::End: return;
+    case Token::Kind::String:
+      break;
+    case Token::Kind::End:
+      return;
   }
   value.text = std::move(token.text);
   set(std::move(value));
@@ -279,12 +294,11 @@ void TextParser::take_variable(const Token& token) {
 
 void TextParser::take_environment(const Token& token) {
   auto& open_variables = reading_.variables;
-  const std::string where = "variable reference for '" + token.text + "' on line " +
-                            std::to_string(token.line);
-  if (std::find(open_variables.begin(), open_variables.end(), token.text) !=
-      open_variables.end()) {
-    return fail(token, where + " could not be parsed: variable reference cycle for '" +
-                           token.text + "'");
+  const std::string where =
+      "variable reference for '" + token.text + "' on line " + std::to_string(token.line);
+  if (std::find(open_variables.begin(), open_variables.end(), token.text) != open_variables.end()) {
+    return fail(token,
+                where + " could not be parsed: variable reference cycle for '" + token.text + "'");
   }
   const std::optional<std::string> text = reading_.sources.environment(token.text);
   if (!text || open_variables.size() >= kIncludeDepthMax) {

@@ -1,8 +1,8 @@
 #include "config/parser.h"
 
-#include <gtest/gtest.h>
-
 #include <map>
+
+#include <gtest/gtest.h>
 
 #include "config/digest.h"
 #include "config/testdata_files.h"
@@ -32,7 +32,8 @@ class ParserTest : public testing::Test {
   std::string read(const std::string& text) {
     const Document document = parse_text(text, "t.conf", sources_);
     std::string out;
-    for (const Diagnostic& error : document.errors) out += error.to_string() + "\n";
+    for (const Diagnostic& error : document.errors)
+      out += error.to_string() + "\n";
     if (!out.empty()) return out;
     out = to_json(document.root);
     out.pop_back();
@@ -48,7 +49,8 @@ TEST(Corpus, DigestsEqualThoseOfNatsServer) {
   for (const std::string& name : names) {
     const std::string path = testdata::folder() + "/" + name;
     const Document document = parse_file(path + ".conf", sources);
-    for (const Diagnostic& error : document.errors) ADD_FAILURE() << error.to_string();
+    for (const Diagnostic& error : document.errors)
+      ADD_FAILURE() << error.to_string();
     EXPECT_EQ(digest(document.root) + "\n", testdata::read_text(path + ".digest")) << name;
   }
 }
@@ -82,7 +84,8 @@ TEST_F(ParserTest, VariablesAreFoundFromTheInsideOut) {
 }
 
 TEST_F(ParserTest, VariablesMustBeDefinedBeforeTheirUse) {
-  EXPECT_EQ(read("x $a\na 1"), "t.conf:1:3: variable reference for 'a' on line 1 can not be found\n");
+  EXPECT_EQ(read("x $a\na 1"),
+            "t.conf:1:3: variable reference for 'a' on line 1 can not be found\n");
 }
 
 TEST_F(ParserTest, VariablesOfClosedMapsAreNotSeen) {
@@ -143,14 +146,16 @@ TEST_F(ParserTest, EveryErrorIsReportedInOneRun) {
 
 TEST_F(ParserTest, ErrorsAreLimitedInNumber) {
   std::string text;
-  for (int i = 0; i < 1000; ++i) text += "a = \n";
+  for (int i = 0; i < 1000; ++i)
+    text += "a = \n";
   EXPECT_EQ(parse_text(text, "t.conf", sources_).errors.size(), kErrorsMax);
 }
 
 TEST_F(ParserTest, NestingIsLimited) {
   for (const std::string open : {"a [", "a {b ", "{"}) {
     std::string text = "x ";
-    for (int i = 0; i < 300; ++i) text += open == "a [" ? "[" : open == "{" ? "{" : "{b ";
+    for (int i = 0; i < 300; ++i)
+      text += open == "a [" ? "[" : open == "{" ? "{" : "{b ";
     if (open == "{") text = text.substr(2);
     EXPECT_NE(read(text).find("nested deeper than 200 levels"), std::string::npos) << open;
   }
@@ -161,7 +166,8 @@ TEST_F(ParserTest, VariablesCannotBlowAFileUp) {
   for (int i = 1; i < 12; ++i) {
     const std::string use = "$a" + std::to_string(i - 1);
     text += "a" + std::to_string(i) + " [" + use;
-    for (int k = 0; k < 7; ++k) text += ", " + use;
+    for (int k = 0; k < 7; ++k)
+      text += ", " + use;
     text += "]\n";
   }
   EXPECT_NE(read(text).find("makes the configuration too large"), std::string::npos);
@@ -169,7 +175,8 @@ TEST_F(ParserTest, VariablesCannotBlowAFileUp) {
 
 TEST_F(ParserTest, VariablesCannotNestWithoutEnd) {
   std::string text = "a [x]\n";
-  for (int i = 0; i < 300; ++i) text += "a [$a]\n";
+  for (int i = 0; i < 300; ++i)
+    text += "a [$a]\n";
   EXPECT_NE(read(text).find("makes the configuration too large"), std::string::npos);
 }
 

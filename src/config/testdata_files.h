@@ -11,7 +11,9 @@
 // nats-server accepts it, or NAME.errors when it is wrong.
 namespace brokkr::config::testdata {
 
-inline std::string folder() { return CONFIG_TESTDATA; }
+inline std::string folder() {
+  return CONFIG_TESTDATA;
+}
 
 // The whole content; empty when there is no such file.
 inline std::string read_text(const std::string& path) {
@@ -19,7 +21,8 @@ inline std::string read_text(const std::string& path) {
   std::FILE* const file = std::fopen(path.c_str(), "rb");
   if (file == nullptr) return text;
   char chunk[4096];
-  for (size_t n = 0; (n = std::fread(chunk, 1, sizeof chunk, file)) > 0;) text.append(chunk, n);
+  for (size_t n = 0; (n = std::fread(chunk, 1, sizeof chunk, file)) > 0;)
+    text.append(chunk, n);
   std::fclose(file);
   return text;
 }

@@ -14,16 +14,23 @@ const Value* Value::find(std::string_view name) const {
 
 std::string describe(const Value& value) {
   switch (value.kind) {
-    case Value::Kind::Null: return "nothing";
-    case Value::Kind::Bool: return value.boolean ? "the boolean true" : "the boolean false";
-    case Value::Kind::Int: return "the integer " + std::to_string(value.integer);
-    case Value::Kind::Float: return "a floating-point number";
+    case Value::Kind::Null:
+      return "nothing";
+    case Value::Kind::Bool:
+      return value.boolean ? "the boolean true" : "the boolean false";
+    case Value::Kind::Int:
+      return "the integer " + std::to_string(value.integer);
+    case Value::Kind::Float:
+      return "a floating-point number";
     case Value::Kind::String:
       if (value.text.size() > 40) return "a string";
       return "the string \"" + value.text + "\"";
-    case Value::Kind::Date: return "the date " + value.text;
-    case Value::Kind::Array: return "an array";
-    case Value::Kind::Map: return "a map";
+    case Value::Kind::Date:
+      return "the date " + value.text;
+    case Value::Kind::Array:
+      return "an array";
+    case Value::Kind::Map:
+      return "a map";
   }
   return "nothing";
 }

@@ -1,0 +1,147 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "config/value.h"
+
+namespace brokkr::config {
+
+// What a user may do, as written in a `permissions` block.
+struct PermissionRules {
+  struct Side {
+    bool has_allow = false;  // only what `allow` holds is allowed, even when it is empty
+    std::vector<std::string> allow;
+    std::vector<std::string> deny;
+    bool operator==(const Side&) const = default;
+  };
+  Side publish;
+  Side subscribe;  // entries may be "subject queue"
+  bool allow_responses = false;
+  int64_t responses_max = 1;                         // negative means no limit
+  Duration responses_ttl = std::chrono::minutes(2);  // negative means no limit
+  bool operator==(const PermissionRules&) const = default;
+};
+
+// An entry of a `users` list. Has a name or an nkey, never both.
+struct UserEntry {
+  std::string name;
+  std::string password;  // plain or bcrypt
+  std::string nkey;
+  std::string account = "$G";
+  std::optional<PermissionRules> permissions;         // absent: everything is allowed
+  std::vector<std::string> allowed_connection_types;  // upper case; empty means all
+  bool operator==(const UserEntry&) const = default;
+};
+
+// Who may connect.
+struct Authorization {
+  std::string user;
+  std::string password;
+  std::string token;
+  std::optional<Duration> timeout;  // absent: 2 s, or the TLS timeout and a second more
+  std::vector<UserEntry> users;     // those of `accounts` too
+  std::optional<PermissionRules> default_permissions;  // already given to users without their own
+  std::string no_auth_user;
+  // The file asks for a kind of authentication that comes later (operator, auth_callout):
+  // nobody may be let in just because it is not there.
+  bool needs_later_kind = false;
+  bool operator==(const Authorization&) const = default;
+};
+
+// One entry of `accounts`. Limits of -1 mean none.
+struct Account {
+  std::string name;
+  std::string nkey;
+  std::optional<PermissionRules> default_permissions;
+  bool has_jetstream = false;
+  int64_t max_connections = -1;
+  int64_t max_subscriptions = -1;
+  int64_t max_payload = -1;
+  int64_t max_leafnodes = -1;
+  bool operator==(const Account&) const = default;
+};
+
+enum class SandboxMode : uint8_t { BestEffort, Required };
+// What to do when one flush takes longer than write_deadline.
+enum class WriteTimeoutPolicy : uint8_t { Default, Close, Retry };
+
+// Every setting of the server, with nats-server's names and defaults. Ports: -1 means any free one,
+// 0 means none (for the client port: 4222). A value type.
+struct Options {
+  // Addresses.
+  std::string host = "0.0.0.0";
+  int port = 4222;
+  std::string client_advertise;
+  std::string server_name;  // empty: one is made up
+  std::vector<std::string> server_tags;
+  std::map<std::string, std::string> server_metadata;
+
+  // Monitoring.
+  std::string http_host;  // empty: `host`
+  int http_port = 0;
+  int https_port = 0;
+  std::string http_base_path;
+
+  // Files of the process.
+  std::string pid_file;
+  std::string ports_file_dir;
+
+  // Log.
+  std::string log_file;
+  int64_t log_size_limit = 0;
+  int64_t log_max_files = 0;
+  bool debug = false;
+  bool trace = false;
+  bool trace_verbose = false;
+  bool trace_headers = false;
+  bool logtime = true;
+  bool logtime_utc = false;
+  int64_t max_traced_msg_len = 0;
+  int64_t connect_error_reports = 3600;
+  int64_t reconnect_error_reports = 1;
+
+  // Limits; -1 means none where it makes sense.
+  int64_t max_payload = 1 << 20;
+  int64_t max_connections = 64 << 10;
+  int64_t max_subscriptions = 0;  // per connection; 0 and less mean no limit
+  int64_t max_control_line = 4096;
+  int64_t max_pending = 64 << 20;
+  int64_t max_sub_tokens = 0;  // 0 means no limit
+  int64_t max_closed_clients = 10000;
+
+  // Timers.
+  Duration ping_interval = std::chrono::minutes(2);
+  int64_t ping_max = 2;
+  Duration write_deadline = std::chrono::seconds(10);
+  WriteTimeoutPolicy write_timeout = WriteTimeoutPolicy::Default;
+  Duration lame_duck_duration = std::chrono::minutes(2);
+  Duration lame_duck_grace_period = std::chrono::seconds(10);
+
+  bool no_fast_producer_stall = false;
+  bool no_header_support = false;
+
+  Authorization authorization;
+  std::vector<Account> accounts;
+
+  // JetStream's place on disk; the rest of its block comes later.
+  bool jetstream = false;
+  std::string store_dir;
+
+  // The block `brokkr { }`, ours alone.
+  int loops = 0;  // 0: chosen by the number of CPUs
+  SandboxMode sandbox = SandboxMode::BestEffort;
+  std::string data_dir;
+
+  // Where this came from; empty without a file.
+  std::string config_file;
+  std::string config_digest;
+  // Keys that were understood and have no effect in this release, sorted: one warning at the start.
+  std::vector<std::string> later_keys;
+};
+
+}  // namespace brokkr::config
