@@ -36,6 +36,27 @@ inline uint64_t hash_short(const char* data, size_t size, uint64_t seed = 0) {
   return h ^ (h >> 29);
 }
 
+// Whether two keys of `size` bytes are the same; inlined for the lengths hash_short is meant for.
+inline bool equal_short(const char* a, const char* b, size_t size) {
+  const auto differ = [&](size_t at, auto word) {
+    auto other = word;
+    __builtin_memcpy(&word, a + at, sizeof word);
+    __builtin_memcpy(&other, b + at, sizeof other);
+    return word != other;
+  };
+  if (size < 4) {
+    for (size_t i = 0; i < size; ++i) {
+      if (a[i] != b[i]) return false;
+    }
+    return true;
+  }
+  if (size < 8) return !differ(0, uint32_t{}) && !differ(size - 4, uint32_t{});
+  for (size_t at = 0; at + 8 < size; at += 8) {
+    if (differ(at, uint64_t{})) return false;
+  }
+  return !differ(size - 8, uint64_t{});
+}
+
 // For containers keyed by text that are looked up by string_view.
 struct StringHash {
   using is_transparent = void;

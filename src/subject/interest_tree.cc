@@ -43,7 +43,7 @@ struct InterestTree::CacheEntry {
   }
   bool is_for(std::string_view text, uint64_t text_hash) const {
     return hash == text_hash && subject_size == text.size() &&
-           std::memcmp(subject, text.data(), text.size()) == 0;
+           equal_short(subject, text.data(), text.size());
   }
   const Interest* const* begin() const { return count > kFew ? many : few; }
 
@@ -67,6 +67,10 @@ T* make_with_text(T&& object, std::string_view text) {
   void* memory = ::operator new(sizeof(T) + text.size());
   std::memcpy(static_cast<char*>(memory) + sizeof(T), text.data(), text.size());
   return new (memory) T(std::move(object));
+}
+
+bool is_same(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && equal_short(a.data(), b.data(), a.size());
 }
 
 uint64_t child_hash(const TokenNode& parent, uint64_t token_hash) {
@@ -163,7 +167,7 @@ uint64_t InterestTree::hash_text(std::string_view text) const {
 TokenNode* InterestTree::find_child(const TokenNode& parent, std::string_view token,
                                     uint64_t token_hash) const {
   return nodes_.find(child_hash(parent, token_hash), [&](const TokenNode& node) {
-    return node.parent == &parent && node.token() == token;
+    return node.parent == &parent && is_same(node.token(), token);
   });
 }
 
@@ -219,7 +223,7 @@ const Interest* InterestTree::find_wildcard(std::string_view pattern) const {
 const Interest* InterestTree::find(std::string_view pattern) const {
   if (!is_literal(pattern)) return find_wildcard(pattern);
   return literals_.find(hash_text(pattern),
-                        [&](const Interest& interest) { return interest.pattern() == pattern; });
+                        [&](const Interest& it) { return is_same(it.pattern(), pattern); });
 }
 
 Interest& InterestTree::find_or_make(std::string_view pattern) {
@@ -233,7 +237,7 @@ Interest& InterestTree::find_or_make(std::string_view pattern) {
   if (is_literal(pattern)) {
     const uint64_t hash = hash_text(pattern);
     Interest* interest =
-        literals_.find(hash, [&](const Interest& it) { return it.pattern() == pattern; });
+        literals_.find(hash, [&](const Interest& it) { return is_same(it.pattern(), pattern); });
     if (interest == nullptr) {
       interest = make(nullptr);
       literals_.insert(hash, interest);
@@ -348,7 +352,7 @@ Match InterestTree::match(std::string_view literal) {
 
 void InterestTree::match_uncached(std::string_view literal, uint64_t hash, Match& out) {
   const Interest* exact =
-      literals_.find(hash, [&](const Interest& interest) { return interest.pattern() == literal; });
+      literals_.find(hash, [&](const Interest& it) { return is_same(it.pattern(), literal); });
   if (exact != nullptr) out.push(exact);
   // Without wildcards the table of literals is as fast as the cache.
   if (wildcard_count_ == 0 || !split(literal)) return;

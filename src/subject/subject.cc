@@ -19,16 +19,15 @@ std::string_view take_token(std::string_view& rest, bool& more) {
 }
 
 bool has_empty_token(std::string_view subject) {
-  if (subject.empty() || subject.front() == '.' || subject.back() == '.') return true;
-  return subject.find("..") != std::string_view::npos;
+  char previous = '.';
+  for (const char c : subject) {
+    if (c == '.' && previous == '.') return true;
+    previous = c;
+  }
+  return previous == '.';
 }
 
-bool has_blank(std::string_view text) {
-  for (const char c : text) {
-    if (c == ' ' || (c >= '\t' && c <= '\r' && c != '\v')) return true;
-  }
-  return false;
-}
+bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\f' || c == '\r'; }
 
 }  // namespace
 
@@ -53,16 +52,14 @@ Tokens::Iterator& Tokens::Iterator::operator++() {
 }
 
 bool is_valid(std::string_view subject) {
-  if (has_empty_token(subject) || has_blank(subject)) return false;
-  const size_t rest = subject.rfind('>');
-  if (rest == std::string_view::npos) return true;
-  // Every ">" that is a whole token must be the last one.
-  bool more = true;
-  while (more) {
-    const std::string_view token = take_token(subject, more);
-    if (is_rest(token) && more) return false;
+  char previous = '.';
+  for (const char& c : subject) {
+    if (is_blank(c) || (c == '.' && previous == '.')) return false;
+    // A dot after the token ">": it is not the last.
+    if (c == '.' && previous == '>' && (&c == subject.data() + 1 || (&c)[-2] == '.')) return false;
+    previous = c;
   }
-  return true;
+  return previous != '.';
 }
 
 bool is_literal(std::string_view subject) {
@@ -76,7 +73,7 @@ bool is_literal(std::string_view subject) {
 }
 
 bool is_valid_literal(std::string_view subject) {
-  return !has_empty_token(subject) && !has_blank(subject) && is_literal(subject);
+  return is_valid(subject) && is_literal(subject);
 }
 
 size_t token_count(std::string_view subject) {
