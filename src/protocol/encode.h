@@ -75,14 +75,17 @@ inline char* write_uint(char* out, uint64_t value) {
 // A size as text, written once per message and copied into the line of every subscriber.
 class SizeText {
  public:
-  explicit SizeText(uint64_t value) : end_(write_uint(digits_, value)) {}
-  SizeText(const SizeText&) = delete;
-  SizeText& operator=(const SizeText&) = delete;
-  std::string_view view() const { return {digits_, static_cast<size_t>(end_ - digits_)}; }
+  explicit SizeText(uint64_t value)
+      : size_(static_cast<uint8_t>(write_uint(digits_, value) - digits_)) {}
+  std::string_view view() const {
+    // Lets the compiler see that a copy of this never takes the way of long texts.
+    if (size_ > kUintSizeMax) __builtin_unreachable();
+    return {digits_, size_};
+  }
 
  private:
   char digits_[kUintSizeMax];
-  char* end_;
+  uint8_t size_;
 };
 
 // Room for the line (not the payload) of MSG, HMSG, PUB or HPUB with these arguments.

@@ -57,6 +57,26 @@ uint32_t read_digits(const char*& at, const char* end) {
   return value;
 }
 
+// An argument after the subject: a reply, or a size.
+struct Argument {
+  const char* begin = nullptr;
+  const char* end = nullptr;
+  uint32_t number = 0;
+  bool is_number = false;
+  std::string_view text() const { return {begin, static_cast<size_t>(end - begin)}; }
+};
+
+// Reads the argument after the one space at `at` and moves there. False when it is not there.
+inline bool read_argument(const char*& at, const char* end, Argument& argument) {
+  if (at == end || *at != ' ') return false;
+  argument.begin = ++at;
+  argument.number = read_digits(at, end);
+  argument.is_number = at != argument.begin && at != end && static_cast<unsigned char>(*at) <= ' ';
+  if (!argument.is_number) at = scan::find_low(at, end);
+  argument.end = at;
+  return at != argument.begin;
+}
+
 }  // namespace
 
 std::string_view error_text(ParseError error) {
@@ -80,42 +100,49 @@ ParseStatus ClientParser::need(size_t bytes) {
   return ParseStatus::Partial;
 }
 
-// The whole of a common PUB is read here in one pass; whatever is unusual about it (tabs, several
-// blanks, an incomplete line, a limit passed) is left to next_line, which starts over.
 ParseStatus ClientParser::next(std::string_view input, Command& command) {
   constexpr size_t kShortest = sizeof("PUB a 0\r\n\r\n") - 1;
-  if (input.size() < kShortest || !begins_publish(input.data())) return next_line(input, command);
-
-  const char* const end = input.data() + input.size();
-  const char* const subject = input.data() + 4;
-  const char* const subject_end = scan::find_low(subject, end);
-  if (subject_end == subject || subject_end == end || *subject_end != ' ') {
-    return next_line(input, command);
-  }
-  const char* reply = subject_end;
-  const char* reply_end = subject_end;
-  const char* digits = subject_end + 1;
-  const char* at = digits;
-  uint32_t size = read_digits(at, end);
-  if (at == end || *at != '\r') {
-    reply = digits;
-    reply_end = scan::find_low(at, end);
-    if (reply_end == reply || reply_end == end || *reply_end != ' ') {
-      return next_line(input, command);
+  if (input.size() >= kShortest) {
+    if (begins_publish(input.data())) return next_publish<false>(input, command);
+    if (to_lower(input[0]) == 'h' && begins_publish(input.data() + 1)) {
+      return next_publish<true>(input, command);
     }
-    digits = at = reply_end + 1;
-    size = read_digits(at, end);
   }
-  if (at == digits || end - at < 2 || at[0] != '\r' || at[1] != '\n' ||
-      static_cast<size_t>(at - subject) > limits_.control_line_max || size > limits_.payload_max) {
-    return next_line(input, command);
+  return next_line(input, command);
+}
+
+// A PUB or HPUB of the common form is read here in one pass; whatever is unusual about it (tabs,
+// several blanks, an incomplete line, a limit passed) is left to next_line, which starts over.
+template <bool kHasHeader>
+ParseStatus ClientParser::next_publish(std::string_view input, Command& command) {
+  const char* const end = input.data() + input.size();
+  const char* const subject = input.data() + (kHasHeader ? 5 : 4);
+  const char* at = scan::find_low(subject, end);
+  const char* const subject_end = at;
+
+  Argument reply, header_size, size;
+  bool is_good = subject_end != subject && read_argument(at, end, size);
+  if (kHasHeader && is_good) {
+    header_size = size;
+    is_good = read_argument(at, end, size);
   }
-  command.verb = Verb::Pub;
+  if (is_good && at != end && *at == ' ') {
+    reply = kHasHeader ? header_size : size;
+    header_size = size;
+    is_good = read_argument(at, end, size);
+  }
+  is_good = is_good && size.is_number && end - at >= 2 && at[0] == '\r' && at[1] == '\n' &&
+            (!kHasHeader || (header_size.is_number && header_size.number <= size.number)) &&
+            size.number <= limits_.payload_max &&
+            static_cast<size_t>(at - subject) <= limits_.control_line_max;
+  if (!is_good) return next_line(input, command);
+
+  command.verb = kHasHeader ? Verb::Hpub : Verb::Pub;
   command.subject = {subject, static_cast<size_t>(subject_end - subject)};
-  command.reply = {reply, static_cast<size_t>(reply_end - reply)};
-  command.header_size = 0;
-  command.size_text = {digits, static_cast<size_t>(at - digits)};
-  return read_payload(input, static_cast<size_t>(at + 2 - input.data()), size, command);
+  command.reply = reply.text();
+  command.header_size = kHasHeader ? header_size.number : 0;
+  command.size_text = size.text();
+  return read_payload(input, static_cast<size_t>(at + 2 - input.data()), size.number, command);
 }
 
 ParseStatus ClientParser::read_payload(std::string_view input, size_t payload_at,

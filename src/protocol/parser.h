@@ -81,6 +81,8 @@ class ClientParser {
   ParseError error() const { return error_; }
 
  private:
+  template <bool kHasHeader>
+  ParseStatus next_publish(std::string_view input, Command& command);
   ParseStatus next_line(std::string_view input, Command& command);
   ParseStatus read_publish(std::string_view input, std::string_view arguments, size_t payload_at,
                            Command& command);

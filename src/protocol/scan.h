@@ -74,10 +74,11 @@ class Arguments {
 
 enum class VerbMatch : uint8_t { No, Partly, Yes };
 
-// Whether `input` begins with `name` (given in lower case) or may still come to.
+// Whether `input`, not empty, begins with `name` (given in lower case) or may still come to.
 inline VerbMatch match_verb(std::string_view input, std::string_view name) {
+  if (to_lower(input[0]) != name[0]) return VerbMatch::No;
   const size_t size = input.size() < name.size() ? input.size() : name.size();
-  for (size_t i = 0; i < size; ++i) {
+  for (size_t i = 1; i < size; ++i) {
     if (to_lower(input[i]) != name[i]) return VerbMatch::No;
   }
   return size == name.size() ? VerbMatch::Yes : VerbMatch::Partly;
