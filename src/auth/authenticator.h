@@ -65,6 +65,9 @@ class Authenticator {
   bool has_plain_passwords() const { return has_plain_passwords_; }
 
  private:
+  static bool may_use(const User& user, std::string_view connection_type);
+  static Verdict compare(std::shared_ptr<const User> user, std::string_view given);
+
   bool is_required_ = false;
   bool has_plain_passwords_ = false;
   std::shared_ptr<const User> token_user_;
@@ -74,7 +77,8 @@ class Authenticator {
 
 // Whether the text is a bcrypt hash ($2a$, $2b$, $2x$, $2y$).
 bool is_bcrypt(std::string_view text);
-// Blocks for about 50 ms at cost 11. Pure.
+// Blocks for about 50 ms at cost 10, twice that with each step: for a worker thread with a bounded
+// queue, never for a loop. Pure.
 bool bcrypt_matches(const std::string& hash, const std::string& password);
 
 }  // namespace brokkr::auth
