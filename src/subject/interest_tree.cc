@@ -65,7 +65,7 @@ namespace {
 template <typename T>
 T* make_with_text(T&& object, std::string_view text) {
   void* memory = ::operator new(sizeof(T) + text.size());
-  std::memcpy(static_cast<char*>(memory) + sizeof(T), text.data(), text.size());
+  text.copy(static_cast<char*>(memory) + sizeof(T), text.size());
   return new (memory) T(std::move(object));
 }
 
