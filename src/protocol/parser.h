@@ -29,7 +29,9 @@ struct Command {
   // for a text that is no number, as nats-server takes it).
   uint32_t max_messages = 0;
 
-  std::string_view arguments;  // Connect, Info: the JSON text; Err: the text
+  // Connect, Info: what should be JSON (nats-server closes without a word when it is not); Err: the
+  // text, after which it closes too.
+  std::string_view arguments;
 };
 
 enum class ParseError : uint8_t {
