@@ -27,6 +27,8 @@ struct Reading {
   // Files being read, outermost first.
   std::vector<std::string> include_paths;
   size_t expanded_bytes = 0;
+  // Files and environment texts read so far, each visit counted.
+  size_t texts = 1;
 
   void add_error(uint32_t file, uint32_t line, uint32_t column, std::string reason) {
     if (document.errors.size() >= kErrorsMax) return;
@@ -100,6 +102,7 @@ class TextParser {
     open(Value::Kind::Map, {});
     for (Token token = lexer_.next(); token.kind != Token::Kind::End; token = lexer_.next()) {
       take(std::move(token));
+      if (reading_.document.errors.size() >= kErrorsMax) break;
     }
     while (frames_.size() > 1)
       close();
@@ -301,8 +304,9 @@ void TextParser::take_environment(const Token& token) {
                 where + " could not be parsed: variable reference cycle for '" + token.text + "'");
   }
   const std::optional<std::string> text = reading_.sources.environment(token.text);
-  if (!text || open_variables.size() >= kIncludeDepthMax) {
-    return fail(token, where + " can not be found");
+  if (!text) return fail(token, where + " can not be found");
+  if (open_variables.size() >= kIncludeDepthMax || ++reading_.texts > kTextsMax) {
+    return fail(token, where + " could not be parsed: too many variables of the environment");
   }
   open_variables.push_back(token.text);
   const size_t errors_before = reading_.document.errors.size();
@@ -338,8 +342,8 @@ void TextParser::take_include(const Token& token) {
   if (std::find(paths.begin(), paths.end(), path) != paths.end()) {
     return fail(token, "include '" + token.text + "': the file includes itself");
   }
-  if (paths.size() >= kIncludeDepthMax) {
-    return fail(token, "include '" + token.text + "': includes are nested too deep");
+  if (paths.size() >= kIncludeDepthMax || ++reading_.texts > kTextsMax) {
+    return fail(token, "include '" + token.text + "': too many includes");
   }
   reading_.expanded_bytes += text->size();
   if (reading_.expanded_bytes > kExpandedBytesMax) {
@@ -360,7 +364,7 @@ void TextParser::take_include(const Token& token) {
 }
 
 Document read(std::string_view text, const std::string& name, Sources& sources) {
-  Reading reading{sources, {}, {}, {}, 0};
+  Reading reading{sources, {}, {}, {}, 0, 1};
   reading.document.files.push_back(name);
   reading.include_paths.push_back(name);
   reading.document.root = TextParser(reading, 0, text).run();

@@ -38,5 +38,7 @@ inline constexpr size_t kErrorsMax = 50;
 // Variables may not blow a file up beyond this many bytes of values.
 inline constexpr size_t kExpandedBytesMax = 32 << 20;
 inline constexpr size_t kIncludeDepthMax = 32;
+// Includes and uses of environment variables in one configuration, nested ones counted each time.
+inline constexpr size_t kTextsMax = 2000;
 
 }  // namespace brokkr::config

@@ -133,6 +133,23 @@ TEST_F(ParserTest, IncludeOfItselfIsAnError) {
             "./one.conf:1:9: include 'one.conf': the file includes itself\n");
 }
 
+TEST_F(ParserTest, IncludesCannotMultiplyWithoutEnd) {
+  // Every file is found in a folder of its own, so none includes itself.
+  class Everywhere final : public Sources {
+   public:
+    Result<std::string> read_file(const std::string&) override {
+      ++reads;
+      return std::string("include a/b\ninclude c/d");
+    }
+    std::optional<std::string> environment(const std::string&) override { return std::nullopt; }
+    size_t reads = 0;
+  } everywhere;
+  const Document document = parse_text("include a/b", "t.conf", everywhere);
+  ASSERT_FALSE(document.errors.empty());
+  EXPECT_NE(document.errors[0].reason.find("too many includes"), std::string::npos);
+  EXPECT_LT(everywhere.reads, 5000U);
+}
+
 TEST_F(ParserTest, EveryErrorIsReportedInOneRun) {
   EXPECT_EQ(read("a = \nb 1 2\nm {\n x = .5\n y: ,\n z 99999999999999999999\n}\nc $none\nd 1"),
             "t.conf:1:5: expected the value of 'a', found the end of the line\n"
