@@ -153,12 +153,14 @@ void LoopLinks::handle_interest(uint32_t from, std::string_view key, uint64_t co
   const size_t second = key.find(kKeySeparator, first + 1);
   const std::string_view pattern = key.substr(first + 1, second - first - 1);
   const std::string_view queue = key.substr(second + 1);
-  subject::InterestTree& tree = shard_.account(key.substr(0, first)).interest();
+  Account& account = shard_.account(key.substr(0, first));
+  subject::InterestTree& tree = account.interest();
   auto& known = peers_[from].interest;
   auto found = known.find(key);
   if (count == 0) {
     if (found == known.end()) return;
     tree.remove(*found->second);
+    account.remove_stand_in();
     known.erase(found);
     return;
   }
@@ -167,6 +169,7 @@ void LoopLinks::handle_interest(uint32_t from, std::string_view key, uint64_t co
     subscription->kind = Subscription::Kind::OtherLoop;
     subscription->other_loop = from;
     tree.add(pattern, queue, *subscription);
+    account.add_stand_in();
     found = known.emplace(key, std::move(subscription)).first;
   }
   found->second->delivered = count;

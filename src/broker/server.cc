@@ -187,6 +187,11 @@ void Server::close_next_clients() {
   lame_duck_timer_->start(std::max<Duration>(lame_duck_step_, std::chrono::milliseconds(1)));
 }
 
+void Server::post_to_shard(size_t index, Callback<void(Shard&)> visit) {
+  loops_[index]->post(
+      [shard = shards_[index].get(), visit = std::move(visit)] { visit(*shard); });
+}
+
 void Server::visit_shards(FunctionRef<void(Shard&)> visit) {
   std::mutex mutex;
   std::condition_variable done;

@@ -60,6 +60,9 @@ class Server {
   // Runs `visit` on every shard's own loop and waits for all. Only from a thread that is no loop, and
   // not after `stop`.
   void visit_shards(FunctionRef<void(Shard&)> visit);
+  // Runs `visit` on that shard's own loop, later, without waiting. From any thread, not after `stop`;
+  // what is still queued then may run when the shard is gone, so `visit` must know.
+  void post_to_shard(size_t index, Callback<void(Shard&)> visit);
   Shard& main_shard() { return *shards_[0]; }
   size_t loop_count() const { return shards_.size(); }
 

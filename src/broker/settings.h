@@ -22,6 +22,7 @@ struct Settings {
   std::string host = "127.0.0.1";
   uint16_t port = 4222;     // 0 lets the kernel choose
   std::string client_advertise;
+  std::string config_digest;  // "sha256:…" of the configuration file; empty without one
   std::vector<std::string> tags;
   std::vector<std::pair<std::string, std::string>> metadata;
 

@@ -37,10 +37,15 @@ class Account {
   const std::string& name() const { return name_; }
   subject::InterestTree& interest() { return interest_; }
   const subject::InterestTree& interest() const { return interest_; }
+  // How many entries of `interest` stand for what other loops have.
+  size_t stand_in_count() const { return stand_ins_; }
+  void add_stand_in() { ++stand_ins_; }
+  void remove_stand_in() { --stand_ins_; }
 
  private:
   const std::string name_;
   subject::InterestTree interest_;
+  size_t stand_ins_ = 0;
 };
 
 // A message on its way. The payload includes the header block; its CRLF follows in memory.

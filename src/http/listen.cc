@@ -49,8 +49,8 @@ Result<ListeningSocket> listen_tcp(const std::string& host, uint16_t port) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
   addrinfo* found = nullptr;
-  const int failure = getaddrinfo(everywhere ? nullptr : host.c_str(),
-                                  std::to_string(port).c_str(), &hints, &found);
+  const int failure = getaddrinfo(everywhere ? nullptr : host.c_str(), std::to_string(port).c_str(),
+                                  &hints, &found);
   if (failure != 0) return Error{Errc::System, what + ": " + gai_strerror(failure)};
   const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, &freeaddrinfo);
   int error = EADDRNOTAVAIL;

@@ -42,7 +42,8 @@ std::string text_of(const sockaddr* address) {
 MHD_Result add_field(void* fields, MHD_ValueKind, const char* key, size_t key_size,
                      const char* value, size_t value_size) {
   static_cast<Request::Fields*>(fields)->emplace_back(
-      std::string(key, key_size), value == nullptr ? std::string() : std::string(value, value_size));
+      std::string(key, key_size),
+      value == nullptr ? std::string() : std::string(value, value_size));
   return MHD_YES;
 }
 
@@ -122,16 +123,18 @@ Status MicrohttpdServer::start() {
       {MHD_OPTION_CONNECTION_LIMIT, static_cast<intptr_t>(options_.connections_max), nullptr},
       {MHD_OPTION_CONNECTION_TIMEOUT, static_cast<intptr_t>(idle_seconds), nullptr},
       {MHD_OPTION_STRICT_FOR_CLIENT, 1, nullptr},
-      {MHD_OPTION_CONNECTION_MEMORY_LIMIT, static_cast<intptr_t>(options_.connection_bytes), nullptr},
+      {MHD_OPTION_CONNECTION_MEMORY_LIMIT, static_cast<intptr_t>(options_.connection_bytes),
+       nullptr},
   };
   if (options_.threads > 1) {
-    items.push_back({MHD_OPTION_THREAD_POOL_SIZE, static_cast<intptr_t>(options_.threads), nullptr});
+    items.push_back(
+        {MHD_OPTION_THREAD_POOL_SIZE, static_cast<intptr_t>(options_.threads), nullptr});
   }
   items.push_back({MHD_OPTION_END, 0, nullptr});
-  daemon_ = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC, 0, nullptr, nullptr,
-                             &on_access, this, MHD_OPTION_LISTEN_SOCKET, listening->fd,
-                             MHD_OPTION_NOTIFY_COMPLETED, &on_completed, this, MHD_OPTION_ARRAY,
-                             items.data(), MHD_OPTION_END);
+  daemon_ =
+      MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC, 0, nullptr, nullptr, &on_access,
+                       this, MHD_OPTION_LISTEN_SOCKET, listening->fd, MHD_OPTION_NOTIFY_COMPLETED,
+                       &on_completed, this, MHD_OPTION_ARRAY, items.data(), MHD_OPTION_END);
   if (daemon_ == nullptr) {
     close(listening->fd);
     return Error{Errc::System, "start http server on " + options_.host + ":" +
@@ -179,7 +182,8 @@ Response MicrohttpdServer::answer(MHD_Connection* connection, const char* path, 
       options_.methods.end()) {
     Response refused = refusal(405, "method not allowed");
     std::string allowed;
-    for (const std::string& name : options_.methods) allowed += (allowed.empty() ? "" : ", ") + name;
+    for (const std::string& name : options_.methods)
+      allowed += (allowed.empty() ? "" : ", ") + name;
     refused.headers.emplace_back("Allow", allowed);
     return refused;
   }
@@ -201,8 +205,8 @@ Response MicrohttpdServer::answer(MHD_Connection* connection, const char* path, 
 }
 
 MHD_Result MicrohttpdServer::send(MHD_Connection* connection, Response response) {
-  MHD_Response* made = MHD_create_response_from_buffer(
-      response.body.size(), response.body.data(), MHD_RESPMEM_MUST_COPY);
+  MHD_Response* made = MHD_create_response_from_buffer(response.body.size(), response.body.data(),
+                                                       MHD_RESPMEM_MUST_COPY);
   if (made == nullptr) return MHD_NO;
   MHD_add_response_header(made, MHD_HTTP_HEADER_CONTENT_TYPE, response.content_type.c_str());
   for (const auto& [name, value] : response.headers) {

@@ -23,7 +23,7 @@ struct Request {
   Fields query;             // decoded, in order; "?a" has an empty value
   Fields headers;           // as sent
   std::string_view body;
-  std::string remote;       // "127.0.0.1:50312"
+  std::string remote;  // "127.0.0.1:50312"
 
   // The first value of that name, or empty.
   std::string_view find_query(std::string_view name) const;
@@ -49,11 +49,11 @@ class Server {
     uint16_t port = 0;               // 0 lets the kernel choose
     std::string name = "http";       // of the threads
     uint32_t threads = 1;
-    uint32_t connections_max = 128;        // beyond it, connections are closed at once
-    size_t body_bytes_max = 64 << 10;      // beyond it: 413
-    size_t connection_bytes = 32 << 10;    // for the request line and headers; beyond it: 414, 431
-    Duration idle_timeout = std::chrono::seconds(10);  // of a connection, in and between requests
-    Duration stop_grace = std::chrono::seconds(1);     // for requests under way at the end
+    uint32_t connections_max = 128;      // beyond it, connections are closed at once
+    size_t body_bytes_max = 64 << 10;    // beyond it: 413
+    size_t connection_bytes = 32 << 10;  // for the request line and headers; beyond it: 414, 431
+    Duration idle_timeout = std::chrono::seconds(10);    // of a connection, in and between requests
+    Duration stop_grace = std::chrono::seconds(1);       // for requests under way at the end
     std::vector<std::string> methods = {"GET", "HEAD"};  // others get 405
   };
   using Handler = Callback<Response(const Request&)>;

@@ -1,7 +1,6 @@
 #include "http/server.h"
 
 #include <arpa/inet.h>
-#include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -9,6 +8,8 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+
+#include <gtest/gtest.h>
 
 namespace brokkr::http {
 namespace {
@@ -71,7 +72,8 @@ std::unique_ptr<Server> open_server(Server::Options options, Server::Handler han
 Response echo(const Request& request) {
   Response response;
   response.body = std::string(request.method) + " " + std::string(request.path);
-  for (const auto& [name, value] : request.query) response.body += " [" + name + "=" + value + "]";
+  for (const auto& [name, value] : request.query)
+    response.body += " [" + name + "=" + value + "]";
   response.body += " " + std::string(request.body) + ".";
   return response;
 }
@@ -128,9 +130,9 @@ TEST(HttpServer, RefusesABodyBeyondTheLimit) {
   options.methods = {"POST"};
   options.body_bytes_max = 1000;
   const auto server = open_server(std::move(options), echo);
-  const std::string head =
-      "POST /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ";
-  EXPECT_TRUE(ask(*server, head + "1000\r\n\r\n" + std::string(1000, 'b')).starts_with("HTTP/1.1 200"));
+  const std::string head = "POST /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: ";
+  EXPECT_TRUE(
+      ask(*server, head + "1000\r\n\r\n" + std::string(1000, 'b')).starts_with("HTTP/1.1 200"));
   const std::string reply = ask(*server, head + "1001\r\n\r\n" + std::string(1001, 'b'));
   EXPECT_TRUE(reply.starts_with("HTTP/1.1 413 ")) << reply;
   EXPECT_TRUE(reply.ends_with("request body of 1001 bytes exceeds 1000\n")) << reply;
@@ -142,7 +144,8 @@ TEST(HttpServer, RefusesABodyBeyondTheLimit) {
 TEST(HttpServer, RefusesWhatIsNoHttp) {
   const auto server = open_server({}, echo);
   EXPECT_TRUE(ask(*server, "GET /x HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 400 "));
-  const std::string huge = "GET /x HTTP/1.1\r\nHost: x\r\nX: " + std::string(100000, 'h') + "\r\n\r\n";
+  const std::string huge =
+      "GET /x HTTP/1.1\r\nHost: x\r\nX: " + std::string(100000, 'h') + "\r\n\r\n";
   EXPECT_FALSE(contains(ask(*server, huge), "200 OK"));
   EXPECT_TRUE(contains(get(*server, "/still-there"), "GET /still-there"));
 }

@@ -1,0 +1,270 @@
+#include "broker/monitor.h"
+
+#include <algorithm>
+#include <thread>
+
+#include "auth/authenticator.h"
+#include "base/bytes.h"
+#include "broker/monitor/connz.h"
+#include "broker/monitor/documents.h"
+#include "broker/monitor/query.h"
+#include "broker/monitor/subsz.h"
+#include "broker/server.h"
+
+namespace brokkr::broker {
+namespace {
+
+// A request that waits for a busy loop holds up only its own thread.
+constexpr uint32_t kHttpThreads = 2;
+
+http::Response make_json(std::string body, int status = 200) {
+  http::Response response;
+  response.status = status;
+  response.content_type = "application/json";
+  response.headers.emplace_back("Access-Control-Allow-Origin", "*");
+  response.body = std::move(body);
+  return response;
+}
+
+http::Response make_text(int status, std::string text) {
+  http::Response response;
+  response.status = status;
+  response.body = std::move(text);
+  return response;
+}
+
+http::Response not_found() {
+  http::Response response = make_text(404, "404 page not found\n");
+  response.headers.emplace_back("X-Content-Type-Options", "nosniff");
+  return response;
+}
+
+http::Response bad_request(const QueryReader& query) {
+  return make_text(400, query.error());
+}
+
+http::Response unavailable() {
+  return make_text(503, "the server is too busy or stopping\n");
+}
+
+// Begins with a slash and does not end with one; empty stays empty.
+std::string normalize_base_path(std::string_view path) {
+  while (!path.empty() && path.back() == '/')
+    path.remove_suffix(1);
+  while (!path.empty() && path.front() == '/')
+    path.remove_prefix(1);
+  return path.empty() ? "" : "/" + std::string(path);
+}
+
+}  // namespace
+
+struct Monitor::Endpoint {
+  const char* name;        // what follows the base path
+  const char* counted_as;  // in http_req_stats; null: not counted
+  Answer answer;
+};
+
+const Monitor::Endpoint* Monitor::find_endpoint(std::string_view name) {
+  static constexpr Endpoint kEndpoints[] = {
+      {"/", "/", &Monitor::index},
+      {"/varz", "/varz", &Monitor::varz},
+      {"/connz", "/connz", &Monitor::connz},
+      {"/subsz", "/subsz", &Monitor::subsz},
+      {"/subscriptionsz", "/subsz", &Monitor::subsz},
+      {"/healthz", "/healthz", &Monitor::healthz},
+      {"/accountz", "/accountz", &Monitor::accountz},
+      {"/accstatz", "/accstatz", &Monitor::accstatz},
+      {"/routez", "/routez", &Monitor::routez},
+      {"/gatewayz", "/gatewayz", &Monitor::gatewayz},
+      {"/leafz", "/leafz", &Monitor::leafz},
+      {"/jsz", "/jsz", &Monitor::jsz},
+      {"/ipqueuesz", nullptr, &Monitor::ipqueuesz},
+      {"/raftz", nullptr, &Monitor::raftz},
+      {"/metrics", "/metrics", &Monitor::metrics},
+  };
+  const auto* found = std::find_if(std::begin(kEndpoints), std::end(kEndpoints),
+                                   [&](const Endpoint& each) { return each.name == name; });
+  return found == std::end(kEndpoints) ? nullptr : found;
+}
+
+Monitor::Monitor(Options options, Server& server, Log& log)
+    : options_(std::move(options)),
+      server_(server),
+      log_(log),
+      survey_(server),
+      meter_(server.clock().now()) {}
+
+Monitor::~Monitor() {
+  survey_.cancel();
+  http_.reset();
+}
+
+Result<std::unique_ptr<Monitor>> Monitor::open(Options options, Server& server, Log& log) {
+  if (options.host.empty()) options.host = "0.0.0.0";
+  options.base_path = normalize_base_path(options.base_path);
+  http::Server::Options listening;
+  listening.host = options.host;
+  listening.port = options.port;
+  listening.name = "monitor";
+  listening.threads = kHttpThreads;
+  listening.methods = {"GET", "HEAD", "POST"};
+  std::unique_ptr<Monitor> monitor(new Monitor(std::move(options), server, log));
+  auto opened = http::Server::open(
+      std::move(listening),
+      [&monitor = *monitor](const http::Request& request) { return monitor.answer(request); });
+  if (!opened) return opened.error();
+  monitor->http_ = std::move(*opened);
+  log.info("Starting http monitor on " + monitor->options_.host + ":" +
+           std::to_string(monitor->port()));
+  return monitor;
+}
+
+http::Response Monitor::answer(const http::Request& request) {
+  std::string_view path = request.path;
+  if (!path.starts_with(options_.base_path)) return not_found();
+  path.remove_prefix(options_.base_path.size());
+  // With a base path the index is at the path itself, without a slash.
+  if (!options_.base_path.empty()) {
+    if (path == "/") return not_found();
+    if (path.empty()) path = "/";
+  }
+  const Endpoint* endpoint = find_endpoint(path);
+  if (endpoint == nullptr) return not_found();
+  QueryReader query(request);
+  if (endpoint->counted_as != nullptr) count(endpoint->counted_as);
+  return (this->*endpoint->answer)(query);
+}
+
+void Monitor::count(const char* name) {
+  const std::lock_guard lock(mutex_);
+  ++requests_[name];
+}
+
+DocumentHead Monitor::head() const {
+  const auto snapshot = server_.snapshot();
+  return {snapshot->settings->server_id, snapshot->settings->server_name,
+          server_.clock().wall_now(), server_.start_time()};
+}
+
+std::optional<Varz> Monitor::gather_varz() {
+  auto loops = survey_.loops();
+  if (!loops) return std::nullopt;
+  const auto snapshot = server_.snapshot();
+  Varz varz;
+  varz.settings = snapshot->settings;
+  server_.fill_info(varz.info);
+  varz.auth_required = snapshot->authenticator->is_required();
+  varz.http_host = options_.host;
+  varz.http_port = port();
+  varz.http_base_path = options_.base_path;
+  varz.start = server_.start_time();
+  varz.now = server_.clock().wall_now();
+  varz.config_load_time = snapshot->config_load_time;
+  varz.cores = std::max(1U, std::thread::hardware_concurrency());
+  varz.connections = server_.connection_count();
+  varz.loops = std::move(*loops);
+  const std::lock_guard lock(mutex_);
+  varz.process = meter_.measure(server_.clock().now());
+  varz.http_requests = requests_;
+  return varz;
+}
+
+http::Response Monitor::index(QueryReader&) {
+  http::Response response;
+  response.content_type = "text/html; charset=utf-8";
+  const std::string& base = options_.base_path;
+  response.body = render_index(kServerVersion, base.empty() ? "" : base.substr(1) + "/");
+  return response;
+}
+
+http::Response Monitor::varz(QueryReader&) {
+  const auto varz = gather_varz();
+  return varz ? make_json(render_varz(*varz)) : unavailable();
+}
+
+http::Response Monitor::metrics(QueryReader&) {
+  const auto varz = gather_varz();
+  if (!varz) return unavailable();
+  http::Response response;
+  response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+  response.body = render_metrics(*varz);
+  return response;
+}
+
+http::Response Monitor::connz(QueryReader& query) {
+  const ConnzOptions options = parse_connz_options(query);
+  if (query.has_failed()) return bad_request(query);
+  const auto connz = survey_.connz(options, server_.clock().wall_now());
+  return connz ? make_json(render_connz(*connz, options)) : unavailable();
+}
+
+http::Response Monitor::subsz(QueryReader& query) {
+  const SubszOptions options = parse_subsz_options(query);
+  if (query.has_failed()) return bad_request(query);
+  const auto subsz = survey_.subsz(options, server_.clock().wall_now());
+  return subsz ? make_json(render_subsz(*subsz, options)) : unavailable();
+}
+
+http::Response Monitor::accountz(QueryReader& query) {
+  const auto accounts = survey_.accounts();
+  if (!accounts) return unavailable();
+  const std::string wanted = query.text("acc");
+  if (wanted.empty()) return make_json(render_accountz(head(), *accounts));
+  const auto found = std::find_if(accounts->begin(), accounts->end(),
+                                  [&](const AccountReport& each) { return each.name == wanted; });
+  if (found == accounts->end()) return make_text(400, "Account " + wanted + " does not exist");
+  return make_json(render_account_detail(head(), *found));
+}
+
+http::Response Monitor::accstatz(QueryReader& query) {
+  const bool unused = query.boolean("unused");
+  if (query.has_failed()) return bad_request(query);
+  const auto accounts = survey_.accounts();
+  return accounts ? make_json(render_accstatz(head(), *accounts, unused)) : unavailable();
+}
+
+http::Response Monitor::routez(QueryReader& query) {
+  if (to_lower(query.text("subs")) != "detail") query.boolean("subs");
+  return query.has_failed() ? bad_request(query) : make_json(render_routez(head()));
+}
+
+http::Response Monitor::gatewayz(QueryReader& query) {
+  query.boolean("accs");
+  return query.has_failed() ? bad_request(query) : make_json(render_gatewayz(head()));
+}
+
+http::Response Monitor::leafz(QueryReader& query) {
+  query.boolean("subs");
+  return query.has_failed() ? bad_request(query) : make_json(render_leafz(head()));
+}
+
+http::Response Monitor::jsz(QueryReader& query) {
+  for (const char* name : {"accounts", "streams", "consumers", "direct-consumers", "config"}) {
+    query.boolean(name);
+  }
+  query.integer("offset");
+  query.integer("limit");
+  for (const char* name : {"leader-only", "raft", "stream-leader-only"})
+    query.boolean(name);
+  return query.has_failed() ? bad_request(query) : make_json(render_jsz(head()));
+}
+
+http::Response Monitor::healthz(QueryReader& query) {
+  const HealthzOptions options = parse_healthz_options(query);
+  if (query.has_failed()) return bad_request(query);
+  const bool is_ready = !server_.is_lame_duck() && !server_.snapshot()->addresses.empty();
+  Healthz health = render_healthz(options, is_ready);
+  if (health.status != 200) log_.warn("Healthcheck failed: " + health.body);
+  return make_json(std::move(health.body), health.status);
+}
+
+http::Response Monitor::ipqueuesz(QueryReader& query) {
+  query.boolean("all");
+  return query.has_failed() ? bad_request(query) : make_json("{}");
+}
+
+http::Response Monitor::raftz(QueryReader&) {
+  return make_text(404, "No Raft nodes registered");
+}
+
+}  // namespace brokkr::broker

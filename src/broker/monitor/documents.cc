@@ -1,0 +1,196 @@
+#include "broker/monitor/documents.h"
+
+#include <array>
+#include <utility>
+
+#include "base/json.h"
+#include "broker/monitor/varz.h"
+
+namespace brokkr::broker {
+namespace {
+
+json::Writer begin_document(const DocumentHead& head) {
+  json::Writer out({.indent = 2});
+  out.begin_object();
+  out.field("server_id", head.server_id);
+  out.field("now", format_rfc3339(head.now));
+  return out;
+}
+
+void write_traffic(json::Writer& out, std::string_view name, uint64_t messages, uint64_t bytes) {
+  out.key(name).begin_object();
+  out.field("msgs", messages).field("bytes", bytes);
+  for (const char* kind : {"gateways", "routes", "leafs"}) {
+    out.key(kind).begin_object().field("msgs", 0).field("bytes", 0).end_object();
+  }
+  out.end_object();
+}
+
+Healthz make_health(int status, std::string_view type, std::string_view error, bool details) {
+  json::Writer out;
+  out.begin_object().field("status", "error");
+  if (details) {
+    out.key("errors").begin_array().begin_object();
+    out.field("type", type).field("error", error);
+    out.end_object().end_array();
+  } else {
+    out.field("error", error);
+  }
+  out.end_object();
+  return {status, out.take()};
+}
+
+constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kPages = {{
+    {"varz", "General"},
+    {"connz", "Connections"},
+    {"subsz", "Subscriptions"},
+    {"accountz", "Accounts"},
+    {"accstatz", "Account statistics"},
+    {"jsz", "JetStream"},
+    {"routez", "Routes"},
+    {"leafz", "Leaf nodes"},
+    {"gatewayz", "Gateways"},
+    {"healthz", "Health"},
+    {"metrics", "Metrics (Prometheus)"},
+}};
+
+}  // namespace
+
+std::string render_accountz(const DocumentHead& head, const std::vector<AccountReport>& accounts) {
+  json::Writer out = begin_document(head);
+  out.field("system_account", kSystemAccount);
+  out.key("accounts").begin_array();
+  for (const AccountReport& account : accounts)
+    out.string(account.name);
+  out.end_array().end_object();
+  return out.take();
+}
+
+std::string render_account_detail(const DocumentHead& head, const AccountReport& account) {
+  json::Writer out = begin_document(head);
+  out.field("system_account", kSystemAccount);
+  out.key("account_detail").begin_object();
+  out.field("account_name", account.name);
+  out.field("update_time", format_rfc3339(head.start));
+  if (account.name == kSystemAccount) out.field("is_system", true);
+  out.field("expired", false).field("complete", true).field("jetstream_enabled", false);
+  out.field("leafnode_connections", 0);
+  out.field("client_connections", account.connections);
+  out.field("subscriptions", account.interest.subscriptions);
+  out.field("name_tag", account.name);
+  out.key("sublist_stats").begin_object();
+  write_interest_summary(out, account.interest);
+  out.end_object().end_object().end_object();
+  return out.take();
+}
+
+std::string render_accstatz(const DocumentHead& head, const std::vector<AccountReport>& accounts,
+                            bool unused) {
+  json::Writer out = begin_document(head);
+  out.key("account_statz").begin_array();
+  for (const AccountReport& account : accounts) {
+    if (account.connections == 0 && !unused) continue;
+    out.begin_object();
+    out.field("acc", account.name).field("name", account.name);
+    out.field("conns", account.connections).field("leafnodes", 0);
+    out.field("total_conns", account.connections);
+    out.field("num_subscriptions", account.interest.subscriptions);
+    write_traffic(out, "sent", account.traffic.out_msgs, account.traffic.out_bytes);
+    write_traffic(out, "received", account.traffic.in_msgs, account.traffic.in_bytes);
+    out.field("slow_consumers", account.slow_consumers);
+    out.end_object();
+  }
+  out.end_array().end_object();
+  return out.take();
+}
+
+std::string render_routez(const DocumentHead& head) {
+  json::Writer out({.indent = 2});
+  out.begin_object();
+  out.field("server_id", head.server_id).field("server_name", head.server_name);
+  out.field("now", format_rfc3339(head.now));
+  out.field("num_routes", 0);
+  out.key("routes").begin_array().end_array().end_object();
+  return out.take();
+}
+
+std::string render_gatewayz(const DocumentHead& head) {
+  json::Writer out = begin_document(head);
+  out.key("outbound_gateways").begin_object().end_object();
+  out.key("inbound_gateways").begin_object().end_object();
+  out.end_object();
+  return out.take();
+}
+
+std::string render_leafz(const DocumentHead& head) {
+  json::Writer out = begin_document(head);
+  out.field("leafnodes", 0);
+  out.key("leafs").begin_array().end_array().end_object();
+  return out.take();
+}
+
+std::string render_jsz(const DocumentHead& head) {
+  json::Writer out({.indent = 2});
+  out.begin_object();
+  for (const char* name :
+       {"memory", "storage", "reserved_memory", "reserved_storage", "accounts", "ha_assets"}) {
+    out.field(name, 0);
+  }
+  out.key("api").begin_object();
+  out.field("level", 0).field("total", 0).field("errors", 0).end_object();
+  out.field("server_id", head.server_id);
+  out.field("now", format_rfc3339(head.now));
+  out.field("disabled", true);
+  out.key("config").begin_object();
+  out.field("max_memory", 0).field("max_storage", 0).end_object();
+  for (const char* name : {"streams", "consumers", "messages", "bytes", "total"})
+    out.field(name, 0);
+  out.end_object();
+  return out.take();
+}
+
+HealthzOptions parse_healthz_options(QueryReader& query) {
+  HealthzOptions options;
+  // Without JetStream these change nothing, but they must be well-formed.
+  for (const char* name : {"js-enabled", "js-enabled-only", "js-server-only", "js-meta-only"}) {
+    query.boolean(name);
+  }
+  options.account = query.text("account");
+  options.stream = query.text("stream");
+  options.consumer = query.text("consumer");
+  options.details = query.boolean("details");
+  return options;
+}
+
+Healthz render_healthz(const HealthzOptions& options, bool is_ready) {
+  if (options.account.empty() && !options.stream.empty()) {
+    return make_health(400, "BAD_REQUEST",
+                       "\"account\" must not be empty when checking stream health",
+                       options.details);
+  }
+  if (options.stream.empty() && !options.consumer.empty()) {
+    return make_health(400, "BAD_REQUEST",
+                       "\"stream\" must not be empty when checking consumer health",
+                       options.details);
+  }
+  if (!is_ready) {
+    return make_health(500, "CONNECTION", "failed to be ready for connections after 1ms: server",
+                       options.details);
+  }
+  return {200, R"({"status":"ok"})"};
+}
+
+std::string render_index(std::string_view version, std::string_view prefix) {
+  std::string out =
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>Brokkr</title>\n"
+      "<style>body { font-family: sans-serif; margin: 2rem } a { display: block; padding: 0.2rem }"
+      "</style></head>\n<body>\n<h1>Brokkr</h1>\n<p>Speaks NATS ";
+  out.append(version).append("</p>\n");
+  for (const auto& [page, title] : kPages) {
+    out.append("<a href=\"./").append(prefix).append(page).append("\">").append(title);
+    out.append("</a>\n");
+  }
+  return out + "</body>\n</html>\n";
+}
+
+}  // namespace brokkr::broker

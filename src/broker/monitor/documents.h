@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "broker/connection.h"
+#include "broker/monitor/query.h"
+#include "broker/monitor/subsz.h"
+
+// The smaller monitoring documents: accounts, health, and those of features this server does not
+// have, in the shape nats-server gives them when they are off. Pure.
+namespace brokkr::broker {
+
+struct DocumentHead {
+  std::string server_id;
+  std::string server_name;
+  WallTime now;
+  WallTime start;
+};
+
+// What one account is and has done.
+struct AccountReport {
+  std::string name;
+  uint64_t connections = 0;
+  uint64_t slow_consumers = 0;
+  Traffic traffic;
+  InterestSummary interest;
+};
+
+std::string render_accountz(const DocumentHead& head, const std::vector<AccountReport>& accounts);
+std::string render_account_detail(const DocumentHead& head, const AccountReport& account);
+// With `unused` also the accounts without a connection.
+std::string render_accstatz(const DocumentHead& head, const std::vector<AccountReport>& accounts,
+                            bool unused);
+std::string render_routez(const DocumentHead& head);
+std::string render_gatewayz(const DocumentHead& head);
+std::string render_leafz(const DocumentHead& head);
+std::string render_jsz(const DocumentHead& head);
+
+struct HealthzOptions {
+  bool details = false;
+  std::string account;
+  std::string stream;
+  std::string consumer;
+};
+HealthzOptions parse_healthz_options(QueryReader& query);
+struct Healthz {
+  int status = 200;
+  std::string body;
+};
+// `is_ready`: clients can connect.
+Healthz render_healthz(const HealthzOptions& options, bool is_ready);
+
+// The page at the root. `prefix` is where the endpoints are below it: "" or "mon/".
+std::string render_index(std::string_view version, std::string_view prefix);
+
+}  // namespace brokkr::broker

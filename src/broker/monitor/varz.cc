@@ -1,0 +1,185 @@
+#include "broker/monitor/varz.h"
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+
+#include "base/json.h"
+
+namespace brokkr::broker {
+namespace {
+
+// nats-server's default, which holds while there is no TLS to configure.
+constexpr int64_t kTlsTimeoutSeconds = 2;
+
+double seconds_of(Duration duration) {
+  return std::chrono::duration<double>(duration).count();
+}
+
+double cpu_seconds_used() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+uint64_t resident_bytes() {
+  FILE* file = std::fopen("/proc/self/statm", "re");
+  if (file == nullptr) return 0;
+  unsigned long long total = 0;
+  unsigned long long resident = 0;
+  const int read = std::fscanf(file, "%llu %llu", &total, &resident);
+  std::fclose(file);
+  return read == 2 ? resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) : 0;
+}
+
+ShardStats sum_of(const std::vector<LoopReport>& loops) {
+  ShardStats sum;
+  for (const LoopReport& loop : loops) {
+    sum.traffic.in_msgs += loop.stats.traffic.in_msgs;
+    sum.traffic.in_bytes += loop.stats.traffic.in_bytes;
+    sum.traffic.out_msgs += loop.stats.traffic.out_msgs;
+    sum.traffic.out_bytes += loop.stats.traffic.out_bytes;
+    sum.total_connections += loop.stats.total_connections;
+    sum.slow_consumers += loop.stats.slow_consumers;
+    sum.stale_connections += loop.stats.stale_connections;
+    sum.stalled_clients += loop.stats.stalled_clients;
+  }
+  return sum;
+}
+
+void write_identity(json::Writer& out, const Varz& varz) {
+  out.field("server_id", varz.info.server_id);
+  out.field("server_name", varz.info.server_name);
+  out.field("version", varz.info.version);
+  out.field("proto", varz.info.proto);
+  if (!varz.info.git_commit.empty()) out.field("git_commit", varz.info.git_commit);
+  out.field("go", varz.info.go);
+  out.field("host", varz.info.host);
+  out.field("port", varz.info.port);
+  if (varz.auth_required) out.field("auth_required", true);
+  if (varz.info.connect_urls.empty()) return;
+  out.key("connect_urls").begin_array();
+  for (const std::string& url : varz.info.connect_urls)
+    out.string(url);
+  out.end_array();
+}
+
+void write_limits(json::Writer& out, const Varz& varz) {
+  const Settings& settings = *varz.settings;
+  out.field("max_connections", uint64_t{settings.max_connections});
+  if (settings.max_subscriptions != 0) {
+    out.field("max_subscriptions", uint64_t{settings.max_subscriptions});
+  }
+  out.field("ping_interval", int64_t{settings.ping_interval.count()});
+  out.field("ping_max", uint64_t{settings.ping_max});
+  out.field("http_host", varz.http_host);
+  out.field("http_port", int64_t{varz.http_port});
+  out.field("http_base_path", varz.http_base_path);
+  out.field("https_port", 0);
+  out.field("auth_timeout", seconds_of(settings.auth_timeout));
+  out.field("max_control_line", uint64_t{settings.max_control_line});
+  out.field("max_payload", uint64_t{settings.max_payload});
+  out.field("max_pending", settings.max_pending);
+  for (const char* part : {"cluster", "gateway", "leaf", "mqtt", "websocket", "jetstream"}) {
+    out.key(part).begin_object().end_object();
+  }
+  out.field("tls_timeout", kTlsTimeoutSeconds);
+  out.field("write_deadline", int64_t{settings.write_deadline.count()});
+}
+
+void write_counters(json::Writer& out, const Varz& varz) {
+  const ShardStats sum = sum_of(varz.loops);
+  uint64_t subscriptions = 0;
+  for (const LoopReport& loop : varz.loops)
+    subscriptions += loop.interest.subscriptions;
+  out.field("connections", uint64_t{varz.connections});
+  out.field("total_connections", sum.total_connections);
+  out.field("routes", 0).field("remotes", 0).field("leafnodes", 0);
+  out.field("in_msgs", sum.traffic.in_msgs).field("in_bytes", sum.traffic.in_bytes);
+  out.field("in_client_msgs", sum.traffic.in_msgs);
+  out.field("in_client_bytes", sum.traffic.in_bytes);
+  out.field("out_msgs", sum.traffic.out_msgs).field("out_bytes", sum.traffic.out_bytes);
+  out.field("out_client_msgs", sum.traffic.out_msgs);
+  out.field("out_client_bytes", sum.traffic.out_bytes);
+  out.field("slow_consumers", sum.slow_consumers);
+  out.field("stale_connections", sum.stale_connections);
+  out.field("stalled_clients", sum.stalled_clients);
+  out.field("subscriptions", subscriptions);
+  out.key("http_req_stats").begin_object();
+  for (const auto& [path, count] : varz.http_requests)
+    out.field(path, count);
+  out.end_object();
+}
+
+void write_config(json::Writer& out, const Varz& varz) {
+  const Settings& settings = *varz.settings;
+  out.field("config_load_time", format_rfc3339(varz.config_load_time));
+  out.field("config_digest", settings.config_digest);
+  if (!settings.tags.empty()) {
+    out.key("tags").begin_array();
+    for (const std::string& tag : settings.tags)
+      out.string(tag);
+    out.end_array();
+  }
+  if (!settings.metadata.empty()) {
+    const std::map<std::string, std::string> sorted(settings.metadata.begin(),
+                                                    settings.metadata.end());
+    out.key("metadata").begin_object();
+    for (const auto& [name, value] : sorted)
+      out.field(name, value);
+    out.end_object();
+  }
+  out.field("system_account", kSystemAccount);
+}
+
+void write_kinds(json::Writer& out, std::string_view name, uint64_t clients) {
+  out.key(name).begin_object();
+  out.field("clients", clients).field("routes", 0).field("gateways", 0).field("leafs", 0);
+  out.end_object();
+}
+
+}  // namespace
+
+ProcessMeter::ProcessMeter(MonotonicTime now) : since_(now), cpu_seconds_(cpu_seconds_used()) {}
+
+ProcessUsage ProcessMeter::measure(MonotonicTime now) {
+  const double cpu_seconds = cpu_seconds_used();
+  if (now - since_ >= std::chrono::seconds(1)) {
+    percent_ = 100 * (cpu_seconds - cpu_seconds_) / seconds_of(now - since_);
+    since_ = now;
+    cpu_seconds_ = cpu_seconds;
+  }
+  return {resident_bytes(), cpu_seconds, std::round(percent_ * 10) / 10};
+}
+
+std::string render_varz(const Varz& varz) {
+  json::Writer out({.indent = 2});
+  out.begin_object();
+  write_identity(out, varz);
+  write_limits(out, varz);
+  out.field("start", format_rfc3339(varz.start));
+  out.field("now", format_rfc3339(varz.now));
+  out.field("uptime", format_uptime(varz.now - varz.start));
+  out.field("mem", varz.process.resident_bytes);
+  out.field("cores", uint64_t{varz.cores});
+  out.field("gomaxprocs", uint64_t{varz.loops.size()});
+  out.field("cpu", varz.process.cpu_percent);
+  write_counters(out, varz);
+  write_config(out, varz);
+  const ShardStats sum = sum_of(varz.loops);
+  write_kinds(out, "slow_consumer_stats", sum.slow_consumers);
+  write_kinds(out, "stale_connection_stats", sum.stale_connections);
+  out.key("disk_io_wait_stats").begin_object();
+  out.field("waiters", 0).field("waits", 0).field("wait_time", 0).field("max_wait_time", 0);
+  out.end_object();
+  out.end_object();
+  return out.take();
+}
+
+}  // namespace brokkr::broker

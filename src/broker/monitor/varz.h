@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "broker/monitor/subsz.h"
+#include "broker/settings.h"
+#include "broker/shard.h"
+#include "protocol/info.h"
+
+// /varz and /metrics: the server as a whole. Pure, save ProcessMeter.
+namespace brokkr::broker {
+
+// nats-server's name for the account of the server's own subjects.
+constexpr std::string_view kSystemAccount = "$SYS";
+
+struct ProcessUsage {
+  uint64_t resident_bytes = 0;
+  double cpu_seconds = 0;  // since the process began
+  double cpu_percent = 0;  // of one core, lately
+};
+
+// Measures this process. Thread-confined to its caller's lock.
+class ProcessMeter {
+ public:
+  explicit ProcessMeter(MonotonicTime now);
+  // The percentage covers the time since the last call that was a second or more ago.
+  ProcessUsage measure(MonotonicTime now);
+
+ private:
+  MonotonicTime since_;
+  double cpu_seconds_ = 0;
+  double percent_ = 0;
+};
+
+// What one loop counts.
+struct LoopReport {
+  uint64_t connections = 0;
+  uint64_t pending_bytes = 0;  // queued for its clients
+  ShardStats stats;
+  InterestSummary interest;
+};
+
+struct Varz {
+  std::shared_ptr<const Settings> settings;
+  protocol::ServerInfo info;
+  bool auth_required = false;
+  std::string http_host;
+  uint16_t http_port = 0;
+  std::string http_base_path;
+  WallTime start;
+  WallTime now;
+  WallTime config_load_time;
+  uint32_t cores = 1;
+  uint32_t connections = 0;
+  ProcessUsage process;
+  std::vector<LoopReport> loops;
+  std::map<std::string, uint64_t> http_requests;  // by endpoint
+};
+
+std::string render_varz(const Varz& varz);
+// Prometheus text format 0.0.4.
+std::string render_metrics(const Varz& varz);
+
+}  // namespace brokkr::broker
