@@ -11,8 +11,9 @@
 // nats-server accepts it, or NAME.errors when it is wrong.
 namespace brokkr::config::testdata {
 
-inline std::string folder() {
-  return CONFIG_TESTDATA;
+inline const std::string& folder() {
+  static const std::string path = CONFIG_TESTDATA;
+  return path;
 }
 
 // The whole content; empty when there is no such file.
