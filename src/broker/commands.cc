@@ -143,6 +143,9 @@ void Connection::accept_user() {
   shard_.on_registered(*this);
   if (connect_received_) {
     send_ok();
+    // An estimate until the first PONG.
+    round_trip_ =
+        std::max<Duration>(shard_.loop().clock().wall_now() - start_time_, Duration(1));
     // The first PING measures the round trip; a little apart, so that clients that connected
     // together are not asked together.
     const Duration spread(static_cast<int64_t>(shard_.random().below(400'000'000)));

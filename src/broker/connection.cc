@@ -67,6 +67,12 @@ Connection::~Connection() {
   });
 }
 
+std::string Connection::shown_user() const {
+  if (user_ != nullptr && !user_->name.empty()) return user_->name;
+  if (!connect_.user.empty()) return connect_.user;
+  return connect_.auth_token.empty() ? "" : "[REDACTED]";
+}
+
 void Connection::start() {
   const bool needs_auth = shard_.authenticator()->is_required();
   timer_.start(needs_auth ? shard_.settings().auth_timeout : shard_.settings().ping_interval);
@@ -291,7 +297,7 @@ void Connection::on_ping_due() {
   const Settings& settings = shard_.settings();
   const MonotonicTime now = shard_.loop().now();
   const bool needs_round_trip =
-      connect_received_ && (round_trip_ == Duration::zero() || now - ping_sent_ > kRoundTripEvery);
+      connect_received_ && (ping_sent_ == MonotonicTime() || now - ping_sent_ > kRoundTripEvery);
   const bool is_quiet = now - last_input_ >= settings.ping_interval;
   timer_.start(settings.ping_interval);
   if (pings_out_ == 0 && !is_quiet && !needs_round_trip) return;

@@ -116,6 +116,8 @@ class Connection final : private io::TransportHandler {
   const auth::Permissions* permissions() const { return permissions_.get(); }
   auth::ReplyGrants* reply_grants() const { return reply_grants_.get(); }
   const auth::User* user() const { return user_.get(); }
+  // The user's name for people to read; "[REDACTED]" stands for a token.
+  std::string shown_user() const;
   const protocol::ConnectOptions& connect_options() const { return connect_; }
   const io::Peer& peer() const { return transport_->peer(); }
   const Traffic& traffic() const { return traffic_; }

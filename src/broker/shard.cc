@@ -200,7 +200,7 @@ void Shard::remember_closed(Connection& connection) {
   entry.name = connection.connect_options().name;
   entry.lang = connection.connect_options().lang;
   entry.version = connection.connect_options().version;
-  entry.user = connection.user() != nullptr ? connection.user()->name : "";
+  entry.user = connection.shown_user();
   entry.account = connection.account()->name();
 }
 

@@ -5,7 +5,6 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "auth/authenticator.h"
 #include "broker/server.h"
 #include "broker/shard.h"
 #include "subject/subject.h"
@@ -15,15 +14,6 @@ namespace {
 
 uint64_t own_subscriptions(const Account& account) {
   return account.interest().size() - account.stand_in_count();
-}
-
-std::string user_of(const Connection& connection) {
-  if (connection.user() != nullptr && !connection.user()->name.empty()) {
-    return connection.user()->name;
-  }
-  const protocol::ConnectOptions& options = connection.connect_options();
-  if (!options.user.empty()) return options.user;
-  return options.auth_token.empty() ? "" : "[REDACTED]";
 }
 
 SubscriptionReport report_of(const Subscription& subscription, uint64_t cid) {
@@ -93,7 +83,7 @@ ConnectionReport report_of(const Connection& connection, const ConnzOptions& opt
   report.name = connect.name;
   report.lang = connect.lang;
   report.version = connect.version;
-  report.user = user_of(connection);
+  report.user = connection.shown_user();
   report.account = connection.account()->name();
   if (options.subscriptions || options.subscriptions_detail) {
     report.subscriptions = subscriptions_of(connection);
@@ -124,7 +114,7 @@ bool has_subscription_on(const Connection& connection, const std::string& subjec
 bool is_selected(const Connection& connection, const ConnzOptions& options) {
   if (!options.mqtt_client.empty()) return false;
   if (options.cid != 0 && connection.id() != options.cid) return false;
-  if (!options.user.empty() && user_of(connection) != options.user) return false;
+  if (!options.user.empty() && connection.shown_user() != options.user) return false;
   return options.filter_subject.empty() || has_subscription_on(connection, options.filter_subject);
 }
 
