@@ -1,0 +1,31 @@
+#pragma once
+
+#include "cli/command.h"
+
+// Every command group, one file each.
+namespace brokkr::cli {
+
+Command publish_command();
+Command subscribe_command();
+Command request_command();
+Command reply_command();
+Command rtt_command();
+Command bench_command();
+Command server_command();
+Command service_command();
+
+// The workload side, with nex's spelling.
+Command devrun_command();
+Command run_command();
+Command list_command();
+Command info_command();
+Command stop_command();
+Command logs_command();
+Command events_command();
+Command workload_command();
+Command node_command();
+
+// The script that makes a shell complete this program's commands; empty for an unknown shell.
+std::string completion_script(const std::string& program, std::string_view shell);
+
+}  // namespace brokkr::cli

@@ -1,0 +1,26 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "cli/command.h"
+#include "client/sync.h"
+
+namespace brokkr::cli {
+
+// The flags every command that talks to a server shares: --server, --user, --context and so on.
+std::vector<Flag> connection_flags();
+
+// Reads the flags, then the chosen context file for what they leave open.
+Result<client::Options> make_options(const Context&, const Values&);
+// Connects; fails with the words of the nats CLI where there are some. Errors the server reports
+// later, such as a missing permission, are printed and counted in `errors`.
+Result<std::unique_ptr<client::Session>> connect(const Context&, const Values&,
+                                                 uint64_t* errors = nullptr);
+
+// "K:V" flags as a header block; empty when there are none. Fails on a flag without a colon.
+Result<std::string> make_headers(const std::vector<std::string>& flags);
+
+}  // namespace brokkr::cli

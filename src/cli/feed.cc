@@ -1,0 +1,158 @@
+// brokkr logs, brokkr events: what workloads and nodes report as it happens.
+
+#include <cstdio>
+#include <deque>
+#include <map>
+
+#include "base/bytes.h"
+#include "cli/commands.h"
+#include "cli/terminal.h"
+#include "cli/workload_client.h"
+#include "subject/subject.h"
+
+namespace brokkr::cli {
+namespace {
+
+// Prints log lines of one workload, or of all with their names before them.
+class LogView {
+ public:
+  LogView(WorkloadClient& workloads, const Values& values)
+      : workloads_(workloads), values_(values), wanted_(values.text("workload")) {}
+
+  Status run() {
+    if (Status known = learn_names(); !known) return known;
+    if (!wanted_.empty() && wanted_ids_.empty()) {
+      return Error{Errc::NotFound, "no workload \"" + wanted_ + "\" in namespace \"" +
+                                       workloads_.ns() + "\""};
+    }
+    // All ids, as a workload deployed again has a new one.
+    auto subscription = workloads_.session().connection().subscribe(
+        workload::log_subject(workloads_.ns(), "*", "*"),
+        [this](const client::Message& message) { waiting_.emplace_back(message); });
+    if (!subscription) return subscription.error();
+    if (Status ready = workloads_.session().flush(std::chrono::seconds(5)); !ready) return ready;
+    remark("Listening for logs");
+    const Duration wait = values_.duration("wait");
+    while (true) {
+      const bool came = client::run_until(workloads_.session().loop(),
+                                          wait > Duration(0) ? wait : std::chrono::hours(1),
+                                          [this] { return is_over() || !waiting_.empty(); });
+      if (is_over()) return workloads_.session().connection().last_error();
+      if (!came && wait > Duration(0)) return {};
+      while (!waiting_.empty()) {
+        const client::OwnedMessage message = std::move(waiting_.front());
+        waiting_.pop_front();
+        if (Status shown = show(message); !shown) return shown;
+        if (values_.has("count") && count_ >= values_.number("count")) return {};
+      }
+      std::fflush(stdout);
+    }
+  }
+
+ private:
+  bool is_over() const {
+    return workloads_.session().connection().state() == client::State::Closed;
+  }
+
+  Status learn_names() {
+    auto found = workloads_.list({});
+    if (!found) return found.error();
+    for (const workload::WorkloadSummary& one : *found) {
+      names_[one.id] = one.name;
+      if (one.id == wanted_ || one.name == wanted_) wanted_ids_[one.id] = true;
+    }
+    return {};
+  }
+
+  Status show(const client::OwnedMessage& message) {
+    // "$NEX.FEED.<ns>.logs.<id>.<stream>"
+    const std::string id(subject::token_at(message.subject, 4));
+    const std::string_view stream = subject::token_at(message.subject, 5);
+    if (!names_.contains(id)) {
+      names_[id] = id;  // asked for once, also when it has gone by now
+      if (Status known = learn_names(); !known) return known;
+    }
+    if (!wanted_.empty() && !wanted_ids_.contains(id)) return {};
+    ++count_;
+    std::string_view text = message.payload;
+    while (text.ends_with('\n')) text.remove_suffix(1);
+    const bool is_colored = is_terminal_stdout() && stream == "stderr";
+    for (const std::string_view line : split(text, '\n')) {
+      std::string out = wanted_.empty() ? names_[id] + " " + std::string(line) : std::string(line);
+      if (is_colored) out = "\x1b[31m" + out + "\x1b[0m";
+      print_line(out);
+    }
+    return {};
+  }
+
+  WorkloadClient& workloads_;
+  const Values& values_;
+  const std::string wanted_;
+  std::map<std::string, std::string> names_;
+  std::map<std::string, bool> wanted_ids_;
+  std::deque<client::OwnedMessage> waiting_;
+  uint64_t count_ = 0;
+};
+
+int run_logs(const Context& context, const Values& values) {
+  auto workloads = WorkloadClient::connect(context, values);
+  if (!workloads) return fail(context.program, workloads.error());
+  LogView view(**workloads, values);
+  if (Status done = view.run(); !done) return fail(context.program, done.error());
+  return 0;
+}
+
+int run_events(const Context& context, const Values& values) {
+  auto workloads = WorkloadClient::connect(context, values);
+  if (!workloads) return fail(context.program, workloads.error());
+  client::Session& session = (*workloads)->session();
+  const std::string ns = values.has("namespace") ? (*workloads)->ns() : "*";
+  uint64_t count = 0;
+  auto subscription = session.connection().subscribe(
+      workload::event_subject(ns, "*"), [&](const client::Message& message) {
+        ++count;
+        if (values.is_on("json")) {
+          print_line(message.payload);
+        } else {
+          print_line(local_clock_text(session.clock().wall_now()) + " [" +
+                     std::string(subject::token_at(message.subject, 2)) + "] " +
+                     std::string(subject::token_at(message.subject, 4)) + " " +
+                     std::string(message.payload));
+        }
+        std::fflush(stdout);
+      });
+  if (!subscription) return fail(context.program, subscription.error());
+  if (Status ready = session.flush(std::chrono::seconds(5)); !ready) {
+    return fail(context.program, ready.error());
+  }
+  remark("Listening for events");
+  while (session.connection().state() != client::State::Closed) {
+    if (values.has("count") && count >= values.number("count")) return 0;
+    session.loop().run_once(std::chrono::seconds(60));
+  }
+  return fail(context.program, session.connection().last_error());
+}
+
+}  // namespace
+
+Command logs_command() {
+  Command command{"logs", {}, "Show what workloads write, as it happens"};
+  command.arguments = {{"workload", "ID or name; all when absent", false}};
+  command.flags = {namespace_flag(),
+                   {"follow,f", "Go on until interrupted (always done unless --count or --wait)"},
+                   {"count", "Quit after so many messages", Kind::Number, "COUNT"},
+                   {"wait", "Quit after this long without a message", Kind::Duration, "WAIT"}};
+  command.run = run_logs;
+  return command;
+}
+
+Command events_command() {
+  Command command{"events", {}, "Show events of nodes and workloads, as they happen"};
+  command.flags = {namespace_flag(),
+                   {"json,j", "Show each event's JSON"},
+                   {"count", "Quit after so many events", Kind::Number, "COUNT"}};
+  command.run = run_events;
+  return command;
+}
+
+}  // namespace brokkr::cli

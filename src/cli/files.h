@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/result.h"
+
+namespace brokkr::cli {
+
+// The whole file; fails with System naming it, or LimitExceeded when it is longer than `bytes_max`.
+Result<std::string> read_file(const std::string& path, size_t bytes_max);
+// Until its end.
+Result<std::string> read_stdin(size_t bytes_max);
+// One line without its end; absent at the end of the stream.
+std::optional<std::string> read_stdin_line();
+
+// "a 'b c' \"d\" e\ f" as a shell splits it, without expanding anything.
+Result<std::vector<std::string>> split_words(std::string_view text);
+
+// Runs a program, found by PATH, with `input` on its stdin and variables set beside ours; its
+// stdout, and whether it ended with 0. No shell reads the words.
+struct ProgramResult {
+  std::string output;
+  bool is_success = false;
+};
+Result<ProgramResult> run_program(
+    const std::vector<std::string>& words, std::string_view input,
+    std::initializer_list<std::pair<const char*, std::string>> environment);
+
+}  // namespace brokkr::cli

@@ -1,0 +1,119 @@
+// brokkr node: the nodes workloads run on.
+
+#include <algorithm>
+
+#include "base/bytes.h"
+#include "cli/commands.h"
+#include "cli/terminal.h"
+#include "cli/workload_client.h"
+
+namespace brokkr::cli {
+namespace {
+
+std::string words_text(const std::vector<std::string>& words) {
+  std::string out;
+  for (const std::string& word : words) (out += out.empty() ? "" : ", ") += word;
+  return out.empty() ? "none" : out;
+}
+
+int run_node_list(const Context& context, const Values& values) {
+  auto workloads = WorkloadClient::connect(context, values);
+  if (!workloads) return fail(context.program, workloads.error());
+  auto nodes = (*workloads)->nodes();
+  if (!nodes) return fail(context.program, nodes.error());
+  if (values.is_on("json")) {
+    std::string text;
+    for (const workload::NodePing& node : *nodes) {
+      text += (text.empty() ? "[" : ",\n ") + workload::encode(node);
+    }
+    print_line(text + "]");
+    return 0;
+  }
+  Table table("Nodes");
+  table.header({"Node", "Name", "Nexus", "Version", "State", "Workloads"});
+  for (const workload::NodePing& node : *nodes) {
+    table.row({node.node_id, node.name, node.nexus, node.version, node.state,
+               std::to_string(node.workload_count)});
+  }
+  print(table.text());
+  return 0;
+}
+
+void print_node(const workload::NodeInfo& info) {
+  const auto line = [](const std::string& name, const std::string& value) {
+    if (!value.empty()) print(std::string(18 - std::min<size_t>(18, name.size()), ' ') + name + ": " + value + "\n");
+  };
+  print("Node " + (info.name.empty() ? info.node_id : info.name) + "\n\n");
+  line("ID", info.node_id);
+  line("Nexus", info.nexus);
+  line("Version", info.version);
+  line("State", info.state);
+  line("Uptime", info.uptime);
+  line("XKey", info.xkey);
+  line("Engine", info.engine);
+  line("Instances", info.instance_mode);
+  line("Sandbox", info.sandbox_policy);
+  line("Layers", words_text(info.sandbox_layers));
+  line("Missing Layers", words_text(info.sandbox_missing));
+  line("Memory", format_bytes(info.memory_bytes));
+  line("Default Limits", std::to_string(info.default_limits.wall_time_ms) + " ms, heap " +
+                             format_bytes(info.default_limits.heap_bytes) + ", reply " +
+                             format_bytes(info.default_limits.reply_bytes));
+  for (const auto& [key, value] : info.tags) line("Tag " + key, value);
+  if (info.agents.empty()) return;
+  Table table("Agents");
+  table.header({"Type", "Name", "State", "Lifecycles", "Workloads", "Version"});
+  for (const workload::AgentSummary& agent : info.agents) {
+    table.row({agent.type, agent.name, agent.state, words_text(agent.supported_lifecycles),
+               std::to_string(agent.workload_count), agent.version});
+  }
+  print("\n" + table.text());
+}
+
+int run_node_info(const Context& context, const Values& values) {
+  auto workloads = WorkloadClient::connect(context, values);
+  if (!workloads) return fail(context.program, workloads.error());
+  auto node = (*workloads)->node(values.text("node"));
+  if (!node) return fail(context.program, node.error());
+  auto info = (*workloads)->node_info(node->node_id);
+  if (!info) return fail(context.program, info.error());
+  if (values.is_on("json")) {
+    print_line(workload::encode(*info));
+  } else {
+    print_node(*info);
+  }
+  return 0;
+}
+
+int run_lameduck(const Context& context, const Values& values) {
+  auto workloads = WorkloadClient::connect(context, values);
+  if (!workloads) return fail(context.program, workloads.error());
+  auto node = (*workloads)->node(values.text("node"));
+  if (!node) return fail(context.program, node.error());
+  auto reply = (*workloads)->lameduck(node->node_id, values.text("delay"));
+  if (!reply) return fail(context.program, reply.error());
+  if (!reply->success) return fail(context.program, reply->message);
+  print_line("Node " + node->node_id + " takes no more workloads");
+  return 0;
+}
+
+}  // namespace
+
+Command node_command() {
+  Command list{"list", {"ls"}, "List nodes"};
+  list.flags = {{"json,j", "Produce JSON output"}};
+  list.run = run_node_list;
+  Command info{"info", {}, "Show one node"};
+  info.arguments = {{"node", "ID or name; the only one when absent", false}};
+  info.flags = {{"json,j", "Produce JSON output"}, {"full", "Show everything (always done)", Kind::Bool, "", "", "", false, true}};
+  info.run = run_node_info;
+  Command lameduck{"lameduck", {"down"}, "Take no more workloads and hand over"};
+  lameduck.arguments = {{"node", "ID or name; the only one when absent", false}};
+  lameduck.flags = {{"delay", "Time until its workloads stop", Kind::Duration, "", "1m"}};
+  lameduck.run = run_lameduck;
+  Command command{"node", {"nodes"}, "Manage workload nodes"};
+  for (Command* one : {&list, &info, &lameduck}) command.subcommands.push_back(std::move(*one));
+  return command;
+}
+
+}  // namespace brokkr::cli

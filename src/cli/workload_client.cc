@@ -1,0 +1,210 @@
+#include "cli/workload_client.h"
+
+#include <algorithm>
+
+#include "base/bytes.h"
+#include "cli/connect.h"
+
+namespace brokkr::cli {
+namespace {
+
+// How long after one node's answer another's may still come.
+constexpr Duration kNodesStall = std::chrono::milliseconds(150);
+// A first function starts an engine; a node under load may take its time.
+constexpr Duration kDeployTimeoutMin = std::chrono::seconds(30);
+
+Errc code_of(std::string_view status) {
+  if (status == "404") return Errc::NotFound;
+  if (status == "400") return Errc::InvalidArgument;
+  if (status == "403") return Errc::PermissionDenied;
+  if (status == "409") return Errc::AlreadyExists;
+  if (status == "408" || status == "504") return Errc::TimedOut;
+  return Errc::Unavailable;
+}
+
+// A node says its errors in headers and, in more words, in the body.
+Status check_answer(const client::OwnedMessage& answer) {
+  const client::Message view = answer.view();
+  const std::string_view code = view.header("Nats-Service-Error-Code");
+  if (code.empty()) return {};
+  std::string text(view.header("Nats-Service-Error"));
+  if (auto body = workload::decode_control_error(answer.payload); body && !body->error.empty()) {
+    text = body->error;
+  }
+  return Error{code_of(code), text};
+}
+
+Error nobody() {
+  return {Errc::Unavailable,
+          "no workload node answers; start one with 'brokkr up' or 'brokkr node up'"};
+}
+
+Error plain(Error error) {
+  if (error.code == Errc::NoResponders) return nobody();
+  return error;
+}
+
+}  // namespace
+
+Flag namespace_flag() {
+  return {"namespace,ns", "Namespace of the workloads", Kind::Text, "", "default", "NEX_NAMESPACE"};
+}
+
+Result<std::unique_ptr<WorkloadClient>> WorkloadClient::connect(const Context& context,
+                                                                const Values& values) {
+  auto session = cli::connect(context, values);
+  if (!session) return session.error();
+  std::unique_ptr<WorkloadClient> workloads(new WorkloadClient());
+  workloads->session_ = std::move(*session);
+  workloads->ns_ = values.text("namespace");
+  if (workloads->ns_.empty()) workloads->ns_ = workload::kDefaultNamespace;
+  workloads->timeout_ = values.duration("timeout");
+  return workloads;
+}
+
+Result<client::OwnedMessage> WorkloadClient::ask(const std::string& subject,
+                                                 std::string_view body) {
+  auto answer = session_->request(subject, body, timeout_);
+  if (!answer) return plain(answer.error());
+  if (Status fine = check_answer(*answer); !fine) return fine.error();
+  return answer;
+}
+
+Result<std::vector<client::OwnedMessage>> WorkloadClient::ask_all(const std::string& subject,
+                                                                  std::string_view body) {
+  client::ManyOptions many;
+  many.timeout = timeout_;
+  many.stall = kNodesStall;
+  return session_->request_many(subject, body, many);
+}
+
+Result<std::vector<workload::NodePing>> WorkloadClient::nodes() {
+  auto answers = ask_all(workload::control_subject(workload::kSystemNamespace, "PING"), "{}");
+  if (!answers) return answers.error();
+  std::vector<workload::NodePing> nodes;
+  for (const auto& answer : *answers) {
+    auto node = workload::decode_node_ping(answer.payload);
+    if (node) nodes.push_back(std::move(*node));
+  }
+  if (nodes.empty()) return nobody();
+  std::sort(nodes.begin(), nodes.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.name, a.node_id) < std::tie(b.name, b.node_id);
+  });
+  return nodes;
+}
+
+Result<workload::NodePing> WorkloadClient::node(std::string_view wanted) {
+  auto found = nodes();
+  if (!found) return found.error();
+  std::vector<std::string> names;
+  for (workload::NodePing& one : *found) {
+    if (wanted.empty() || one.node_id == wanted || one.name == wanted) {
+      if (!wanted.empty() || found->size() == 1) return std::move(one);
+    }
+    names.push_back(one.name.empty() ? one.node_id : one.name);
+  }
+  std::string list;
+  for (const std::string& name : names) (list += list.empty() ? "" : ", ") += name;
+  if (wanted.empty()) return Error{Errc::InvalidArgument, "several nodes answer, say which: " + list};
+  return Error{Errc::NotFound, "no node \"" + std::string(wanted) + "\"; there is " + list};
+}
+
+Result<workload::NodeInfo> WorkloadClient::node_info(const std::string& node_id) {
+  auto answer = ask(workload::control_subject(workload::kSystemNamespace, "INFO", node_id), "{}");
+  if (!answer) return answer.error();
+  return workload::decode_node_info(answer->payload);
+}
+
+Result<workload::LameduckReply> WorkloadClient::lameduck(const std::string& node_id,
+                                                         const std::string& delay) {
+  auto answer = ask(workload::control_subject(workload::kSystemNamespace, "LAMEDUCK", node_id),
+                    workload::encode(workload::LameduckRequest{delay}));
+  if (!answer) return answer.error();
+  return workload::decode_lameduck_reply(answer->payload);
+}
+
+Result<workload::DeployReply> WorkloadClient::deploy(const workload::DeployRequest& request,
+                                                     const std::string& wanted) {
+  const std::string body = workload::encode(request);
+  const auto limit = session_->connection().server_info().max_payload;
+  if (limit > 0 && body.size() > static_cast<uint64_t>(limit)) {
+    return Error{Errc::LimitExceeded,
+                 "the artifact makes a message of " + format_bytes(body.size()) +
+                     ", the server takes " + format_bytes(static_cast<uint64_t>(limit)) +
+                     "; larger artifacts come with release 0.2"};
+  }
+  std::string bidder;
+  if (!wanted.empty()) {
+    auto chosen = node(wanted);
+    if (!chosen) return chosen.error();
+    bidder = chosen->node_id;
+  } else {
+    workload::AuctionRequest auction;
+    auction.auction_id = session_->connection().make_inbox();
+    auction.agent_type = request.workload_type;
+    auto bid = session_->request(workload::control_subject(ns_, "AUCTION"),
+                                 workload::encode(auction), timeout_);
+    if (!bid && bid.error().code == Errc::TimedOut) {
+      return Error{Errc::Unavailable, "no node takes workloads of type " + request.workload_type};
+    }
+    if (!bid) return plain(bid.error());
+    if (Status fine = check_answer(*bid); !fine) return fine.error();
+    auto reply = workload::decode_auction_reply(bid->payload);
+    if (!reply) return reply.error();
+    bidder = reply->bidder_id;
+  }
+  auto answer = session_->request(workload::control_subject(ns_, "ADEPLOY", bidder), body,
+                                  std::max(timeout_, kDeployTimeoutMin));
+  if (!answer) return plain(answer.error());
+  if (Status fine = check_answer(*answer); !fine) return fine.error();
+  return workload::decode_deploy_reply(answer->payload);
+}
+
+Result<std::vector<workload::WorkloadSummary>> WorkloadClient::list(
+    const std::vector<std::string>& filter) {
+  workload::WorkloadPingRequest request{ns_, filter};
+  auto answers = ask_all(workload::control_subject(ns_, "WPING"), workload::encode(request));
+  if (!answers) return answers.error();
+  std::vector<workload::WorkloadSummary> found;
+  for (const auto& answer : *answers) {
+    if (Status fine = check_answer(answer); !fine) return fine.error();
+    auto part = workload::decode_workload_summaries(answer.payload);
+    if (!part) return part.error();
+    for (workload::WorkloadSummary& one : *part) found.push_back(std::move(one));
+  }
+  if (found.empty()) {
+    // Nothing there and nobody there are different answers.
+    if (auto there = nodes(); !there) return there.error();
+  }
+  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
+    return std::tie(a.name, a.id) < std::tie(b.name, b.id);
+  });
+  return found;
+}
+
+// Nodes without the workload stay silent, so it is looked for first.
+Result<workload::WorkloadInfo> WorkloadClient::info(const std::string& wanted) {
+  auto found = list({wanted});
+  if (!found) return found.error();
+  if (found->empty()) {
+    return Error{Errc::NotFound, "no workload \"" + wanted + "\" in namespace \"" + ns_ + "\""};
+  }
+  auto answer = ask(workload::control_subject(ns_, "WINFO", found->front().id),
+                    workload::encode(workload::WorkloadPingRequest{ns_, {}}));
+  if (!answer) return answer.error();
+  return workload::decode_workload_info(answer->payload);
+}
+
+Result<workload::UndeployReply> WorkloadClient::stop(const std::string& wanted) {
+  auto found = list({wanted});
+  if (!found) return found.error();
+  if (found->empty()) {
+    return Error{Errc::NotFound, "no workload \"" + wanted + "\" in namespace \"" + ns_ + "\""};
+  }
+  auto answer = ask(workload::control_subject(ns_, "UNDEPLOY", found->front().id),
+                    workload::encode(workload::UndeployRequest{ns_}));
+  if (!answer) return answer.error();
+  return workload::decode_undeploy_reply(answer->payload);
+}
+
+}  // namespace brokkr::cli
