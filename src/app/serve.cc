@@ -1,0 +1,281 @@
+// `brokkr serve`, `brokkr up` and nats-server's command line: reads the configuration, runs the
+// server, obeys signals.
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "app/process_files.h"
+#include "app/program.h"
+#include "app/server_options.h"
+#include "auth/authenticator.h"
+#include "base/log.h"
+#include "broker/server.h"
+#include "config/flags.h"
+#include "config/loader.h"
+#include "config/reload.h"
+#include "config/parser.h"
+#include "io/loop.h"
+#include "io/signals.h"
+#include "io/socket.h"
+
+namespace brokkr::app {
+namespace {
+
+Log::Options log_options(const config::Options& options) {
+  Log::Options out;
+  out.level = options.trace ? LogLevel::Trace : options.debug ? LogLevel::Debug : LogLevel::Info;
+  out.logtime = options.logtime;
+  out.logtime_utc = options.logtime_utc;
+  out.file = options.log_file;
+  out.file_bytes_max = static_cast<uint64_t>(std::max<int64_t>(options.log_size_limit, 0));
+  out.colors = options.log_file.empty() && isatty(STDERR_FILENO) != 0;
+  return out;
+}
+
+// A server and everything beside it, from the options to the last signal.
+class ServerProgram {
+ public:
+  ServerProgram(Invocation invocation, config::Flags flags, OwnFlags own, bool with_node)
+      : invocation_(std::move(invocation)),
+        flags_(std::move(flags)),
+        own_(std::move(own)),
+        with_node_(with_node) {}
+
+  // Returns the exit code.
+  int run(config::Options options) {
+    options_ = std::move(options);
+    if (Status started = start(); !started) {
+      const std::string text = "cannot start: " + started.error().text;
+      if (log_ != nullptr) {
+        log_->write(LogLevel::Fatal, text);
+      } else {
+        std::fprintf(stderr, "%s: %s\n", invocation_.program.c_str(), text.c_str());
+      }
+      stop();
+      return 1;
+    }
+    loop_->run();
+    stop();
+    return 0;
+  }
+
+ private:
+  Status start() {
+    auto log = Log::open(log_options(options_));
+    if (!log) return log.error();
+    log_ = std::move(*log);
+    io::raise_descriptor_limit();
+    ::signal(SIGPIPE, SIG_IGN);
+    auto loop = io::Loop::open({}, clock_);
+    if (!loop) return loop.error();
+    loop_ = std::move(*loop);
+    // Before any thread starts, so that all inherit the mask.
+    auto signals = io::Signals::open(*loop_, {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2},
+                                     [this](int number) { on_signal(number); });
+    if (!signals) return signals.error();
+    signals_ = std::move(*signals);
+    if (Status server = start_server(); !server) return server;
+    if (Status files = write_files(); !files) return files;
+    log_->info("Server is ready");
+    return {};
+  }
+
+  Status start_server() {
+    auto authenticator = auth::Authenticator::make(options_);
+    if (!authenticator) return authenticator.error();
+    broker::Server::Options options;
+    options.settings = make_settings(options_);
+    options.authenticator = *authenticator;
+    options.loops = choose_loops(options_, own_.loops);
+    auto server = broker::Server::open(std::move(options), *loop_, clock_, *log_);
+    if (!server) return server.error();
+    server_ = std::move(*server);
+    greet();
+    const uint16_t port = options_.port < 0    ? uint16_t{0}
+                          : options_.port == 0 ? uint16_t{4222}
+                                               : static_cast<uint16_t>(options_.port);
+    const std::string host = options_.host == "0.0.0.0" ? "" : options_.host;
+    return server_->listen({host, port, {}});
+  }
+
+  void greet() {
+    const auto& settings = *server_->snapshot()->settings;
+    log_->info("Starting brokkr (client protocol of nats-server " +
+               std::string(broker::kServerVersion) + ")");
+    log_->info("  Version:  " + std::string(kVersion));
+    log_->info("  Name:     " + settings.server_name);
+    log_->info("  ID:       " + settings.server_id);
+    if (!options_.config_file.empty()) {
+      log_->info("Using configuration file: " + options_.config_file + " (" +
+                 options_.config_digest + ")");
+    }
+    const std::string later = config::later_keys_warning(options_);
+    if (!later.empty()) log_->warn(later);
+    if (server_->snapshot()->authenticator->has_plain_passwords()) {
+      log_->warn("Plaintext passwords detected, use nkeys or bcrypt");
+    }
+  }
+
+  Status write_files() {
+    if (!options_.pid_file.empty()) {
+      auto file = ProcessFile::write(options_.pid_file, std::to_string(getpid()));
+      if (!file) return file.error();
+      pid_file_ = std::move(*file);
+    }
+    if (!options_.ports_file_dir.empty()) {
+      std::vector<io::Address> monitoring;
+      auto file =
+          ProcessFile::write(ports_file_path(options_.ports_file_dir, invocation_.program),
+                             ports_file_content(server_->snapshot()->addresses, monitoring));
+      if (!file) return file.error();
+      ports_file_ = std::move(*file);
+    }
+    return {};
+  }
+
+  void on_signal(int number) {
+    switch (number) {
+      case SIGHUP: return reload();
+      case SIGUSR1:
+        if (Status reopened = log_->reopen(); !reopened) log_->error(reopened.error().text);
+        return log_->info("File log re-opened");
+      case SIGUSR2:
+        return server_->enter_lame_duck([this] {
+          log_->info("Lame duck mode is over, all clients are gone");
+          end();
+        });
+      default:
+        log_->info("Trapped \"" + std::string(number == SIGINT ? "interrupt" : "terminated") +
+                   "\" signal");
+        return end();
+    }
+  }
+
+  // The node hands over before the broker goes, and must not take for ever.
+  void end() {
+    if (is_ending_) return loop_->stop();  // asked twice: at once
+    is_ending_ = true;
+    loop_->stop();
+  }
+
+  void reload() {
+    if (flags_.config_file.empty()) {
+      return log_->error("Failed to reload server configuration: no configuration file was given");
+    }
+    config::SystemSources sources;
+    config::Loaded loaded = config::load_with_flags(flags_, sources, base_options(options_));
+    if (!loaded.errors.empty()) {
+      return log_->error("Failed to reload server configuration: " + loaded.error_text());
+    }
+    const config::Difference difference = config::compare(options_, loaded.options);
+    for (const std::string& error : difference.errors) {
+      log_->error("Failed to reload server configuration: " + error);
+    }
+    if (!difference.errors.empty()) return;
+    auto authenticator = auth::Authenticator::make(loaded.options);
+    if (!authenticator) {
+      return log_->error("Failed to reload server configuration: " + authenticator.error().text);
+    }
+    options_ = std::move(loaded.options);
+    log_->set_level(log_options(options_).level);
+    broker::Settings settings = make_settings(options_);
+    const auto& before = *server_->snapshot()->settings;
+    settings.server_id = before.server_id;
+    if (settings.server_name.empty()) settings.server_name = before.server_name;
+    server_->reload(std::move(settings), std::move(*authenticator));
+    for (const std::string& name : difference.hot) log_->info("Reloaded: " + name);
+    log_->info("Reloaded server configuration");
+  }
+
+  // What a reload starts from: what the file does not say goes back to its default.
+  static config::Options base_options(const config::Options& running) {
+    config::Options base;
+    base.data_dir = running.data_dir;
+    return base;
+  }
+
+  void stop() {
+    if (server_ != nullptr) {
+      log_->info("Initiating Shutdown...");
+      server_->stop();
+      server_.reset();
+      log_->info("Server Exiting..");
+    }
+    signals_.reset();
+  }
+
+  const Invocation invocation_;
+  const config::Flags flags_;
+  const OwnFlags own_;
+  [[maybe_unused]] const bool with_node_;
+  config::Options options_;
+  SystemClock clock_;
+  std::unique_ptr<Log> log_;
+  std::unique_ptr<io::Loop> loop_;
+  std::unique_ptr<io::Signals> signals_;
+  std::unique_ptr<broker::Server> server_;
+  ProcessFile pid_file_;
+  ProcessFile ports_file_;
+  bool is_ending_ = false;
+};
+
+int test_config(const Invocation& invocation, const config::Loaded& loaded) {
+  const char* program = invocation.program.c_str();
+  for (const auto& warning : loaded.warnings) {
+    std::fprintf(stderr, "%s: %s\n", program, warning.to_string().c_str());
+  }
+  std::fprintf(stderr, "%s: configuration file %s is valid (%s)\n", program,
+               loaded.options.config_file.c_str(), loaded.options.config_digest.c_str());
+  return 0;
+}
+
+}  // namespace
+
+int run_server(const Invocation& invocation, bool with_node) {
+  const char* program = invocation.program.c_str();
+  std::vector<std::string> args = invocation.args;
+  const bool is_nats_server = invocation.program == "nats-server";
+  auto own = take_own_flags(args);
+  auto flags = config::parse_flags(args);
+  if (!own || !flags) {
+    const Error& error = own ? flags.error() : own.error();
+    std::fprintf(stderr, "%s: %s\n", program, error.text.c_str());
+    if (error.code == Errc::InvalidArgument) return 1;
+    std::fprintf(stderr, "%s", config::usage_text(program).c_str());
+    return 2;
+  }
+  using Action = config::Flags::Action;
+  switch (flags->action) {
+    case Action::ShowVersion:
+      if (is_nats_server) {
+        std::printf("nats-server: v%s\n", std::string(broker::kServerVersion).c_str());
+      } else {
+        std::printf("brokkr %s\n", std::string(kVersion).c_str());
+      }
+      return 0;
+    case Action::ShowHelp:
+      std::printf("%s%s", config::usage_text(program).c_str(), own_flags_text().c_str());
+      return 0;
+    case Action::ShowTlsHelp: std::printf("%s", config::tls_help_text().c_str()); return 0;
+    case Action::Signal: return send_signal(invocation, flags->signal);
+    case Action::Run:
+    case Action::TestConfig: break;
+  }
+  config::SystemSources sources;
+  config::Options base;
+  // Under its own name the server is for this machine unless told otherwise.
+  if (!is_nats_server) base.host = "127.0.0.1";
+  config::Loaded loaded = config::load_with_flags(*flags, sources, base);
+  if (!loaded.errors.empty()) {
+    for (const auto& error : loaded.errors) {
+      std::fprintf(stderr, "%s: %s\n", program, error.to_string().c_str());
+    }
+    return 1;
+  }
+  if (flags->action == Action::TestConfig) return test_config(invocation, loaded);
+  return ServerProgram(invocation, *flags, *own, with_node).run(std::move(loaded.options));
+}
+
+}  // namespace brokkr::app

@@ -1,0 +1,159 @@
+#include "app/server_options.h"
+
+#include <algorithm>
+#include <optional>
+#include <thread>
+
+#include "base/bytes.h"
+
+namespace brokkr::app {
+namespace {
+
+constexpr int kLoopsMax = 64;
+
+uint32_t to_limit(int64_t value, uint32_t none) {
+  if (value <= 0) return none;
+  return static_cast<uint32_t>(std::min<int64_t>(value, UINT32_MAX));
+}
+
+// Reads flags one after the other and keeps what is not ours.
+class FlagTaker {
+ public:
+  explicit FlagTaker(std::vector<std::string>& args) : args_(args) {}
+
+  // The value of `--name value` or `--name=value` at the front; absent when another flag is there.
+  std::optional<std::string> value(std::string_view name) {
+    std::string_view arg = args_[at_];
+    if (!arg.starts_with('-')) return std::nullopt;
+    arg.remove_prefix(arg.starts_with("--") ? 2 : 1);
+    if (arg.starts_with(name) && arg.substr(name.size()).starts_with('=')) {
+      const std::string out(arg.substr(name.size() + 1));
+      drop(1);
+      return out;
+    }
+    if (arg != name) return std::nullopt;
+    if (at_ + 1 >= args_.size()) {
+      missing_ = name;
+      return std::nullopt;
+    }
+    const std::string out = args_[at_ + 1];
+    drop(2);
+    return out;
+  }
+  bool toggle(std::string_view name) {
+    std::string_view arg = args_[at_];
+    if (arg != "--" + std::string(name)) return false;
+    drop(1);
+    return true;
+  }
+  void skip() { ++at_; }
+  bool at_end() const { return at_ >= args_.size(); }
+  const std::string& missing() const { return missing_; }
+
+ private:
+  void drop(size_t count) {
+    const auto first = args_.begin() + static_cast<std::ptrdiff_t>(at_);
+    args_.erase(first, first + static_cast<std::ptrdiff_t>(count));
+  }
+  std::vector<std::string>& args_;
+  size_t at_ = 0;
+  std::string missing_;
+};
+
+Status read_loops(const std::string& text, OwnFlags& flags) {
+  const auto number = parse_uint(text);
+  if (!number || *number < 1 || *number > kLoopsMax) {
+    return Error{Errc::Syntax, "--loops takes a number from 1 to 64, not \"" + text + "\""};
+  }
+  flags.loops = static_cast<int>(*number);
+  return {};
+}
+
+Status read_sandbox(const std::string& text, OwnFlags& flags) {
+  if (text != "required" && text != "best-effort" && text != "off") {
+    return Error{Errc::Syntax,
+                 "--sandbox takes required, best-effort or off, not \"" + text + "\""};
+  }
+  flags.sandbox = text;
+  return {};
+}
+
+}  // namespace
+
+Result<OwnFlags> take_own_flags(std::vector<std::string>& args) {
+  OwnFlags flags;
+  FlagTaker taker(args);
+  while (!taker.at_end()) {
+    Status read;
+    if (auto data = taker.value("data")) {
+      flags.data_dir = *data;
+    } else if (auto loops = taker.value("loops")) {
+      read = read_loops(*loops, flags);
+    } else if (auto sandbox = taker.value("sandbox")) {
+      read = read_sandbox(*sandbox, flags);
+    } else if (auto name = taker.value("node-name")) {
+      flags.node_name = *name;
+    } else if (auto tag = taker.value("tag")) {
+      if (tag->find('=') == std::string::npos) {
+        read = Error{Errc::Syntax, "--tag takes key=value, not \"" + *tag + "\""};
+      }
+      flags.tags.push_back(*tag);
+    } else if (taker.toggle("cold-start")) {
+      flags.cold_start = true;
+    } else if (taker.missing().empty()) {
+      taker.skip();
+    }
+    if (!read) return read.error();
+    if (!taker.missing().empty()) {
+      return Error{Errc::Syntax, "flag --" + taker.missing() + " needs a value"};
+    }
+  }
+  return flags;
+}
+
+std::string own_flags_text() {
+  return "Brokkr Options:\n"
+         "    --data <dir>                     Folder for data (default: per user)\n"
+         "    --loops <n>                      Network loops (default: 1 up to 4 CPUs)\n"
+         "    --sandbox <mode>                 required, best-effort (default) or off\n"
+         "    --node-name <name>               Name of the workload node\n"
+         "    --tag <key=value>                Tag of the workload node, repeatable\n"
+         "    --cold-start                     Start the engine in each function process\n";
+}
+
+broker::Settings make_settings(const config::Options& options) {
+  broker::Settings settings;
+  settings.server_name = options.server_name;
+  settings.host = options.host;
+  settings.port = options.port > 0 ? static_cast<uint16_t>(options.port) : uint16_t{0};
+  settings.client_advertise = options.client_advertise;
+  settings.tags = options.server_tags;
+  settings.metadata.assign(options.server_metadata.begin(), options.server_metadata.end());
+  settings.max_control_line = to_limit(options.max_control_line, 4096);
+  settings.max_payload = to_limit(options.max_payload, 1 << 20);
+  settings.max_pending = options.max_pending > 0 ? static_cast<uint64_t>(options.max_pending)
+                                                 : uint64_t{64} << 20;
+  settings.max_connections = options.max_connections == 0
+                                 ? 65536
+                                 : to_limit(options.max_connections, UINT32_MAX);
+  settings.max_subscriptions = to_limit(options.max_subscriptions, 0);
+  settings.max_sub_tokens = to_limit(options.max_sub_tokens, 0);
+  settings.max_closed_clients = to_limit(options.max_closed_clients, 0);
+  settings.ping_interval = options.ping_interval;
+  settings.ping_max = to_limit(options.ping_max, 2);
+  settings.write_deadline = options.write_deadline;
+  settings.auth_timeout = options.authorization.timeout.value_or(std::chrono::seconds(2));
+  settings.lame_duck_duration = options.lame_duck_duration;
+  settings.lame_duck_grace = options.lame_duck_grace_period;
+  settings.headers = !options.no_header_support;
+  settings.no_fast_producer_stall = options.no_fast_producer_stall;
+  return settings;
+}
+
+uint32_t choose_loops(const config::Options& options, int asked) {
+  if (asked > 0) return static_cast<uint32_t>(asked);
+  if (options.loops > 0) return static_cast<uint32_t>(std::min(options.loops, kLoopsMax));
+  return std::max(1U, std::min(std::thread::hardware_concurrency() / 4, 16U));
+}
+
+}  // namespace brokkr::app

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "broker/settings.h"
+#include "config/flags.h"
+#include "config/options.h"
+
+namespace brokkr::app {
+
+// What `brokkr up` and `brokkr serve` take beside nats-server's own flags.
+struct OwnFlags {
+  std::string data_dir;
+  int loops = 0;                 // 0: from the configuration, or by the number of CPUs
+  std::string sandbox;           // required, best-effort or off; empty: from the configuration
+  std::string node_name;
+  std::vector<std::string> tags;  // key=value
+  std::string server;             // node up: where to connect
+  std::string user;
+  std::string password;
+  std::string token;
+  bool cold_start = false;        // fork before the engine has started instead of after
+};
+
+// Takes our own flags out of `args`; what is left is nats-server's. Fails with Syntax, naming the
+// flag, when a value is missing or wrong.
+Result<OwnFlags> take_own_flags(std::vector<std::string>& args);
+std::string own_flags_text();
+
+// The part of the options connections look at.
+broker::Settings make_settings(const config::Options& options);
+// One loop up to four CPUs, then one per four.
+uint32_t choose_loops(const config::Options& options, int asked);
+
+}  // namespace brokkr::app
