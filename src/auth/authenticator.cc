@@ -67,7 +67,7 @@ Result<std::shared_ptr<const Authenticator>> Authenticator::make(const config::O
   const config::Authorization& from = options.authorization;
   auto made = std::make_shared<Authenticator>();
   for (const config::UserEntry& entry : from.users) {
-    made->is_required_ = true;
+    made->has_rules_ = true;
     if (entry.name.empty()) continue;  // An nkey: nobody can prove to hold it yet.
     made->has_plain_passwords_ |= is_plain(entry.password);
     if (!made->users_.emplace(entry.name, make_user(entry)).second) {
@@ -81,7 +81,7 @@ Result<std::shared_ptr<const Authenticator>> Authenticator::make(const config::O
     made->users_.emplace(from.user, make_simple_user(from.user, from.password));
     made->has_plain_passwords_ |= is_plain(from.password);
   }
-  made->is_required_ |=
+  made->has_rules_ |=
       made->token_user_ != nullptr || !made->users_.empty() || from.needs_later_kind;
   if (!from.no_auth_user.empty()) {
     made->no_auth_user_ = from.users.empty() ? nullptr : made->find_user(from.no_auth_user);
@@ -124,7 +124,7 @@ Verdict Authenticator::compare(std::shared_ptr<const User> user, std::string_vie
 }
 
 Verdict Authenticator::check(const Credentials& credentials) const {
-  if (!is_required_) return accept(nullptr);
+  if (!has_rules_) return accept(nullptr);
   std::shared_ptr<const User> user;
   if (!credentials.user.empty()) {
     user = find_user(credentials.user);

@@ -55,8 +55,9 @@ class Authenticator {
   // Lets everybody in.
   static std::shared_ptr<const Authenticator> open_to_all();
 
-  // Whether CONNECT must bring credentials, what INFO calls auth_required.
-  bool is_required() const { return is_required_; }
+  // Whether CONNECT must bring credentials, what INFO calls auth_required. Not where a
+  // no_auth_user stands in for those who bring none.
+  bool is_required() const { return has_rules_ && no_auth_user_ == nullptr; }
   // Compares plain passwords in constant time.
   Verdict check(const Credentials&) const;
   // The user of that name; null when there is none (any more).
@@ -68,7 +69,7 @@ class Authenticator {
   static bool may_use(const User& user, std::string_view connection_type);
   static Verdict compare(std::shared_ptr<const User> user, std::string_view given);
 
-  bool is_required_ = false;
+  bool has_rules_ = false;
   bool has_plain_passwords_ = false;
   std::shared_ptr<const User> token_user_;
   std::shared_ptr<const User> no_auth_user_;

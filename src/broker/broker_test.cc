@@ -165,8 +165,8 @@ class BrokerTest : public testing::TestWithParam<uint32_t> {
   uint16_t port_ = 0;
 };
 
-INSTANTIATE_TEST_SUITE_P(Loops, BrokerTest, testing::Values(1, 2), [](const auto& info) {
-  return std::to_string(info.param) + "loops";
+INSTANTIATE_TEST_SUITE_P(Loops, BrokerTest, testing::Values(1, 2), [](const auto& loops) {
+  return std::to_string(loops.param) + "loops";
 });
 
 TEST_P(BrokerTest, InfoComesFirstWithABlankBeforeItsEnd) {
@@ -228,15 +228,20 @@ TEST_P(BrokerTest, QueueGroupGetsEachMessageOnce) {
   EXPECT_EQ(total, 600U);
 }
 
-TEST_P(BrokerTest, TwoPatternsWithOneQueueNameAreTwoGroups) {
+TEST_P(BrokerTest, TwoPatternsWithOneQueueNameAreOneGroup) {
   RawClient a = client();
   RawClient b = client();
   a.send("SUB x.* q 1\r\n").sync();
   b.send("SUB x.y q 1\r\n").sync();
   RawClient publisher = client();
-  publisher.send("PUB x.y 1\r\na\r\n").sync();
-  EXPECT_EQ(a.sync(), "MSG x.y 1 1\r\na\r\n");
-  EXPECT_EQ(b.sync(), "MSG x.y 1 1\r\na\r\n");
+  for (int i = 0; i < 100; ++i) publisher.send("PUB x.y 1\r\na\r\n");
+  publisher.sync();
+  const size_t one = std::string_view("MSG x.y 1 1\r\na\r\n").size();
+  const size_t got_a = a.sync().size() / one;
+  const size_t got_b = b.sync().size() / one;
+  EXPECT_EQ(got_a + got_b, 100U);
+  EXPECT_GT(got_a, 10U);
+  EXPECT_GT(got_b, 10U);
 }
 
 TEST_P(BrokerTest, HeadersAreStrippedForClientsWithoutThem) {

@@ -14,6 +14,7 @@
 namespace brokkr::broker {
 namespace {
 
+constexpr size_t kPublishAnswersMax = 128;
 constexpr Duration kFirstPingAfter = std::chrono::seconds(2);
 
 uint64_t hash_sid(std::string_view sid) {
@@ -61,15 +62,9 @@ bool Connection::handle(const protocol::Command& command) {
 // CONNECT may come. Returns whether the command is to be handled.
 bool Connection::handle_first(const protocol::Command& command) {
   if (command.verb == protocol::Verb::Connect) return true;
-  if (shard_.authenticator()->is_required()) {
-    ++shard_.stats().auth_errors;
-    close_later(CloseReason::ProtocolViolation, "Authorization Violation");
-    return false;
-  }
-  if (!connect_received_) {
-    // No CONNECT yet and none needed: nats-server serves such a client with CONNECT's defaults.
-    accept_user();
-  }
+  // No CONNECT yet and none needed: such a client is served with CONNECT's defaults, as whoever
+  // comes without credentials.
+  if (!connect_received_) authenticate();
   return state_ == State::Open;
 }
 
@@ -77,6 +72,7 @@ void Connection::handle_connect(std::string_view json) {
   if (Status parsed = protocol::parse_connect(json, connect_); !parsed) {
     return close_later(CloseReason::ParseError);
   }
+  if (state_ == State::Open) remove_all_subscriptions();  // CONNECT again begins anew
   connect_received_ = true;
   last_activity_ = shard_.loop().clock().wall_now();
   if (connect_.protocol < 0 || connect_.protocol > 1) {
@@ -125,17 +121,10 @@ void Connection::on_verdict(const auth::Verdict& verdict) {
 
 // Opens the connection for `user_`, who may be nobody in particular.
 void Connection::accept_user() {
-  Account& account =
-      user_ == nullptr ? shard_.global_account() : shard_.account(user_->account);
-  if (&account != account_) {
-    // A second CONNECT as somebody else: what the old account let it see is gone.
-    std::vector<Subscription*> old;
-    subscriptions_.for_each([&](Subscription& subscription) { old.push_back(&subscription); });
-    for (Subscription* subscription : old) remove_subscription(subscription);
-    account_ = &account;
-  }
+  account_ = user_ == nullptr ? &shard_.global_account() : &shard_.account(user_->account);
   permissions_ = user_ == nullptr ? nullptr : user_->permissions;
   reply_grants_.reset();
+  publish_answers_.reset();
   if (permissions_ != nullptr && permissions_->allows_responses()) {
     reply_grants_ = std::make_unique<auth::ReplyGrants>(*permissions_);
   }
@@ -160,7 +149,6 @@ void Connection::handle_publish(const protocol::Command& command) {
   }
   ++traffic_.in_msgs;
   traffic_.in_bytes += command.payload.size();
-  send_ok();
   if (connect_.pedantic && !subject::is_valid_literal(command.subject)) {
     send_error("Invalid Publish Subject");
   }
@@ -170,10 +158,11 @@ void Connection::handle_publish(const protocol::Command& command) {
   if (!command.reply.empty() && is_reserved_reply(command.reply)) {
     return send_error(quoted("Permissions Violation for Publish with Reply of ", command.reply));
   }
-  if (permissions_ != nullptr && !permissions_->may_publish(command.subject) &&
+  if (permissions_ != nullptr && !may_publish(command.subject) &&
       (reply_grants_ == nullptr || !reply_grants_->use(command.subject, shard_.loop().now()))) {
     return send_error(quoted("Permissions Violation for Publish to ", command.subject));
   }
+  send_ok();
   Message message;
   message.subject = command.subject;
   message.reply = command.reply;
@@ -181,6 +170,15 @@ void Connection::handle_publish(const protocol::Command& command) {
   message.size_text = command.size_text;
   message.header_size = command.header_size;
   shard_.publish(*account_, this, message);
+}
+
+// Remembers the answers: a client publishes to few subjects, and asking the rules is slow.
+bool Connection::may_publish(std::string_view subject) {
+  if (publish_answers_ == nullptr) publish_answers_ = std::make_unique<PublishAnswers>();
+  const auto known = publish_answers_->find(subject);
+  if (known != publish_answers_->end()) return known->second;
+  if (publish_answers_->size() >= kPublishAnswersMax) publish_answers_->clear();
+  return publish_answers_->emplace(subject, permissions_->may_publish(subject)).first->second;
 }
 
 Subscription* Connection::find_subscription(std::string_view sid) const {
@@ -228,6 +226,13 @@ void Connection::handle_unsubscribe(const protocol::Command& command) {
     interest_version_ = shard_.links().version();
   }
   send_ok();
+}
+
+void Connection::remove_all_subscriptions() {
+  std::vector<Subscription*> all;
+  subscriptions_.for_each([&](Subscription& subscription) { all.push_back(&subscription); });
+  for (Subscription* subscription : all) remove_subscription(subscription);
+  interest_version_ = shard_.links().version();
 }
 
 void Connection::remove_subscription(Subscription* subscription) {
@@ -278,6 +283,7 @@ void Connection::refresh_permissions(const std::shared_ptr<const auth::User>& us
   user_ = user;
   permissions_ = user_ == nullptr ? nullptr : user_->permissions;
   reply_grants_.reset();
+  publish_answers_.reset();
   if (permissions_ == nullptr) return;
   if (permissions_->allows_responses()) {
     reply_grants_ = std::make_unique<auth::ReplyGrants>(*permissions_);

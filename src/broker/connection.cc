@@ -4,6 +4,7 @@
 
 #include "auth/authenticator.h"
 #include "auth/permissions.h"
+#include "base/bytes.h"
 #include "broker/shard.h"
 #include "protocol/encode.h"
 #include "protocol/info.h"
@@ -82,7 +83,7 @@ void Connection::start() {
 
 void Connection::send_async_info() {
   if (connect_.protocol < 1 || !connect_received_) return;
-  send_text(protocol::make_info_line(shard_.info_for(*this, true)));
+  send_text(protocol::make_info_line(shard_.info_for(*this, false)));
 }
 
 void Connection::mark_dirty() {
@@ -175,6 +176,12 @@ void Connection::consume(std::string_view input, bool is_partial) {
   protocol::Command command;
   protocol::ClientParser& parser = shard_.parser();
   input_needed_ = 0;
+  if (state_ == State::AwaitingConnect && shard_.authenticator()->is_required() &&
+      to_lower(input.front()) != 'c') {
+    // Nothing but CONNECT may come first; not even the rest of the line is waited for.
+    ++shard_.stats().auth_errors;
+    return close_later(CloseReason::ProtocolViolation, "Authorization Violation");
+  }
   while (!input.empty() && !is_reading_paused()) {
     const protocol::ParseStatus status = parser.next(input, command);
     if (status == protocol::ParseStatus::Partial) {

@@ -4,8 +4,10 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "broker/output_buffer.h"
 #include "broker/subscription.h"
 #include "io/loop.h"
@@ -136,6 +138,7 @@ class Connection final : private io::TransportHandler {
 
   // Takes the subscription out of the tree and forgets it.
   void remove_subscription(Subscription*);
+  void remove_all_subscriptions();
   // The plain subscription of this connection that `reply` reaches, or null.
   Subscription* find_subscription_for(std::string_view reply);
 
@@ -149,6 +152,7 @@ class Connection final : private io::TransportHandler {
   void keep_rest(std::string_view rest, bool is_partial);
   bool handle(const protocol::Command&);
   bool handle_first(const protocol::Command&);
+  bool may_publish(std::string_view subject);
   void handle_connect(std::string_view json);
   void handle_publish(const protocol::Command&);
   void authenticate();
@@ -192,6 +196,8 @@ class Connection final : private io::TransportHandler {
   std::shared_ptr<const auth::User> user_;
   std::shared_ptr<const auth::Permissions> permissions_;
   std::unique_ptr<auth::ReplyGrants> reply_grants_;
+  using PublishAnswers = std::unordered_map<std::string, bool, StringHash, std::equal_to<>>;
+  std::unique_ptr<PublishAnswers> publish_answers_;
   Traffic traffic_;
   uint64_t interest_version_ = 0;      // of the shard, after this connection's last SUB or UNSUB
   uint64_t awaited_version_ = 0;       // a PONG is held until the other loops know this

@@ -1,4 +1,6 @@
 // Routing: from a message to the output of everyone who is interested. The hot path.
+#include <algorithm>
+
 #include "auth/permissions.h"
 #include "broker/server.h"
 #include "broker/shard.h"
@@ -15,6 +17,12 @@ constexpr Duration kStall = std::chrono::milliseconds(2);
 constexpr Duration kStallOver = std::chrono::milliseconds(5);
 constexpr Duration kCongestionStall = std::chrono::milliseconds(1);
 
+// How many subscriptions a member of a group is: another loop's stand-in is as many as it has.
+uint64_t weight_of(const subject::Subscriber& member) {
+  const auto& subscription = static_cast<const Subscription&>(member);
+  return subscription.kind == Subscription::Kind::OtherLoop ? subscription.delivered : 1;
+}
+
 }  // namespace
 
 // One message being delivered.
@@ -26,13 +34,14 @@ struct Shard::Delivery {
   std::string_view header_text;  // the header block's size in decimal; empty without one
   std::string_view body_text;    // the body's size in decimal
   bool delivered = false;
+  bool delivered_here = false;  // to a client or subscription of this loop
 };
 
 bool Shard::publish(Account& account, Connection* from, const Message& message) {
   ++stats_.traffic.in_msgs;
   stats_.traffic.in_bytes += message.payload.size();
   const subject::Match match = account.interest().match(message.subject);
-  Delivery delivery{account, from, message, message.payload, {}, message.size_text, false};
+  Delivery delivery{account, from, message, message.payload, {}, message.size_text};
   if (!match.empty()) {
     const protocol::SizeText header_text(message.header_size);
     const protocol::SizeText body_text(message.payload.size() - message.header_size);
@@ -46,25 +55,25 @@ bool Shard::publish(Account& account, Connection* from, const Message& message) 
       for (subject::Subscriber* subscriber : interest->subscribers()) {
         delivery.delivered |= deliver(static_cast<Subscription&>(*subscriber), delivery);
       }
-      for (const subject::QueueGroup* group = interest->first_group(); group != nullptr;
-           group = group->next()) {
-        delivery.delivered |= deliver_to_group(*group, interest->pattern(), delivery);
-      }
+      if (interest->first_group() != nullptr) gather_groups(*interest);
     }
+    deliver_to_groups(delivery);
     --delivering_;
-    finish_delivery(account, message, from);
+    finish_delivery(account, message, from, !delivery.delivered_here);
   }
   if (!delivery.delivered && from != nullptr && !message.reply.empty() &&
       from->wants_no_responders()) {
-    answer_no_responders(*from, message);
+    answer_no_responders(*from, message.subject, message.reply);
   }
   return delivery.delivered;
 }
 
 // What may not happen while the matched interests are being walked.
-void Shard::finish_delivery(Account& account, const Message& message, Connection* from) {
+void Shard::finish_delivery(Account& account, const Message& message, Connection* from,
+                            bool only_other_loops) {
   if (links_.has_marks()) {
-    links_.forward(account, message);
+    const bool wants_to_know = only_other_loops && from != nullptr && from->wants_no_responders();
+    links_.forward(account, message, {wants_to_know ? from->id() : 0, false});
     if (from != nullptr && links_.is_congested()) from->stall(kCongestionStall);
   }
   if (delivering_ > 0 || ended_.empty()) return;
@@ -89,7 +98,7 @@ bool Shard::publish(Account& account, std::string_view subject, std::string_view
   return publish(account, nullptr, message);
 }
 
-void Shard::deliver_forwarded(const ForwardedMessage& forwarded) {
+bool Shard::deliver_forwarded(const ForwardedMessage& forwarded) {
   Account& target = account(forwarded.account);
   Message message;
   message.subject = forwarded.subject;
@@ -100,7 +109,7 @@ void Shard::deliver_forwarded(const ForwardedMessage& forwarded) {
   const protocol::SizeText header_text(message.header_size);
   const protocol::SizeText body_text(message.payload.size() - message.header_size);
   message.size_text = size_text.view();
-  Delivery delivery{target, nullptr, message, message.payload, {}, message.size_text, false};
+  Delivery delivery{target, nullptr, message, message.payload, {}, message.size_text};
   if (message.header_size > 0) {
     delivery.body.remove_prefix(message.header_size);
     delivery.header_text = header_text.view();
@@ -112,19 +121,25 @@ void Shard::deliver_forwarded(const ForwardedMessage& forwarded) {
     if (forwarded.to_plain) {
       for (subject::Subscriber* subscriber : interest->subscribers()) {
         auto& subscription = static_cast<Subscription&>(*subscriber);
-        if (subscription.kind != Subscription::Kind::OtherLoop) deliver(subscription, delivery);
+        if (subscription.kind == Subscription::Kind::OtherLoop) continue;
+        delivery.delivered |= deliver(subscription, delivery);
       }
     }
     for (const auto& [pattern, queue] : forwarded.groups) {
       if (interest->pattern() != pattern) continue;
       for (const subject::QueueGroup* group = interest->first_group(); group != nullptr;
            group = group->next()) {
-        if (group->name() == queue) deliver_to_local_member(*group, delivery);
+        if (group->name() != queue) continue;
+        const bool taken = deliver_to_local_member(group->members(), delivery) ||
+                           (!forwarded.is_retry && pass_to_other_loop({group, pattern}));
+        delivery.delivered |= taken;
       }
     }
   }
   --delivering_;
-  finish_delivery(target, message, nullptr);
+  if (links_.has_marks()) links_.forward(target, message, {forwarded.requester, true});
+  finish_delivery(target, message, nullptr, false);
+  return delivery.delivered;
 }
 
 bool Shard::deliver(Subscription& subscription, Delivery& delivery) {
@@ -132,6 +147,7 @@ bool Shard::deliver(Subscription& subscription, Delivery& delivery) {
     case Subscription::Kind::Client: return deliver_to_client(subscription, delivery);
     case Subscription::Kind::Internal:
       subscription.internal->handler_(delivery.message);
+      delivery.delivered_here = true;
       return true;
     case Subscription::Kind::OtherLoop:
       links_.mark_plain(subscription.other_loop);
@@ -149,6 +165,7 @@ bool Shard::deliver_to_client(Subscription& subscription, Delivery& delivery) {
       !to.permissions()->may_receive(message.subject, subscription.queue())) {
     return false;
   }
+  delivery.delivered_here = true;
   ++subscription.delivered;
   if (subscription.max_messages > 0 && subscription.delivered >= subscription.max_messages) {
     subscription.is_closing = true;
@@ -191,42 +208,90 @@ void Shard::stall_producer(Connection& from, const Connection& slow) {
   from.stall(slow.pending_bytes() > settings().max_pending ? kStallOver : kStall);
 }
 
-// One member: each of this loop's and each that another loop stands for has the same chance. A
-// member that cannot take it passes to the next.
-bool Shard::deliver_to_group(const subject::QueueGroup& group, std::string_view pattern,
-                             Delivery& delivery) {
-  const subject::SubscriberList& members = group.members();
-  if (links_.is_alone()) return deliver_to_local_member(group, delivery);
-  uint64_t weight = 0;
-  for (const subject::Subscriber* member : members) {
-    const auto& subscription = static_cast<const Subscription&>(*member);
-    weight += subscription.kind == Subscription::Kind::OtherLoop ? subscription.delivered : 1;
+// A queue group is one name, on however many patterns its members subscribed: gathers the lists of
+// members that belong together, in order of their names.
+void Shard::gather_groups(const subject::Interest& interest) {
+  for (const subject::QueueGroup* group = interest.first_group(); group != nullptr;
+       group = group->next()) {
+    groups_.push_back({group, interest.pattern()});
   }
-  uint64_t pick = random_.below(weight);
-  for (const subject::Subscriber* member : members) {
-    const auto& subscription = static_cast<const Subscription&>(*member);
-    if (subscription.kind == Subscription::Kind::OtherLoop) {
-      if (pick < subscription.delivered) {
-        links_.mark_group(subscription.other_loop, pattern, group.name());
-        return true;
-      }
-      pick -= subscription.delivered;
-    } else if (pick-- == 0) {
-      break;
+}
+
+void Shard::deliver_to_groups(Delivery& delivery) {
+  if (groups_.empty()) return;
+  // An internal subscription may publish from within, so the list is this call's own.
+  std::vector<MatchedGroup> groups;
+  groups.swap(groups_);
+  if (groups.size() > 1) {
+    std::stable_sort(groups.begin(), groups.end(), [](const MatchedGroup& a, const MatchedGroup& b) {
+      return a.group->name() < b.group->name();
+    });
+  }
+  for (size_t first = 0; first < groups.size();) {
+    size_t last = first + 1;
+    while (last < groups.size() && groups[last].group->name() == groups[first].group->name()) ++last;
+    delivery.delivered |= deliver_to_group({groups.data() + first, last - first}, delivery);
+    first = last;
+  }
+  groups.clear();
+  if (groups_.empty()) groups_.swap(groups);  // keeps the memory
+}
+
+// One member: each of this loop's, and each that another loop stands for, has the same chance. A
+// member that cannot take the message passes it to the next.
+bool Shard::deliver_to_group(std::span<const MatchedGroup> lists, Delivery& delivery) {
+  if (lists.size() == 1 && links_.is_alone()) {
+    return deliver_to_local_member(lists[0].group->members(), delivery);
+  }
+  uint64_t weight = 0;
+  for (const MatchedGroup& list : lists) {
+    for (const subject::Subscriber* member : list.group->members()) weight += weight_of(*member);
+  }
+  if (deliver_to_chosen(lists, random_.below(weight), delivery)) return true;
+  for (const MatchedGroup& list : lists) {
+    if (deliver_to_local_member(list.group->members(), delivery)) return true;
+  }
+  for (const MatchedGroup& list : lists) {
+    for (subject::Subscriber* member : list.group->members()) {
+      auto& subscription = static_cast<Subscription&>(*member);
+      if (subscription.kind != Subscription::Kind::OtherLoop) continue;
+      return deliver_to_member(subscription, list, delivery);
     }
   }
-  if (deliver_to_local_member(group, delivery)) return true;
-  for (const subject::Subscriber* member : members) {
+  return false;
+}
+
+// The member at `pick` when each is laid out as often as it counts.
+bool Shard::deliver_to_chosen(std::span<const MatchedGroup> lists, uint64_t pick,
+                              Delivery& delivery) {
+  for (const MatchedGroup& list : lists) {
+    for (subject::Subscriber* member : list.group->members()) {
+      const uint64_t share = weight_of(*member);
+      if (pick < share) return deliver_to_member(static_cast<Subscription&>(*member), list, delivery);
+      pick -= share;
+    }
+  }
+  return false;
+}
+
+bool Shard::deliver_to_member(Subscription& member, const MatchedGroup& list, Delivery& delivery) {
+  if (member.kind != Subscription::Kind::OtherLoop) return deliver(member, delivery);
+  links_.mark_group(member.other_loop, list.pattern, list.group->name());
+  return true;
+}
+
+// The members here cannot take what another loop chose them for; a member elsewhere may.
+bool Shard::pass_to_other_loop(const MatchedGroup& list) {
+  for (const subject::Subscriber* member : list.group->members()) {
     const auto& subscription = static_cast<const Subscription&>(*member);
     if (subscription.kind != Subscription::Kind::OtherLoop) continue;
-    links_.mark_group(subscription.other_loop, pattern, group.name());
+    links_.mark_group(subscription.other_loop, list.pattern, list.group->name());
     return true;
   }
   return false;
 }
 
-bool Shard::deliver_to_local_member(const subject::QueueGroup& group, Delivery& delivery) {
-  const subject::SubscriberList& members = group.members();
+bool Shard::deliver_to_local_member(const subject::SubscriberList& members, Delivery& delivery) {
   const size_t start = members.size() == 1 ? 0 : random_.below(members.size());
   for (size_t i = 0; i < members.size(); ++i) {
     size_t at = start + i;
@@ -239,23 +304,20 @@ bool Shard::deliver_to_local_member(const subject::QueueGroup& group, Delivery& 
 }
 
 // Tells a requester at once that nobody listens, on its own subscription for the reply.
-void Shard::answer_no_responders(Connection& from, const Message& message) {
-  Subscription* subscription = from.find_subscription_for(message.reply);
+void Shard::answer_no_responders(Connection& from, std::string_view subject,
+                                 std::string_view reply) {
+  Subscription* subscription = from.find_subscription_for(reply);
   if (subscription == nullptr) return;
   std::string headers(kNoResponders);
-  headers.append("Nats-Subject: ").append(message.subject).append("\r\n\r\n");
+  headers.append("Nats-Subject: ").append(subject).append("\r\n\r\n");
   const protocol::SizeText size(headers.size());
   OutputBuffer& out = from.output();
   out.commit(protocol::write_hmsg_line(
-      out.reserve(protocol::message_line_size_max(message.reply, subscription->sid, {})),
-      message.reply, subscription->sid, {}, size.view(), size.view()));
+      out.reserve(protocol::message_line_size_max(reply, subscription->sid, {})), reply,
+      subscription->sid, {}, size.view(), size.view()));
   out.append(headers);
   out.append(protocol::kCrlf);
   from.on_queued(headers.size());
-  ++subscription->delivered;
-  if (subscription->max_messages > 0 && subscription->delivered >= subscription->max_messages) {
-    from.remove_subscription(subscription);
-  }
 }
 
 }  // namespace brokkr::broker

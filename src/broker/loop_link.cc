@@ -10,7 +10,7 @@ namespace {
 
 // Frames of a batch: a kind byte, then fields. Texts have a 32-bit length in front, numbers are in
 // the machine's order: a batch never leaves the process.
-enum class FrameKind : char { Message = 'M', Interest = 'I', Version = 'V', Confirmed = 'C' };
+enum class FrameKind : char { Message = 'M', Interest = 'I', Version = 'V', Confirmed = 'C', NoTaker = 'N' };
 
 constexpr char kKeySeparator = ' ';  // no subject, queue name or account name holds a blank
 
@@ -207,7 +207,8 @@ void LoopLinks::mark_group(uint32_t loop, std::string_view pattern, std::string_
   mark.groups.emplace_back(pattern, queue);
 }
 
-void LoopLinks::forward(const Account& account, const Message& message) {
+void LoopLinks::forward(const Account& account, const Message& message, ForwardOptions options) {
+  if (marked_.size() > 1 || message.reply.empty()) options.requester = 0;
   for (const uint32_t loop : marked_) {
     Mark& mark = marks_[loop];
     std::string& out = peers_[loop].out;
@@ -216,6 +217,8 @@ void LoopLinks::forward(const Account& account, const Message& message) {
     put_text(out, message.subject);
     put_text(out, message.reply);
     put_number(out, message.header_size);
+    put_number(out, options.requester);
+    put_number(out, static_cast<uint8_t>(options.is_retry));
     put_number(out, static_cast<uint8_t>(mark.plain));
     put_number(out, static_cast<uint32_t>(mark.groups.size()));
     for (const auto& [pattern, queue] : mark.groups) {
@@ -268,6 +271,20 @@ void LoopLinks::receive() {
   is_receiving_ = false;
 }
 
+void LoopLinks::report_no_taker(uint32_t to, const ForwardedMessage& message) {
+  Connection* requester = shard_.find_connection(message.requester);
+  if (requester != nullptr) {  // it came back to where it was published
+    if (requester->is_open()) shard_.answer_no_responders(*requester, message.subject, message.reply);
+    return;
+  }
+  std::string& out = peers_[to].out;
+  out += static_cast<char>(FrameKind::NoTaker);
+  put_number(out, message.requester);
+  put_text(out, message.subject);
+  put_text(out, message.reply);
+  has_output_ = true;
+}
+
 void LoopLinks::handle_batch(const LoopBatch& batch) {
   FrameReader reader(batch.bytes);
   ForwardedMessage message;
@@ -278,6 +295,8 @@ void LoopLinks::handle_batch(const LoopBatch& batch) {
         message.subject = reader.text();
         message.reply = reader.text();
         message.header_size = reader.number<uint32_t>();
+        message.requester = reader.number<uint64_t>();
+        message.is_retry = reader.number<uint8_t>() != 0;
         message.to_plain = reader.number<uint8_t>() != 0;
         message.groups.resize(reader.number<uint32_t>());
         for (auto& [pattern, queue] : message.groups) {
@@ -286,7 +305,9 @@ void LoopLinks::handle_batch(const LoopBatch& batch) {
         }
         message.payload = reader.text();
         message.payload.remove_suffix(2);
-        shard_.deliver_forwarded(message);
+        if (!shard_.deliver_forwarded(message) && message.requester != 0) {
+          report_no_taker(batch.from, message);
+        }
         break;
       }
       case FrameKind::Interest: {
@@ -296,6 +317,14 @@ void LoopLinks::handle_batch(const LoopBatch& batch) {
       }
       case FrameKind::Version: handle_version(batch.from, reader.number<uint64_t>()); break;
       case FrameKind::Confirmed: handle_confirmed(batch.from, reader.number<uint64_t>()); break;
+      case FrameKind::NoTaker: {
+        const auto requester = reader.number<uint64_t>();
+        const std::string_view subject = reader.text();
+        const std::string_view reply = reader.text();
+        Connection* from = shard_.find_connection(requester);
+        if (from != nullptr && from->is_open()) shard_.answer_no_responders(*from, subject, reply);
+        break;
+      }
     }
   }
 }

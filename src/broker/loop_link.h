@@ -30,6 +30,8 @@ struct ForwardedMessage {
   std::string_view reply;
   std::string_view payload;  // CRLF follows
   uint32_t header_size = 0;
+  uint64_t requester = 0;  // connection to tell when nobody takes it; 0 for none
+  bool is_retry = false;  // another loop could not take it
   bool to_plain = false;  // to the subscriptions without a queue
   // The queue groups that chose a member of this loop: pattern, queue.
   std::vector<std::pair<std::string_view, std::string_view>> groups;
@@ -68,7 +70,13 @@ class LoopLinks final : private io::FdHandler, private io::TurnHook {
   void mark_plain(uint32_t loop);
   void mark_group(uint32_t loop, std::string_view pattern, std::string_view queue);
   bool has_marks() const { return !marked_.empty(); }
-  void forward(const Account&, const Message&);
+  struct ForwardOptions {
+    // A connection to be told when the one marked loop has no taker after all; 0 for none. With
+    // several marked loops nobody is told.
+    uint64_t requester = 0;
+    bool is_retry = false;  // the loop chosen first had no taker; it is passed on only once
+  };
+  void forward(const Account&, const Message&, ForwardOptions options);
   // True while a loop has too much under way; the publisher should pause.
   bool is_congested() const;
 
@@ -100,6 +108,7 @@ class LoopLinks final : private io::FdHandler, private io::TurnHook {
   void change_interest(const Account&, std::string_view pattern, std::string_view queue, int by);
   void announce_changes();
   void handle_batch(const LoopBatch&);
+  void report_no_taker(uint32_t to, const ForwardedMessage&);
   void handle_interest(uint32_t from, std::string_view key, uint64_t count);
   void handle_version(uint32_t from, uint64_t version);
   void handle_confirmed(uint32_t from, uint64_t version);

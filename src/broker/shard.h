@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -137,8 +138,10 @@ class Shard final : private io::TurnHook {
   // A message made here: builds what `publish` needs. `headers` is a NATS/1.0 block or empty.
   bool publish(Account& account, std::string_view subject, std::string_view reply,
                std::string_view headers, std::string_view body);
-  // A message another loop forwarded: to this loop's subscribers only.
-  void deliver_forwarded(const ForwardedMessage& message);
+  // A message another loop forwarded: to this loop's subscribers only. Whether any took it.
+  bool deliver_forwarded(const ForwardedMessage& message);
+  // On the requester's own subscription for the reply: nobody listens.
+  void answer_no_responders(Connection& from, std::string_view subject, std::string_view reply);
 
   std::unique_ptr<InternalSubscription> subscribe(Account& account, std::string_view pattern,
                                                   std::string_view queue,
@@ -184,6 +187,11 @@ class Shard final : private io::TurnHook {
 
  private:
   struct Delivery;
+  // Members of one queue name on one pattern.
+  struct MatchedGroup {
+    const subject::QueueGroup* group;
+    std::string_view pattern;
+  };
 
   bool has_work() const override { return !dirty_.empty() || !closing_.empty(); }
   void on_turn_end() override;
@@ -192,10 +200,14 @@ class Shard final : private io::TurnHook {
 
   bool deliver(Subscription&, Delivery&);
   bool deliver_to_client(Subscription&, Delivery&);
-  bool deliver_to_group(const subject::QueueGroup&, std::string_view pattern, Delivery&);
-  bool deliver_to_local_member(const subject::QueueGroup&, Delivery&);
-  void finish_delivery(Account&, const Message&, Connection* from);
-  void answer_no_responders(Connection& from, const Message&);
+  void gather_groups(const subject::Interest&);
+  void deliver_to_groups(Delivery&);
+  bool deliver_to_group(std::span<const MatchedGroup> lists, Delivery&);
+  bool deliver_to_chosen(std::span<const MatchedGroup> lists, uint64_t pick, Delivery&);
+  bool deliver_to_member(Subscription&, const MatchedGroup&, Delivery&);
+  bool pass_to_other_loop(const MatchedGroup&);
+  bool deliver_to_local_member(const subject::SubscriberList&, Delivery&);
+  void finish_delivery(Account&, const Message&, Connection* from, bool only_other_loops);
   void stall_producer(Connection& from, const Connection& slow);
 
   Server& server_;
@@ -214,6 +226,7 @@ class Shard final : private io::TurnHook {
   std::vector<Connection*> closing_;
   std::vector<std::pair<Connection*, Subscription*>> ended_;  // reached their max while delivering
   std::vector<uint64_t> waiting_for_interest_;  // connection ids
+  std::vector<MatchedGroup> groups_;  // of the message at hand
   uint32_t delivering_ = 0;  // depth of publish
   size_t queued_bytes_ = 0;  // since the last flush
   std::deque<ClosedConnection> closed_;
