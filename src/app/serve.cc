@@ -11,6 +11,7 @@
 #include "app/server_options.h"
 #include "auth/authenticator.h"
 #include "base/log.h"
+#include "broker/monitor.h"
 #include "broker/server.h"
 #include "config/flags.h"
 #include "config/loader.h"
@@ -77,6 +78,7 @@ class ServerProgram {
     if (!signals) return signals.error();
     signals_ = std::move(*signals);
     if (Status server = start_server(); !server) return server;
+    if (Status monitor = start_monitor(); !monitor) return monitor;
     if (Status files = write_files(); !files) return files;
     log_->info("Server is ready");
     return {};
@@ -118,6 +120,23 @@ class ServerProgram {
     }
   }
 
+  Status start_monitor() {
+    if (options_.http_port == 0) return {};
+    broker::Monitor::Options options;
+    options.host = options_.http_host.empty() ? options_.host : options_.http_host;
+    options.port = options_.http_port < 0 ? uint16_t{0} : static_cast<uint16_t>(options_.http_port);
+    options.base_path = options_.http_base_path;
+    auto monitor = broker::Monitor::open(options, *server_, *log_);
+    if (!monitor) return monitor.error();
+    monitor_ = std::move(*monitor);
+    return {};
+  }
+
+  io::Address monitor_address() const {
+    const std::string host = options_.http_host.empty() ? options_.host : options_.http_host;
+    return {host, monitor_->port(), {}};
+  }
+
   Status write_files() {
     if (!options_.pid_file.empty()) {
       auto file = ProcessFile::write(options_.pid_file, std::to_string(getpid()));
@@ -126,6 +145,7 @@ class ServerProgram {
     }
     if (!options_.ports_file_dir.empty()) {
       std::vector<io::Address> monitoring;
+      if (monitor_ != nullptr) monitoring.push_back(monitor_address());
       auto file =
           ProcessFile::write(ports_file_path(options_.ports_file_dir, invocation_.program),
                              ports_file_content(server_->snapshot()->addresses, monitoring));
@@ -197,6 +217,7 @@ class ServerProgram {
   }
 
   void stop() {
+    monitor_.reset();
     if (server_ != nullptr) {
       log_->info("Initiating Shutdown...");
       server_->stop();
@@ -216,6 +237,7 @@ class ServerProgram {
   std::unique_ptr<io::Loop> loop_;
   std::unique_ptr<io::Signals> signals_;
   std::unique_ptr<broker::Server> server_;
+  std::unique_ptr<broker::Monitor> monitor_;
   ProcessFile pid_file_;
   ProcessFile ports_file_;
   bool is_ending_ = false;
