@@ -5,7 +5,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <condition_variable>
 #include <cstdio>
+#include <mutex>
+#include <thread>
+
+// The isolate lives as long as the process, and the leak checker does not look into V8's heap.
+extern "C" const char* __lsan_default_suppressions() { return "leak:libnode.so\n"; }
 
 namespace brokkr::runtime::testing {
 
@@ -26,16 +32,39 @@ Engine& warm_engine() {
   return *engine;
 }
 
+namespace {
+
+// Counts failed expectations: a child inherits its parent's, which are not its own.
+struct FailureCounter final : ::testing::EmptyTestEventListener {
+  int failures = 0;
+  void OnTestPartResult(const ::testing::TestPartResult& result) override {
+    if (result.failed()) ++failures;
+  }
+};
+
+FailureCounter& failure_counter() {
+  static FailureCounter* counter = [] {
+    auto* made = new FailureCounter;
+    ::testing::UnitTest::GetInstance()->listeners().Append(made);
+    return made;
+  }();
+  return *counter;
+}
+
+}  // namespace
+
 int in_child(FunctionRef<void()> body) {
   Engine& engine = warm_engine();
+  FailureCounter& counter = failure_counter();
   std::fflush(nullptr);
   const pid_t child = fork();
   if (child == 0) {
+    counter.failures = 0;
     const Status reseeded = engine.after_fork();
     EXPECT_TRUE(static_cast<bool>(reseeded));
     body();
     std::fflush(nullptr);
-    _exit(::testing::Test::HasFailure() ? 1 : 0);
+    _exit(counter.failures > 0 ? 1 : 0);
   }
   int status = 0;
   waitpid(child, &status, 0);
@@ -60,6 +89,27 @@ std::string Deployed::load_wasm(std::string_view binary) {
 uint64_t Deployed::start(std::string_view payload) {
   function->invoke({++last_id, "test.subject", "_INBOX.1", {}, payload}, sink);
   return last_id;
+}
+
+Outcome Deployed::call_watched(std::string_view payload) {
+  std::mutex mutex;
+  std::condition_variable ended;
+  bool has_ended = false;
+  std::thread watchdog([&] {
+    std::unique_lock lock(mutex);
+    // Again and again: code that ran between two stops is stopped too.
+    while (!ended.wait_for(lock, std::chrono::milliseconds(50), [&] { return has_ended; })) {
+      function->terminate();
+    }
+  });
+  const Outcome outcome = call(payload);
+  {
+    const std::lock_guard lock(mutex);
+    has_ended = true;
+  }
+  ended.notify_one();
+  watchdog.join();
+  return outcome;
 }
 
 Outcome Deployed::call(const Invocation& invocation) {

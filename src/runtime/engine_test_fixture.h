@@ -30,6 +30,8 @@ struct Deployed {
   // One call; its outcome, which must be there at once.
   Outcome call(std::string_view payload = {}, std::string_view subject = "test.subject");
   Outcome call(const Invocation&);
+  // One call with a watchdog that stops it after 50 ms; its outcome.
+  Outcome call_watched(std::string_view payload = {});
   // Starts a call; its id.
   uint64_t start(std::string_view payload = {});
   bool is_answered(uint64_t id) const { return sink.outcomes.contains(id); }

@@ -6,7 +6,7 @@ namespace brokkr::runtime {
 namespace {
 
 constexpr size_t kErrorBytesMax = 4096;
-constexpr size_t kStackBytesMax = 16384;
+constexpr size_t kTraceBytesMax = 16384;
 
 std::string first_line(std::string text) {
   for (char& c : text) {
@@ -26,7 +26,7 @@ std::string first_line(std::string text) {
 std::string without_prelude(const std::string& stack) {
   std::string out;
   size_t at = 0;
-  while (at < stack.size() && out.size() < kStackBytesMax) {
+  while (at < stack.size() && out.size() < kTraceBytesMax) {
     size_t end = stack.find('\n', at);
     if (end == std::string::npos) end = stack.size();
     const std::string_view line(stack.data() + at, end - at);
@@ -57,6 +57,7 @@ std::string name_value(v8::Isolate* isolate, v8::Local<v8::Value> value) {
   }
   std::string out = to_text(isolate, value);
   if (!inner.HasCaught() && out != "[object Object]") return out;
+  if (inner.HasTerminated()) return "terminated";
   inner.Reset();
   v8::Local<v8::String> json;
   if (v8::JSON::Stringify(isolate->GetCurrentContext(), value).ToLocal(&json)) {

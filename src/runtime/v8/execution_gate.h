@@ -22,19 +22,27 @@ class ExecutionGate {
   // Makes the isolate usable again; says whether the run was stopped from outside.
   bool leave() {
     State expected = State::Running;
-    if (!state_.compare_exchange_strong(expected, State::Idle)) {
-      // The stopping thread is between its two steps; the flag it sets must be cleared after it.
-      while (state_ != State::Stopped) std::this_thread::yield();
-      state_ = State::Idle;
-      was_stopped_ = true;
+    while (!state_.compare_exchange_weak(expected, State::Idle)) {
+      // While the stopping thread is between its two steps, wait: the flag it sets must be cleared
+      // after it.
+      if (expected != State::Running) {
+        was_stopped_ = true;
+        expected = State::Stopped;
+        std::this_thread::yield();
+      }
     }
     if (isolate_->IsExecutionTerminating() || was_stopped_) isolate_->CancelTerminateExecution();
     return was_stopped_;
   }
 
   void stop() {
+    // A second stop counts too: the first may have ended no more than one step of describing an
+    // exception.
     State expected = State::Running;
-    if (!state_.compare_exchange_strong(expected, State::Stopping)) return;
+    if (!state_.compare_exchange_strong(expected, State::Stopping)) {
+      expected = State::Stopped;
+      if (!state_.compare_exchange_strong(expected, State::Stopping)) return;
+    }
     isolate_->TerminateExecution();
     state_ = State::Stopped;
   }

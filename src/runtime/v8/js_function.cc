@@ -55,16 +55,16 @@ void JsFunction::invoke(const Invocation& invocation, OutcomeSink& sink) {
     Outcome outcome = to_outcome(result);
     realm_.drain_microtasks();
     // A stop during the promise jobs belongs to this call: the handler's work had not ended.
-    if (!caught.HasTerminated() && !isolate->IsExecutionTerminating()) {
+    if (!realm_.is_interrupted()) {
       on_outcome_ready(slot, std::move(outcome));
     }
     return finish(run, slot);
   }
-  if (!caught.HasTerminated()) {
+  if (!realm_.is_interrupted()) {
     Outcome outcome = failure(describe_exception(isolate, caught));
     caught.Reset();
     realm_.drain_microtasks();
-    if (!isolate->IsExecutionTerminating()) on_outcome_ready(slot, std::move(outcome));
+    if (!realm_.is_interrupted()) on_outcome_ready(slot, std::move(outcome));
   }
   finish(run, slot);
 }
@@ -214,9 +214,9 @@ void JsFunction::run_due_work() {
     v8::HandleScope handles(isolate);
     v8::Local<v8::Value> now = v8::Number::New(isolate, realm_.now_ms());
     call_entry(realm_.entries().run_timer, 1, &now);
-    if (isolate->IsExecutionTerminating()) break;
+    if (realm_.is_interrupted()) break;
     realm_.drain_microtasks();
-    if (isolate->IsExecutionTerminating()) break;
+    if (realm_.is_interrupted()) break;
   }
   finish(run, 0);
   realm_.pump_platform();

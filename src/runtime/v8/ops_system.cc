@@ -36,6 +36,10 @@ void enqueue_microtask(const Arguments& arguments) {
   arguments.GetIsolate()->EnqueueMicrotask(arguments[0].As<v8::Function>());
 }
 
+void is_promise(const Arguments& arguments) {
+  arguments.GetReturnValue().Set(arguments[0]->IsPromise());
+}
+
 void fill_random(const Arguments& arguments) {
   const std::string_view bytes = bytes_of(arguments[0]);
   fill_secure({reinterpret_cast<uint8_t*>(const_cast<char*>(bytes.data())), bytes.size()});
@@ -87,6 +91,7 @@ void add_system_ops(v8::Isolate* isolate, v8::Local<v8::Object> ops) {
   add_op(isolate, ops, "timeOrigin", time_origin);
   add_op(isolate, ops, "setNextDue", set_next_due);
   add_op(isolate, ops, "enqueueMicrotask", enqueue_microtask);
+  add_op(isolate, ops, "isPromise", is_promise);
   add_op(isolate, ops, "fillRandom", fill_random);
   add_op(isolate, ops, "digest", digest);
 }

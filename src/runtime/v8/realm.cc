@@ -22,8 +22,12 @@ namespace {
 constexpr size_t kFirstHeapBytes = 64U << 20;
 // What a stopped function may still allocate while its code unwinds.
 constexpr size_t kHeapHeadroomBytes = 32U << 20;
-constexpr size_t kStackBytesMax = 64U << 20;
-constexpr size_t kStackReserveBytes = 256U << 10;
+// What JavaScript may use of the stack: String.fromCharCode(...payload) takes 8 bytes a byte. Not
+// more, because a runaway recursion makes all of it resident, and JSON.stringify of a nested object
+// takes time by the square of its depth.
+constexpr size_t kStackBytesMax = 16U << 20;
+// Kept for native code below JavaScript's limit.
+constexpr size_t kStackReserveBytes = 1U << 20;
 
 Realm* the_realm = nullptr;
 
@@ -45,13 +49,13 @@ uintptr_t lowest_stack_address() {
     // place; the kernel leaves at least 128 MiB below the stack free for it.
     rlimit limit{};
     getrlimit(RLIMIT_STACK, &limit);
-    if (limit.rlim_cur < kStackBytesMax && limit.rlim_max >= kStackBytesMax) {
-      limit.rlim_cur = kStackBytesMax;
+    constexpr size_t kWanted = kStackBytesMax + 2 * kStackReserveBytes;
+    if (limit.rlim_cur < kWanted && limit.rlim_max >= kWanted) {
+      limit.rlim_cur = kWanted;
       setrlimit(RLIMIT_STACK, &limit);
       getrlimit(RLIMIT_STACK, &limit);
     }
-    const size_t bytes = std::min<size_t>(limit.rlim_cur, kStackBytesMax);
-    return here - bytes + 2 * kStackReserveBytes;
+    return here - std::min<size_t>(limit.rlim_cur, kWanted) + 2 * kStackReserveBytes;
   }
   pthread_attr_t attributes;
   void* low = nullptr;
@@ -59,7 +63,8 @@ uintptr_t lowest_stack_address() {
   if (pthread_getattr_np(pthread_self(), &attributes) != 0) return here - (512U << 10);
   pthread_attr_getstack(&attributes, &low, &bytes);
   pthread_attr_destroy(&attributes);
-  return reinterpret_cast<uintptr_t>(low) + kStackReserveBytes;
+  const uintptr_t lowest = reinterpret_cast<uintptr_t>(low) + std::min(bytes / 4, kStackReserveBytes);
+  return std::max(lowest, here - kStackBytesMax);
 }
 
 v8::Platform* start_v8() {
@@ -234,6 +239,7 @@ size_t Realm::on_near_heap_limit(void* self, size_t current, size_t) {
 
 void Realm::on_collected(v8::Isolate* isolate, v8::GCType, v8::GCCallbackFlags, void* self) {
   auto* realm = static_cast<Realm*>(self);
+  realm->uncounted_instances_ = 0;
   // V8's own limit cannot be lowered once the heap exists.
   if (realm->heap_bytes_max_ >= kFirstHeapBytes || !realm->gate_.is_running()) return;
   v8::HeapStatistics statistics;
@@ -244,6 +250,12 @@ void Realm::on_collected(v8::Isolate* isolate, v8::GCType, v8::GCCallbackFlags, 
 void Realm::on_heap_exceeded() {
   heap_exceeded_ = true;
   isolate_->TerminateExecution();
+}
+
+void Realm::uncount_external(size_t bytes) {
+  // V8 compares its count only with what it was at the last collection, so it may drift below zero.
+  ++uncounted_instances_;
+  isolate_->AdjustAmountOfExternalAllocatedMemory(-static_cast<int64_t>(bytes));
 }
 
 bool Realm::take_heap_exceeded() {

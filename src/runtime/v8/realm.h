@@ -71,8 +71,13 @@ class Realm {
   void pump_platform();
   void report_rejections();
 
+  // Whether what runs now was stopped, from outside or by the heap limit.
+  bool is_interrupted() const { return heap_exceeded_ || gate_.is_stopped(); }
   // Whether the heap limit stopped the code that ran last; cleared by reading.
   bool take_heap_exceeded();
+  // Takes `bytes` of an instance's dead memory out of what makes V8 collect.
+  void uncount_external(size_t bytes);
+  uint32_t uncounted_instances() const { return uncounted_instances_; }
   // Raised by the limit callbacks.
   void on_heap_exceeded();
 
@@ -98,6 +103,7 @@ class Realm {
   double time_origin_ms_ = 0;
   size_t heap_bytes_max_ = 64U << 20;
   bool heap_exceeded_ = false;
+  uint32_t uncounted_instances_ = 0;
   struct Rejection {
     v8::Global<v8::Promise> promise;
     v8::Global<v8::Value> reason;

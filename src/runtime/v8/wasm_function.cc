@@ -1,5 +1,6 @@
 #include "runtime/v8/wasm_function.h"
 
+#include <sys/mman.h>
 #include <time.h>
 
 #include <algorithm>
@@ -91,7 +92,24 @@ Status WasmFunction::compile(const FunctionSpec& spec) {
   start_name_.Reset(isolate, make_name(isolate, "_start"));
   memory_name_.Reset(isolate, make_name(isolate, "memory"));
   make_imports();
-  return {};
+  return try_instance(spec);
+}
+
+// A module that cannot be instantiated, mostly because it wants more memory than it may have, is
+// refused now and not at every call.
+Status WasmFunction::try_instance(const FunctionSpec& spec) {
+  v8::Isolate* isolate = realm_.isolate();
+  v8::TryCatch caught(isolate);
+  wasi_.begin({}, {}, 0);
+  v8::Local<v8::Value> arguments[2] = {module_.Get(isolate), imports_.Get(isolate)};
+  const bool is_made = !realm_.entries()
+                            .wasm_instance.Get(isolate)
+                            ->NewInstance(realm_.context(), 2, arguments)
+                            .IsEmpty();
+  if (is_made || wasi_.has_ended()) return {};
+  return Error{Errc::InvalidArgument,
+               spec.file_name + ": " + describe_exception(isolate, caught).error +
+                   " (the memory limit is " + format_bytes(limits_.heap_bytes_max) + ")"};
 }
 
 Status WasmFunction::check_imports(const FunctionSpec& spec, v8::Local<v8::Value> module) {
@@ -187,6 +205,20 @@ WasiMemory WasmFunction::memory() const {
   return WasiMemory({static_cast<uint8_t*>(buffer->Data()), buffer->ByteLength()});
 }
 
+// Nothing refers to the instance any more, but V8 finds out only at its next full collection, which
+// it starts after 64 MiB of such memories: every fifty calls. Its pages go back to the kernel now,
+// and V8 is told not to count it.
+void WasmFunction::release_memory() {
+  constexpr uint32_t kUncollectedMax = 1000;
+  if (instance_memory_.IsEmpty()) return;
+  const v8::Local<v8::ArrayBuffer> buffer = instance_memory_->Buffer();
+  instance_memory_.Clear();
+  const size_t bytes = buffer->ByteLength();
+  if (bytes == 0 || realm_.uncounted_instances() >= kUncollectedMax) return;
+  if (madvise(buffer->Data(), bytes, MADV_DONTNEED) != 0) return;
+  realm_.uncount_external(bytes);
+}
+
 void WasmFunction::flush_log(bool all) {
   const std::string text = wasi_.take_log(all);
   if (!text.empty()) host_.log(LogStream::Stderr, text);
@@ -225,7 +257,7 @@ void WasmFunction::invoke(const Invocation& invocation, OutcomeSink& sink) {
     const bool has_trapped = !has_returned && !wasi_.has_ended() && !caught.HasTerminated();
     outcome = to_outcome(has_trapped ? describe_exception(isolate, caught) : ExceptionText{},
                          has_returned);
-    instance_memory_.Clear();
+    release_memory();
     was_stopped = run_scope.leave();
   }
   flush_log(true);

@@ -33,6 +33,7 @@ class WasmFunction final : public Function, public SettleTarget, private WasiWor
   Status compile(const FunctionSpec&);
   Status check_imports(const FunctionSpec&, v8::Local<v8::Value> module);
   Status check_exports(const FunctionSpec&, v8::Local<v8::Value> module);
+  Status try_instance(const FunctionSpec&);
   void make_imports();
   static void on_import(const v8::FunctionCallbackInfo<v8::Value>&);
 
@@ -41,6 +42,7 @@ class WasmFunction final : public Function, public SettleTarget, private WasiWor
   Outcome to_outcome(const ExceptionText& trap, bool has_returned);
   Outcome out_of_memory() const;
   WasiMemory memory() const;
+  void release_memory();
   void flush_log(bool all);
 
   uint64_t monotonic_ns() override;

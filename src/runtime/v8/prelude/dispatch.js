@@ -44,14 +44,14 @@ function settle(slot, value, isModule) {
 }
 
 function finish(slot, value, isModule) {
-  if (typeof value === "object" && value !== null && typeof value.then === "function") {
+  if (typeof value === "object" && value !== null && (typeof value.then === "function" || ops.isPromise(value))) {
     promiseThen(promiseResolve(value), (result) => settle(slot, result, isModule),
       (error) => ops.settle(slot, true, error));
     return true;
   }
   const result = encode(value, isModule);
   if (typeof result === "object" && !ArrayIsArray(result) && typeof result.then === "function") {
-    settle(slot, value, isModule);
+    promiseThen(result, (late) => ops.settle(slot, false, late), (error) => ops.settle(slot, true, error));
     return true;
   }
   return result;

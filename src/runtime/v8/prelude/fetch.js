@@ -23,6 +23,10 @@ class Headers {
   #entries = new Map();  // lower-case name -> { name as first written, values }
   constructor(init) {
     if (init === undefined || init === null) return;
+    if (typeof init === "object" && #entries in init) {
+      for (const [key, { name, values }] of init.#entries) this.#entries.set(key, { name, values: [...values] });
+      return;
+    }
     const pairs = typeof init[Symbol.iterator] === "function" ? init : Object.entries(init);
     for (const [name, value] of pairs) this.append(name, value);
   }
