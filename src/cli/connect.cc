@@ -7,7 +7,7 @@
 #include "base/bytes.h"
 #include "base/json.h"
 #include "cli/files.h"
-#include "protocol/headers.h"
+#include "client/headers.h"
 
 namespace brokkr::cli {
 namespace {
@@ -131,7 +131,7 @@ Result<std::unique_ptr<client::Session>> connect(const Context& context, const V
 
 Result<std::string> make_headers(const std::vector<std::string>& flags) {
   if (flags.empty()) return std::string();
-  protocol::HeaderWriter writer;
+  client::HeaderWriter writer;
   for (const std::string& flag : flags) {
     const size_t colon = flag.find(':');
     if (colon == std::string::npos ||

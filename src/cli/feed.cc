@@ -8,7 +8,6 @@
 #include "cli/commands.h"
 #include "cli/terminal.h"
 #include "cli/workload_client.h"
-#include "subject/subject.h"
 
 namespace brokkr::cli {
 namespace {
@@ -66,8 +65,8 @@ class LogView {
 
   Status show(const client::OwnedMessage& message) {
     // "$NEX.FEED.<ns>.logs.<id>.<stream>"
-    const std::string id(subject::token_at(message.subject, 4));
-    const std::string_view stream = subject::token_at(message.subject, 5);
+    const std::string id(message.view().token(4));
+    const std::string_view stream = message.view().token(5);
     if (!names_.contains(id)) {
       names_[id] = id;  // asked for once, also when it has gone by now
       if (Status known = learn_names(); !known) return known;
@@ -115,8 +114,8 @@ int run_events(const Context& context, const Values& values) {
           print_line(message.payload);
         } else {
           print_line(local_clock_text(session.clock().wall_now()) + " [" +
-                     std::string(subject::token_at(message.subject, 2)) + "] " +
-                     std::string(subject::token_at(message.subject, 4)) + " " +
+                     std::string(message.token(2)) + "] " +
+                     std::string(message.token(4)) + " " +
                      std::string(message.payload));
         }
         std::fflush(stdout);

@@ -117,7 +117,7 @@ Result<std::vector<std::string>> split_words(std::string_view text) {
 Result<ProgramResult> run_program(
     const std::vector<std::string>& words, std::string_view input,
     std::initializer_list<std::pair<const char*, std::string>> environment) {
-  std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGPIPE, SIG_IGN);  // a program that does not read its input is no reason to die
   int in[2];
   int out[2];
   if (pipe2(in, O_CLOEXEC) != 0) return system_error("pipe", errno);

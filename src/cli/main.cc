@@ -1,6 +1,5 @@
 #include "cli/main.h"
 
-#include <csignal>
 #include <cstdio>
 #include <utility>
 
@@ -77,7 +76,6 @@ int complete_words(const Command& root, int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv, Program program) {
-  std::signal(SIGPIPE, SIG_IGN);
   const Context context{program.name, program.version};
   const Command root = make_root(program);
   const std::string_view first = argc > 1 ? argv[1] : "";

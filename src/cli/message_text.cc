@@ -2,7 +2,7 @@
 
 #include "base/bytes.h"
 #include "cli/files.h"
-#include "protocol/headers.h"
+#include "client/headers.h"
 
 namespace brokkr::cli {
 
@@ -13,7 +13,7 @@ std::string body_text(std::string_view payload) {
 
 std::vector<std::string> header_lines(std::string_view block) {
   std::vector<std::string> lines;
-  const auto headers = protocol::Headers::parse(block);
+  const auto headers = client::Headers::parse(block);
   if (!headers) return lines;
   if (headers->status() != 0) {
     lines.push_back("Status: " + std::to_string(headers->status()));
@@ -21,7 +21,7 @@ std::vector<std::string> header_lines(std::string_view block) {
       lines.push_back("Description: " + std::string(headers->status_text()));
     }
   }
-  for (const protocol::Header& header : *headers) {
+  for (const client::Header& header : *headers) {
     lines.push_back(std::string(header.key) + ": " + std::string(header.value));
   }
   return lines;
@@ -31,11 +31,11 @@ std::string message_json(const client::Message& message) {
   json::Writer out({0, false});
   out.begin_object().field("subject", message.subject);
   if (!message.reply.empty()) out.field("reply", message.reply);
-  if (const auto headers = protocol::Headers::parse(message.headers)) {
+  if (const auto headers = client::Headers::parse(message.headers)) {
     if (headers->status() != 0) out.field("status", headers->status());
     std::vector<std::string_view> keys;
     out.key("headers").begin_object();
-    for (const protocol::Header& header : *headers) {
+    for (const client::Header& header : *headers) {
       bool is_written = false;
       for (const std::string_view key : keys) is_written |= key == header.key;
       if (is_written) continue;

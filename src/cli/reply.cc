@@ -7,10 +7,10 @@
 #include "cli/commands.h"
 #include "cli/connect.h"
 #include "cli/files.h"
-#include "cli/template.h"
 #include "cli/message_text.h"
+#include "cli/template.h"
 #include "cli/terminal.h"
-#include "protocol/headers.h"
+#include "client/headers.h"
 
 namespace brokkr::cli {
 namespace {
@@ -70,7 +70,7 @@ class Replier {
     if (values_.is_on("echo")) {
       answer.payload = message.payload;
       if (!message.headers.empty()) answer.headers = message.headers;
-      answer.headers = protocol::with_header(answer.headers, "NATS-Reply-Counter",
+      answer.headers = client::with_header(answer.headers, "NATS-Reply-Counter",
                                              std::to_string(count_));
       return answer;
     }

@@ -201,7 +201,7 @@ int run_check_connection(const Context& context, const Values& values) {
 int run_server_info(const Context& context, const Values& values) {
   auto session = connect(context, values);
   if (!session) return fail(context.program, session.error());
-  const protocol::ServerInfo& info = (*session)->connection().server_info();
+  const auto& info = (*session)->connection().server_info();
   if (values.is_on("json")) {
     json::Writer out({2, true});
     out.begin_object().field("server_id", info.server_id).field("server_name", info.server_name);

@@ -9,7 +9,6 @@
 #include "cli/files.h"
 #include "cli/message_text.h"
 #include "cli/terminal.h"
-#include "subject/subject.h"
 
 namespace brokkr::cli {
 namespace {
@@ -60,15 +59,15 @@ class Subscriber {
   }
 
  private:
-  bool is_ignored(std::string_view subject) const {
+  bool is_ignored(const client::Message& message) const {
     for (const std::string& pattern : values_.all("ignore-subject")) {
-      if (subject::matches(pattern, subject)) return true;
+      if (message.matches(pattern)) return true;
     }
     return false;
   }
 
   void on_message(const client::Message& message) {
-    if (is_done_ || is_ignored(message.subject)) return;
+    if (is_done_ || is_ignored(message)) return;
     last_ = session_.clock().now();
     ++count_;
     auto payload = translate(translate_, message.payload);
@@ -84,7 +83,9 @@ class Subscriber {
 
   void show(const client::Message& message) {
     if (values_.is_on("json")) return print_line(message_json(message));
-    if (values_.is_on("raw")) return print_line(message.payload);
+    if (values_.is_on("raw")) {
+      return print_line(message.payload.empty() ? "nil body" : message.payload);
+    }
     std::string line = "[#" + std::to_string(count_) + "]";
     if (values_.is_on("timestamp")) {
       line += " @ " + local_stamp_text(session_.clock().wall_now());

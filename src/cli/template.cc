@@ -5,7 +5,6 @@
 #include <ctime>
 
 #include "base/bytes.h"
-#include "subject/subject.h"
 
 namespace brokkr::cli {
 namespace {
@@ -90,7 +89,8 @@ Result<std::string> Template::evaluate(std::string_view expression) {
     if (name == "ID") return std::string(nuid_.next());
     if (name == "Request") return std::string(request);
     if (const auto token = parse_uint(name); token && !subject.empty()) {
-      return std::string(subject::token_at(subject, *token));
+      const auto tokens = split(subject, '.');
+      return std::string(*token < tokens.size() ? tokens[*token] : std::string_view());
     }
   }
   return Error{Errc::Syntax, "template: function \"" + name + "\" not defined"};

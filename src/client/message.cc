@@ -1,6 +1,7 @@
 #include "client/message.h"
 
 #include "protocol/headers.h"
+#include "subject/subject.h"
 
 namespace brokkr::client {
 
@@ -15,5 +16,9 @@ std::string_view Message::header(std::string_view key) const {
   const auto parsed = protocol::Headers::parse(headers);
   return parsed ? parsed->get(key) : std::string_view{};
 }
+
+std::string_view Message::token(size_t index) const { return subject::token_at(subject, index); }
+
+bool Message::matches(std::string_view pattern) const { return subject::matches(pattern, subject); }
 
 }  // namespace brokkr::client

@@ -18,6 +18,10 @@ struct Message {
   int status() const;
   // First value of a header, compared exactly; empty when absent.
   std::string_view header(std::string_view key) const;
+  // The subject's token at `index` from 0; empty when there are fewer.
+  std::string_view token(size_t index) const;
+  // Whether a subscription on `pattern` would receive it.
+  bool matches(std::string_view pattern) const;
 };
 
 // A message that owns its bytes.
