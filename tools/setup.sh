@@ -29,7 +29,7 @@ libnode_runtime=(libc-ares2 libuv1 libnghttp2-14 libbrotli1 libicu72 libssl3)
 
 # The newest release the recorded transcripts were made with.
 nats_server_version=v2.15.2
-natscli_version=v0.4.0
+natscli_version=v0.5.1
 
 deps=$PWD/.deps
 say() { printf 'setup: %s\n' "$*"; }
@@ -48,19 +48,20 @@ missing() {
   done
 }
 
+# need_root WHAT...: ends with a clear word when the packages cannot be installed by this user.
+need_root() {
+  [[ $(id -u) == 0 ]] || have sudo ||
+    fail "neither root nor sudo here; as root, run: apt-get update && apt-get install $*"
+}
+
 as_root() {
-  if [[ $(id -u) == 0 ]]; then
-    "$@"
-  elif have sudo; then
-    sudo "$@"
-  else
-    fail "neither root nor sudo: as root, run: $*"
-  fi
+  if [[ $(id -u) == 0 ]]; then "$@"; else sudo "$@"; fi
 }
 
 apt_updated=
 apt_update() {
   [[ -z $apt_updated ]] || return 0
+  need_root "the packages named above"
   apt_updated=1
   say "reading the package lists (apt-get update)"
   as_root apt-get update -qq
@@ -69,6 +70,7 @@ apt_update() {
 # Lists can be empty (a fresh container) or old (404): one refresh, then one more try.
 apt_install() {
   [[ $# -gt 0 ]] || return 0
+  need_root "$@"
   say "installing $*"
   local run=(env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@")
   as_root "${run[@]}" >"$deps/apt.log" 2>&1 && return 0
