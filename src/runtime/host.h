@@ -16,7 +16,7 @@ struct HostCall {
   std::string_view service;
   std::string_view method;
   std::string_view target;   // subject, bucket or URL
-  std::string_view key;      // key or object name, or empty
+  std::string_view key;      // key or object name; of a publish its reply subject; or empty
   std::string_view headers;  // raw NATS/1.0 header block, or empty
   std::string_view payload;
   int64_t timeout_ms = 0;    // 0 means the function's own deadline
@@ -27,7 +27,7 @@ struct HostReply {
   uint16_t code = 200;      // 200 ok; else an HTTP-like code: 404, 408 timed out, 501, 503 no responders
   std::string error;        // when code is not 200
   std::string headers;      // raw NATS/1.0 header block, or empty
-  std::string payload;
+  std::string payload;      // requestMany: the first reply's
   std::string more;         // requestMany: length-prefixed (u32 little endian) further payloads
 };
 
@@ -35,7 +35,8 @@ struct HostReply {
 class Host {
  public:
   virtual ~Host() = default;
-  // A line or several of console output; cut and rate limited by the node.
+  // A line or several of console output, without the last newline; cut and rate limited by the
+  // node.
   virtual void log(LogStream, std::string_view text) = 0;
   // Blocks until the reply is there; used by the synchronous API.
   virtual HostReply call(const HostCall&) = 0;

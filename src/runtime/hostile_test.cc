@@ -40,6 +40,7 @@ TEST(Hostile, EndlessCodeIsStoppedAndTheInstanceGoesOn) {
            "return {get then() { for (;;); }};",
            "return {toJSON() { for (;;); }};",
            "throw {toString() { for (;;); }};",
+           "const e = new Error('x'); e.toString = () => { for (;;); }; for (const n of ['stack', 'name']) Object.defineProperty(e, n, {get() { for (;;); }}); throw e;",
            "const e = new Error('x'); Object.defineProperty(e, 'stack', {get() { for (;;); }}); throw e;",
        }) {
     EXPECT_EQ(in_child([&] {

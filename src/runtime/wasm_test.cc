@@ -57,6 +57,16 @@ TEST(Wasm, EchoAnswersAsTheDeckSays) {
   }), 0);
 }
 
+#ifdef BROKKR_BUILT_ECHO_WASM
+TEST(Wasm, EchoBuiltFromItsSourceAnswersAlike) {
+  EXPECT_EQ(in_child([] {
+    Deployed echo;
+    ASSERT_EQ(echo.load_wasm(read_file(BROKKR_BUILT_ECHO_WASM)), "");
+    EXPECT_EQ(brief(echo.call("hello nex!", "echowasm")), "200 hello nex!echowasm");
+  }), 0);
+}
+#endif
+
 TEST(Wasm, BytesAreExactUpToTheLimit) {
   EXPECT_EQ(in_child([] {
     Deployed echo;

@@ -1,5 +1,6 @@
 #include "runtime/v8/error_text.h"
 
+#include "runtime/v8/realm.h"
 #include "runtime/v8/v8_text.h"
 
 namespace brokkr::runtime {
@@ -109,9 +110,11 @@ std::string place_of(v8::Isolate* isolate, v8::Local<v8::Message> message) {
 
 ExceptionText describe_value(v8::Isolate* isolate, v8::Local<v8::Value> value) {
   ExceptionText text;
+  // Each step may run the value's own code; one stop must end them all.
+  const Realm& realm = Realm::of(isolate);
   text.error = first_line(name_value(isolate, value));
-  text.stack = stack_of(isolate, value);
-  text.is_range_error = is_range_error(isolate, value);
+  if (!realm.is_interrupted()) text.stack = stack_of(isolate, value);
+  if (!realm.is_interrupted()) text.is_range_error = is_range_error(isolate, value);
   return text;
 }
 
