@@ -33,6 +33,10 @@ MASKS = [
     (r"\b\d[\d,.]* msgs/sec ~ .*", "RATE"),
 ]
 
+# Far beyond what a busy machine takes.
+THRESHOLDS = [word for what in ("connect", "rtt", "req")
+              for word in (f"--{what}-warn", "20s", f"--{what}-critical", "30s")]
+
 # name, words, stdout, stderr lines (None: any), exit code
 CASES = [
     ("publish", ["pub", "cli.none", "hello"], "", ['TIME Published 5 bytes to "cli.none"'], 0),
@@ -53,9 +57,9 @@ CASES = [
     ("rtt as JSON", ["rtt", "--json", "2"],
      '[\n  {\n    "url": "URL",\n    "results": [\n      {\n        "time": "T",\n        "address": "URL",\n'
      '        "rtt": N,\n        "url": "URL"\n      }\n    ]\n  }\n]\n', [], 0),
-    ("check the connection", ["server", "check", "connection"],
+    ("check the connection", ["server", "check", "connection", *THRESHOLDS],
      "OK Connection OK:connected to URL in DURATION OK:rtt time DURATION OK:round trip took DURATION"
-     " | connect_time=DURATION;0.5000;1.0000 rtt=DURATION;0.5000;1.0000 request_time=DURATION;0.5000;1.0000\n",
+     " | connect_time=DURATION;20.0000;30.0000 rtt=DURATION;20.0000;30.0000 request_time=DURATION;20.0000;30.0000\n",
      [], 0),
     ("ping the demo service", ["micro", "ping", "DemoSvc"],
      "DemoSvc NUID                     rtt=DURATION\n", [], 0),
