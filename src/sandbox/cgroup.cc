@@ -12,6 +12,9 @@
 namespace brokkr::sandbox {
 namespace {
 
+constexpr int kRemoveTriesMax = 50;
+constexpr unsigned kRemovePauseUs = 2000;
+
 std::string read_text(const std::string& path) {
   std::string text;
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
@@ -61,8 +64,10 @@ std::string own_name() { return "/brokkr-" + std::to_string(getpid()); }
 }  // namespace
 
 Cgroup::~Cgroup() {
-  if (!memory_folder_.empty()) rmdir(memory_folder_.c_str());
-  if (!pids_folder_.empty() && pids_folder_ != memory_folder_) rmdir(pids_folder_.c_str());
+  for (std::string* folder : {&memory_folder_, &pids_folder_}) {
+    if (folder->empty() || rmdir(folder->c_str()) == 0 || errno == ENOENT) continue;
+    tree_->leftovers_.push_back(std::move(*folder));
+  }
 }
 
 Status Cgroup::add(pid_t pid) {
@@ -127,7 +132,18 @@ void CgroupTree::open_version_1(const std::string& mount_root, const std::string
   open_one("pids", pids_folder_);
 }
 
+void CgroupTree::remove_leftovers() {
+  std::erase_if(leftovers_, [](const std::string& folder) {
+    return rmdir(folder.c_str()) == 0 || errno == ENOENT;
+  });
+}
+
 CgroupTree::~CgroupTree() {
+  // Killed processes take a moment to be gone.
+  for (int i = 0; i < kRemoveTriesMax && !leftovers_.empty(); ++i) {
+    remove_leftovers();
+    if (!leftovers_.empty()) usleep(kRemovePauseUs);
+  }
   if (!memory_folder_.empty()) rmdir(memory_folder_.c_str());
   if (!pids_folder_.empty() && pids_folder_ != memory_folder_) rmdir(pids_folder_.c_str());
 }
@@ -140,7 +156,8 @@ uint32_t CgroupTree::layers() const {
 Result<std::unique_ptr<Cgroup>> CgroupTree::make(std::string_view name,
                                                  const CgroupLimits& limits) {
   if (layers() == 0) return std::unique_ptr<Cgroup>();
-  std::unique_ptr<Cgroup> group(new Cgroup);
+  remove_leftovers();
+  std::unique_ptr<Cgroup> group(new Cgroup(*this));
   const std::string tail = "/" + std::string(name);
   const auto make_folder = [&](const std::string& parent, std::string& folder) -> Status {
     if (parent.empty()) return {};

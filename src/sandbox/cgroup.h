@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 
@@ -18,7 +19,10 @@ struct CgroupLimits {
   uint32_t pids_max = 0;
 };
 
-// One group; the destructor removes it, which works once its processes have gone. Loop-confined.
+class CgroupTree;
+
+// One group, which its tree outlives. The destructor removes it; while processes of it are still about
+// to end, the tree tries again later. Loop-confined.
 class Cgroup {
  public:
   ~Cgroup();
@@ -31,7 +35,8 @@ class Cgroup {
 
  private:
   friend class CgroupTree;
-  Cgroup() = default;
+  explicit Cgroup(CgroupTree& tree) : tree_(&tree) {}
+  CgroupTree* tree_;
   std::string memory_folder_;  // empty when that controller is not ours to use
   std::string pids_folder_;    // the same folder in version 2
 };
@@ -54,13 +59,16 @@ class CgroupTree {
   Result<std::unique_ptr<Cgroup>> make(std::string_view name, const CgroupLimits&);
 
  private:
+  friend class Cgroup;
   CgroupTree() = default;
+  void remove_leftovers();
   bool open_version_2(const std::string& folder);
   void open_version_1(const std::string& mount_root, const std::string& self_text);
 
   bool is_version_2_ = false;
   std::string memory_folder_;
   std::string pids_folder_;
+  std::vector<std::string> leftovers_;  // folders that were still in use
 };
 
 }  // namespace brokkr::sandbox

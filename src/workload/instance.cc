@@ -1,0 +1,388 @@
+#include "workload/instance.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+namespace brokkr::workload {
+namespace {
+
+constexpr size_t kReadBytes = 64U << 10;
+constexpr size_t kOutKeptBytes = 256U << 10;
+constexpr int kReadsPerTurn = 16;
+// How long the report of a process's end may lag behind the end of its socket.
+constexpr auto kExitReportLag = std::chrono::milliseconds(500);
+constexpr uint32_t kInstancePidsMax = 4;
+// What frames may carry besides reply or host-call payload.
+constexpr size_t kFrameOverheadBytes = 1U << 20;
+
+// The process's number as we see it, of a pidfd.
+pid_t pid_of(int pidfd) {
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  char text[512] = {};
+  const ssize_t n = read(fd, text, sizeof text - 1);
+  close(fd);
+  const char* found = n > 0 ? std::strstr(text, "\nPid:") : nullptr;
+  return found != nullptr ? static_cast<pid_t>(std::strtol(found + 5, nullptr, 10)) : 0;
+}
+
+CallResult failure(runtime::OutcomeCode code, const std::string& reason) {
+  CallResult result;
+  result.code = code;
+  result.error = reason;
+  return result;
+}
+
+}  // namespace
+
+InstanceFlusher::InstanceFlusher(io::Loop& loop) : loop_(loop) {
+  loop_.add_hook(io::Phase::Send, *this);
+}
+
+InstanceFlusher::~InstanceFlusher() { loop_.remove_hook(*this); }
+
+void InstanceFlusher::add(Instance& instance) { dirty_.push_back(&instance); }
+
+void InstanceFlusher::remove(Instance& instance) {
+  std::erase(dirty_, &instance);
+  std::replace(flushing_.begin(), flushing_.end(), &instance, static_cast<Instance*>(nullptr));
+}
+
+void InstanceFlusher::on_turn_end() {
+  flushing_.swap(dirty_);
+  for (size_t i = 0; i < flushing_.size(); ++i) {
+    if (Instance* instance = flushing_[i]; instance != nullptr) instance->flush();
+  }
+  flushing_.clear();
+}
+
+Instance::Instance(const Deps& deps, const Options& options, InstanceOwner& owner)
+    : deps_(deps), options_(options), owner_(owner),
+      in_(std::max<size_t>(options.spec.limits.reply_bytes_max, 8U << 20) + kFrameOverheadBytes),
+      deadline_(deps.loop, [this] { on_deadline(); }) {
+  progress_ = deps_.loop.clock().now();
+  deadline_.start(options_.start_limit);
+  open_socket();
+}
+
+Instance::~Instance() {
+  if (number_ != 0) deps_.zygote.forget(number_);
+  if (is_dirty_) deps_.flusher.remove(*this);
+  close_socket();
+  if (pidfd_ >= 0) {
+    syscall(SYS_pidfd_send_signal, pidfd_, SIGKILL, nullptr, 0);
+    close(pidfd_);
+  }
+}
+
+void Instance::open_socket() {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    kill_reason_ = system_error("socketpair", errno).text;
+    deadline_.start(Duration::zero());
+    return;
+  }
+  fcntl(ends[0], F_SETFL, O_NONBLOCK);
+  socket_ = ends[0];
+  if (Status watched = deps_.loop.watch(socket_, io::kReadable, *this); !watched) {
+    kill_reason_ = watched.error().text;
+    deadline_.start(Duration::zero());
+  }
+  number_ = deps_.zygote.fork(ends[1], *this);
+}
+
+void Instance::on_forked(int pidfd) {
+  pidfd_ = pidfd;
+  pid_ = pidfd >= 0 ? pid_of(pidfd) : 0;
+  if (state_ == State::Dead || !kill_reason_.empty()) {
+    if (pidfd_ >= 0) syscall(SYS_pidfd_send_signal, pidfd_, SIGKILL, nullptr, 0);
+    return;
+  }
+  // The process waits for its Load frame, so it runs nothing before it is in its group.
+  auto group = deps_.cgroups.make("i" + std::to_string(pid_),
+                                  {options_.memory_bytes_max, kInstancePidsMax});
+  if (group && *group != nullptr && (*group)->add(pid_)) cgroup_ = std::move(*group);
+  send_load();
+}
+
+void Instance::send_load() {
+  const runtime::FunctionSpec& spec = options_.spec;
+  FrameWriter load(out_, FrameType::Load, 0, static_cast<uint16_t>(spec.kind));
+  load.number(static_cast<uint64_t>(spec.limits.wall_time.count()));
+  load.number(spec.limits.heap_bytes_max).number(spec.limits.reply_bytes_max);
+  load.number(options_.log_lines_per_second);
+  load.text(spec.name).text(spec.file_name).text(spec.artifact);
+  load.number(spec.environment.size());
+  for (const auto& [key, value] : spec.environment) load.text(key).text(value);
+  load.finish();
+  mark_dirty();
+}
+
+void Instance::call(std::string_view subject, std::string_view reply, std::string_view headers,
+                    std::string_view payload, MonotonicTime received) {
+  DCHECK(has_room());
+  uint32_t slot = 0;
+  if (free_.empty()) {
+    slot = static_cast<uint32_t>(calls_.size());
+    calls_.emplace_back();
+  } else {
+    slot = free_.back();
+    free_.pop_back();
+  }
+  Call& call = calls_[slot];
+  call.id = (uint64_t{++generation_} << 32) | slot;
+  if (generation_ == 0) call.id = (uint64_t{++generation_} << 32) | slot;
+  call.reply = reply;
+  call.received = received;
+  call.sent = deps_.loop.now();
+  FrameWriter(out_, FrameType::Invoke, call.id)
+      .number(static_cast<uint64_t>(received.time_since_epoch().count()))
+      .text(subject).text(reply).text(headers).text(payload)
+      .finish();
+  if (in_flight_++ == 0) {
+    progress_ = call.sent;
+    if (!deadline_.is_armed()) deadline_.start(options_.spec.limits.wall_time + options_.grace);
+  }
+  mark_dirty();
+}
+
+void Instance::reply_to_host_call(uint64_t id, const runtime::HostReply& reply) {
+  if (socket_ < 0) return;
+  FrameWriter(out_, FrameType::HostReply, id, reply.code)
+      .text(reply.error).text(reply.headers).text(reply.payload).text(reply.more)
+      .finish();
+  mark_dirty();
+}
+
+void Instance::mark_dirty() {
+  if (is_dirty_ || wants_writable_) return;
+  is_dirty_ = true;
+  deps_.flusher.add(*this);
+}
+
+void Instance::flush() {
+  is_dirty_ = false;
+  while (socket_ >= 0 && out_sent_ < out_.size()) {
+    const ssize_t n =
+        send(socket_, out_.data() + out_sent_, out_.size() - out_sent_, MSG_NOSIGNAL);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      // A broken pipe is told by the end of the stream.
+      wants_writable_ = errno == EAGAIN;
+      if (wants_writable_) deps_.loop.change(socket_, io::kReadable | io::kWritable);
+      return;
+    }
+    out_sent_ += static_cast<size_t>(n);
+  }
+  out_.clear();
+  out_sent_ = 0;
+  if (out_.capacity() > kOutKeptBytes) out_.shrink_to_fit();
+  if (wants_writable_ && socket_ >= 0) {
+    wants_writable_ = false;
+    deps_.loop.change(socket_, io::kReadable);
+  }
+}
+
+void Instance::on_ready(uint32_t ready) {
+  if ((ready & io::kWritable) != 0) flush();
+  if ((ready & (io::kReadable | io::kHangup)) == 0) return;
+  for (int i = 0; i < kReadsPerTurn && socket_ >= 0; ++i) {
+    char* into = in_.prepare(kReadBytes);
+    const size_t room = in_.room();
+    const ssize_t n = recv(socket_, into, room, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && errno == EAGAIN) return;
+    if (n <= 0) {
+      close_socket();
+      // The zygote's report says how it ended; it is on its way.
+      deadline_.start(kExitReportLag);
+      return;
+    }
+    in_.commit(static_cast<size_t>(n));
+    Frame frame;
+    while (in_.next(frame)) handle(frame);
+    if (in_.is_corrupt()) {
+      return kill(runtime::OutcomeCode::Crashed, "its process broke the protocol");
+    }
+    in_.shrink();
+    if (static_cast<size_t>(n) < room) return;
+  }
+}
+
+void Instance::handle(const Frame& frame) {
+  FieldReader in(frame.body);
+  switch (frame.type) {
+    case FrameType::Loaded: {
+      if (state_ != State::Starting) return;
+      engine_version_ = in.text();
+      state_ = State::Ready;
+      deadline_.stop();
+      return owner_.on_ready(*this);
+    }
+    case FrameType::LoadFailed: {
+      if (state_ != State::Starting) return;
+      return owner_.on_load_failed(*this, std::string(in.text()));
+    }
+    case FrameType::Outcome: {
+      const auto slot = static_cast<uint32_t>(frame.id);
+      if (slot >= calls_.size() || frame.id == 0 || calls_[slot].id != frame.id) return;
+      CallResult result;
+      result.code = static_cast<runtime::OutcomeCode>(frame.code);
+      result.has_reply = (frame.flags & kHasReply) != 0;
+      result.payload = in.text();
+      result.headers = in.text();
+      result.error = in.text();
+      result.stack = in.text();
+      if (!in.is_ok()) return;
+      progress_ = deps_.loop.now();
+      return finish(calls_[slot], result);
+    }
+    case FrameType::HostCall: {
+      HostCallRequest request;
+      request.id = frame.id;
+      request.call.timeout_ms = static_cast<int64_t>(in.number());
+      request.call.replies_max = static_cast<uint32_t>(in.number());
+      request.call.service = in.text();
+      request.call.method = in.text();
+      request.call.target = in.text();
+      request.call.key = in.text();
+      request.call.headers = in.text();
+      request.call.payload = in.text();
+      if (in.is_ok()) owner_.on_host_call(*this, request);
+      return;
+    }
+    case FrameType::Log: {
+      const auto stream = frame.code == 0 ? runtime::LogStream::Stdout : runtime::LogStream::Stderr;
+      const std::string_view text = in.text();
+      if (in.is_ok()) owner_.on_log(*this, stream, text);
+      return;
+    }
+    default: return;
+  }
+}
+
+void Instance::finish(Call& call, const CallResult& result) {
+  const auto slot = static_cast<uint32_t>(call.id);
+  call.id = 0;
+  --in_flight_;
+  // The owner may hand over the next call from within, so the slot is freed after.
+  owner_.on_result(*this, calls_[slot], result);
+  free_.push_back(slot);
+  if (state_ == State::Draining && in_flight_ == 0) kill(runtime::OutcomeCode::Crashed, "stopped");
+}
+
+void Instance::drain() {
+  if (state_ == State::Dead || state_ == State::Draining) return;
+  state_ = State::Draining;
+  if (in_flight_ == 0) kill(runtime::OutcomeCode::Crashed, "stopped");
+}
+
+void Instance::kill(runtime::OutcomeCode code, std::string reason) {
+  if (state_ == State::Dead || !kill_reason_.empty()) return;
+  kill_code_ = code;
+  kill_reason_ = std::move(reason);
+  if (pidfd_ >= 0) syscall(SYS_pidfd_send_signal, pidfd_, SIGKILL, nullptr, 0);
+  // Nothing of what it still says counts; its callers need not wait for the report of its end.
+  close_socket();
+  deadline_.start(Duration::zero());
+}
+
+void Instance::on_deadline() {
+  if (socket_ < 0 || !kill_reason_.empty()) {
+    const bool is_reported = !kill_reason_.empty();
+    return become_dead(kill_code_, is_reported ? kill_reason_ : "its process ended");
+  }
+  if (state_ == State::Starting) {
+    return kill(runtime::OutcomeCode::TimedOut,
+                "it did not load within " + format_go_duration(options_.start_limit));
+  }
+  if (in_flight_ == 0) return;
+  const Duration allowed = options_.spec.limits.wall_time + options_.grace;
+  const MonotonicTime now = deps_.loop.clock().now();
+  bool is_late = now >= progress_ + allowed;
+  for (const Call& call : calls_) {
+    // A call may wait its own time in line before it runs; no call may take longer than both.
+    is_late = is_late || (call.id != 0 && now >= call.sent + 2 * allowed);
+  }
+  if (!is_late) return deadline_.start_at(std::max(progress_ + allowed, now + options_.grace));
+  kill(runtime::OutcomeCode::TimedOut,
+       "timed out: no answer within " + format_go_duration(options_.spec.limits.wall_time) +
+           ", its process was stopped");
+}
+
+void Instance::on_fork_failed(const std::string& reason) {
+  number_ = 0;
+  become_dead(runtime::OutcomeCode::Crashed, kill_reason_.empty() ? reason : kill_reason_);
+}
+
+void Instance::on_exited(const io::ExitStatus& status) {
+  number_ = 0;
+  // What it said before it ended still counts.
+  if (socket_ >= 0 && kill_reason_.empty()) on_ready(io::kReadable);
+  if (state_ == State::Dead) return;
+  if (!kill_reason_.empty()) return become_dead(kill_code_, kill_reason_);
+  const bool is_oom_exit = !status.is_signalled && status.value == runtime::kOutOfMemoryExitStatus;
+  const bool is_oom_kill = cgroup_ != nullptr && cgroup_->had_memory_kill();
+  if (is_oom_exit || is_oom_kill) {
+    return become_dead(runtime::OutcomeCode::OutOfMemory, "out of memory: its process was stopped");
+  }
+  std::string reason = "its process ended: " + status.text();
+  if (status.is_signalled && status.value == SIGSYS) reason += ", a call the sandbox forbids";
+  become_dead(runtime::OutcomeCode::Crashed, reason);
+}
+
+void Instance::become_dead(runtime::OutcomeCode code, const std::string& reason) {
+  if (state_ == State::Dead) return;
+  state_ = State::Dead;
+  deadline_.stop();
+  close_socket();
+  if (pidfd_ >= 0) syscall(SYS_pidfd_send_signal, pidfd_, SIGKILL, nullptr, 0);
+  for (size_t i = 0; i < calls_.size(); ++i) {
+    if (calls_[i].id != 0) finish(calls_[i], failure(code, reason));
+  }
+  owner_.on_dead(*this, reason);
+}
+
+void Instance::close_socket() {
+  if (socket_ < 0) return;
+  deps_.loop.unwatch(socket_);
+  close(socket_);
+  socket_ = -1;
+}
+
+uint64_t Instance::memory_bytes() const {
+  if (pid_ == 0 || state_ == State::Dead) return 0;
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/%d/statm", pid_);
+  const int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  char text[128] = {};
+  const ssize_t n = read(fd, text, sizeof text - 1);
+  close(fd);
+  unsigned long long size = 0;
+  unsigned long long resident = 0;
+  unsigned long long shared = 0;
+  if (n <= 0 || std::sscanf(text, "%llu %llu %llu", &size, &resident, &shared) != 3) return 0;
+  return (resident - std::min(resident, shared)) * static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+}
+
+void Instance::check_memory() {
+  if (in_flight_ == 0 || state_ == State::Dead || options_.memory_bytes_max == 0) return;
+  const uint64_t used = memory_bytes();
+  if (used <= options_.memory_bytes_max) return;
+  kill(runtime::OutcomeCode::OutOfMemory,
+       "out of memory: its process took " + std::to_string(used >> 20) + " MiB and was stopped");
+}
+
+}  // namespace brokkr::workload

@@ -1,0 +1,163 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "io/loop.h"
+#include "runtime/engine.h"
+#include "sandbox/cgroup.h"
+#include "workload/instance_protocol.h"
+#include "workload/zygote.h"
+
+namespace brokkr::workload {
+
+class Instance;
+
+// Sends what instances have to say once a turn, in the loop's Send phase. Loop-confined.
+class InstanceFlusher final : private io::TurnHook {
+ public:
+  explicit InstanceFlusher(io::Loop& loop);
+  ~InstanceFlusher() override;
+  void add(Instance& instance);
+  void remove(Instance& instance);
+
+ private:
+  bool has_work() const override { return !dirty_.empty(); }
+  void on_turn_end() override;
+  io::Loop& loop_;
+  std::vector<Instance*> dirty_;
+  std::vector<Instance*> flushing_;
+};
+
+// How a call ended. The views live within the callback.
+struct CallResult {
+  runtime::OutcomeCode code = runtime::OutcomeCode::Ok;
+  bool has_reply = true;
+  std::string_view payload;
+  std::string_view headers;
+  std::string_view error;
+  std::string_view stack;
+};
+
+// A call an instance works on.
+struct Call {
+  uint64_t id = 0;  // 0: the slot is free
+  std::string reply;
+  MonotonicTime received{};
+  MonotonicTime sent{};
+};
+
+// A host call as the instance asked for it. The views live within the callback.
+struct HostCallRequest {
+  uint64_t id = 0;
+  runtime::HostCall call;
+};
+
+// Hears of an instance. May not destroy it from within a callback.
+class InstanceOwner {
+ public:
+  virtual ~InstanceOwner() = default;
+  virtual void on_ready(Instance&) = 0;
+  virtual void on_load_failed(Instance&, const std::string& reason) = 0;
+  virtual void on_result(Instance&, const Call&, const CallResult&) = 0;
+  virtual void on_host_call(Instance&, const HostCallRequest&) = 0;
+  virtual void on_log(Instance&, runtime::LogStream, std::string_view text) = 0;
+  // Its process has gone and every call has its result; nothing follows.
+  virtual void on_dead(Instance&, const std::string& reason) = 0;
+};
+
+// The node's side of one function instance: its process, the socket pair to it, the calls it works on
+// and the deadlines it must keep. Loop-confined.
+//
+//   Starting -> Ready <-> (busy) -> Draining -> Dead
+//
+// A process that does not answer within wall time and grace, or takes too much memory, is killed; a
+// process that dies has every call answered with the cause.
+class Instance final : private ForkedChild, private io::FdHandler {
+ public:
+  enum class State : uint8_t { Starting, Ready, Draining, Dead };
+  struct Deps {
+    io::Loop& loop;
+    Zygote& zygote;
+    sandbox::CgroupTree& cgroups;
+    InstanceFlusher& flusher;
+  };
+  struct Options {
+    runtime::FunctionSpec spec;  // the artifact may be empty once the instance is loaded
+    uint32_t in_flight_max = 64;
+    uint32_t log_lines_per_second = 1000;
+    uint64_t memory_bytes_max = 0;
+    Duration start_limit = std::chrono::seconds(10);
+    Duration grace = std::chrono::milliseconds(250);
+  };
+
+  // `deps`, `options` and `owner` outlive the instance. Starts at once; answers come later.
+  Instance(const Deps& deps, const Options& options, InstanceOwner& owner);
+  // Kills the process; no callbacks.
+  ~Instance() override;
+  Instance(const Instance&) = delete;
+  Instance& operator=(const Instance&) = delete;
+
+  State state() const { return state_; }
+  bool has_room() const { return state_ == State::Ready && in_flight_ < options_.in_flight_max; }
+  uint32_t in_flight() const { return in_flight_; }
+  const std::string& engine_version() const { return engine_version_; }
+  uint64_t memory_bytes() const;
+
+  // Hands over a call; `has_room` must be true. Its result comes once, later.
+  void call(std::string_view subject, std::string_view reply, std::string_view headers,
+            std::string_view payload, MonotonicTime received);
+  void reply_to_host_call(uint64_t id, const runtime::HostReply& reply);
+  // Takes no more calls and ends once those it has are done.
+  void drain();
+  // Ends it now; its calls are answered with `code` and `reason`.
+  void kill(runtime::OutcomeCode code, std::string reason);
+  // Kills it when it is over its memory limit. For a timer; does nothing while it is idle.
+  void check_memory();
+
+ private:
+  friend class InstanceFlusher;
+  void on_forked(int pidfd) override;
+  void on_fork_failed(const std::string& reason) override;
+  void on_exited(const io::ExitStatus& status) override;
+  void on_ready(uint32_t ready) override;
+  void open_socket();
+  void send_load();
+  void mark_dirty();
+  void flush();
+  void handle(const Frame& frame);
+  void finish(Call& call, const CallResult& result);
+  void on_deadline();
+  void become_dead(runtime::OutcomeCode code, const std::string& reason);
+  void close_socket();
+
+  const Deps deps_;
+  const Options& options_;
+  InstanceOwner& owner_;
+  State state_ = State::Starting;
+  uint32_t number_ = 0;  // the zygote's; 0 once it has ended
+  int socket_ = -1;
+  int pidfd_ = -1;
+  pid_t pid_ = 0;
+  std::unique_ptr<sandbox::Cgroup> cgroup_;
+  std::string out_;
+  size_t out_sent_ = 0;
+  bool is_dirty_ = false;
+  bool wants_writable_ = false;
+  FrameBuffer in_;
+  std::vector<Call> calls_;       // by the low half of the id
+  std::vector<uint32_t> free_;
+  uint32_t generation_ = 0;
+  uint32_t in_flight_ = 0;
+  MonotonicTime progress_{};      // when it last proved alive
+  io::Timer deadline_;
+  runtime::OutcomeCode kill_code_ = runtime::OutcomeCode::Crashed;
+  std::string kill_reason_;
+  std::string engine_version_;
+};
+
+}  // namespace brokkr::workload

@@ -1,0 +1,297 @@
+#include "workload/node.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "base/ids.h"
+#include "base/json.h"
+
+namespace brokkr::workload {
+namespace {
+
+constexpr const char* kEngineFile = "libbrokkr_engine_v8.so";
+constexpr auto kFlushTimeout = std::chrono::seconds(5);
+constexpr auto kMemoryCheckEvery = std::chrono::milliseconds(100);
+constexpr auto kUndeployGrace = std::chrono::seconds(2);
+constexpr size_t kNodeIdLength = 55;
+
+std::string make_node_id() { return "N" + random_base32(kNodeIdLength); }
+
+std::string name_key(std::string_view ns, std::string_view name) {
+  return std::string(ns) + " " + std::string(name);
+}
+
+// The node's own resident memory.
+uint64_t resident_bytes() {
+  FILE* file = fopen("/proc/self/statm", "re");
+  if (file == nullptr) return 0;
+  unsigned long long size = 0;
+  unsigned long long resident = 0;
+  const int count = fscanf(file, "%llu %llu", &size, &resident);
+  fclose(file);
+  return count == 2 ? resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) : 0;
+}
+
+}  // namespace
+
+std::string find_engine_plugin() {
+  char path[PATH_MAX];
+  const ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
+  if (n <= 0) return {};
+  std::string folder(path, static_cast<size_t>(n));
+  folder.resize(folder.rfind('/'));
+  for (const char* place : {"/../lib/brokkr/", "/"}) {
+    const std::string candidate = folder + place + kEngineFile;
+    if (access(candidate.c_str(), R_OK) == 0 && realpath(candidate.c_str(), path) != nullptr) {
+      return path;
+    }
+  }
+  return {};
+}
+
+Node::Node(const Deps& deps, NodeOptions options)
+    : deps_(deps), options_(std::move(options)), id_(make_node_id()),
+      started_wall_(deps.loop.clock().wall_now()), started_(deps.loop.clock().now()),
+      flusher_(deps.loop), bury_(deps.loop, [this] { graveyard_.clear(); }),
+      memory_check_(deps.loop, [this] { check_memory(); }),
+      stop_limit_(deps.loop, [this] { finish_stop(); }),
+      lameduck_(deps.loop, [this] { retire_all(); }) {}
+
+Node::~Node() = default;
+
+Result<std::unique_ptr<Node>> Node::start(const Deps& deps, NodeOptions options,
+                                          client::DoneHandler on_ready) {
+  std::unique_ptr<Node> node(new Node(deps, std::move(options)));
+  node->on_ready_ = std::move(on_ready);
+  if (Status opened = node->open(); !opened) return opened.error();
+  return node;
+}
+
+Status Node::open() {
+  if (options_.engine_path.empty()) options_.engine_path = find_engine_plugin();
+  auto artifacts = ArtifactCache::open(options_.data_folder + "/artifacts",
+                                       options_.artifact_cache_bytes_max);
+  if (!artifacts) return artifacts.error();
+  artifacts_ = std::move(*artifacts);
+  cgroups_ = sandbox::CgroupTree::open();
+  if (options_.sandbox != sandbox::Policy::Off) {
+    layers_ = sandbox::probe_layers(deps_.loop, options_.executable);
+    const uint32_t missing = sandbox::kRequiredLayers & ~layers_;
+    if (options_.sandbox == sandbox::Policy::Required && missing != 0) {
+      return Error{Errc::Unsupported,
+                   "sandbox=required, but here it is " + sandbox::describe(~missing)};
+    }
+  }
+  layers_ |= cgroups_->layers();
+  if (options_.sandbox == sandbox::Policy::Off) {
+    deps_.log.warn("workload: the sandbox is off: functions are not confined");
+  } else if (layers_ != sandbox::kAllLayers) {
+    deps_.log.warn("workload: sandbox is " + sandbox::describe(layers_));
+  }
+  if (options_.connection.name.empty()) options_.connection.name = "node-" + options_.name;
+  client::Events events;
+  events.connected = [this] { on_connected(); };
+  events.closed = [this](const Error& error) {
+    if (const auto on_ready = std::move(on_ready_)) return on_ready(error);
+    if (state_ != State::Stopping) deps_.log.error("workload: connection closed: " + error.text);
+  };
+  events.error = [this](const Error& error) { deps_.log.warn("workload: " + error.text); };
+  auto connection =
+      client::Connection::open({deps_.loop, deps_.resolver, deps_.random},
+                               std::move(options_.connection), std::move(events));
+  if (!connection) return connection.error();
+  connection_ = std::move(*connection);
+  if ((layers_ & sandbox::kCgroupMemory) == 0) memory_check_.start(kMemoryCheckEvery);
+  return {};
+}
+
+void Node::on_connected() {
+  auto service = client::Service::start(
+      *connection_, deps_.random,
+      {std::string(kServiceName), options_.version, "workload node", {{"node_id", id_}}, ""});
+  Status status = service ? Status() : Status(service.error());
+  if (service) {
+    service_ = std::move(*service);
+    status = add_endpoints();
+  }
+  if (!status) {
+    if (const auto on_ready = std::move(on_ready_)) on_ready(status);
+    return;
+  }
+  connection_->flush(kFlushTimeout, [this](const Status& flushed) {
+    state_ = State::Running;
+    json::Writer event;
+    event.begin_object().field("type", "node_started").field("id", id_);
+    event.field("name", options_.name).field("nexus", options_.nexus).key("tags").begin_object();
+    for (const auto& [key, value] : options_.tags) event.field(key, value);
+    event.end_object().end_object();
+    publish_event(kSystemNamespace, "NODESTARTED", event.text());
+    if (const auto on_ready = std::move(on_ready_)) on_ready(flushed);
+  });
+}
+
+Zygote& Node::zygote_of(const std::string& ns) {
+  std::unique_ptr<Zygote>& zygote = zygotes_[ns];
+  if (zygote == nullptr) {
+    Zygote::Options options;
+    options.executable = options_.executable;
+    options.engine_path = options_.engine_path;
+    options.is_warm = options_.is_warm;
+    options.policy = options_.sandbox;
+    zygote = std::make_unique<Zygote>(deps_.loop, deps_.log, options, ns);
+  }
+  return *zygote;
+}
+
+void Node::deploy(FunctionOptions options, client::ServiceRequest request) {
+  const std::string id = options.id;
+  const std::string ns = options.ns;
+  const DeployedFunction::Deps deps{
+      deps_.loop, deps_.log, *connection_,
+      Instance::Deps{deps_.loop, zygote_of(ns), *cgroups_, flusher_}};
+  functions_[id] = std::make_unique<DeployedFunction>(
+      deps, std::move(options),
+      [this, id, request = std::move(request)](const Status& status) mutable {
+        on_live(id, status, request);
+      });
+}
+
+void Node::on_live(const std::string& id, const Status& status, client::ServiceRequest& request) {
+  const auto found = functions_.find(id);
+  if (found == functions_.end()) return;
+  if (!status) {
+    const bool is_users_fault = status.error().code == Errc::Syntax ||
+                                status.error().code == Errc::InvalidSubject ||
+                                status.error().code == Errc::PermissionDenied;
+    respond_error(request, is_users_fault ? 400 : 500,
+                  {is_users_fault ? "bad-artifact" : "not-started", status.error().text});
+    graveyard_.push_back(std::move(found->second));
+    functions_.erase(found);
+    bury_.start(Duration::zero());
+    return;
+  }
+  const FunctionOptions& options = found->second->options();
+  DeployReply reply;
+  reply.id = id;
+  reply.name = options.name;
+  reply.node_id = id_;
+  reply.trigger_subjects = options.trigger_subjects;
+  std::string& current = names_[name_key(options.ns, options.name)];
+  reply.replaced_id = current;
+  current = id;
+  // It is live; its predecessor, in the same queue group, may go.
+  if (!reply.replaced_id.empty()) retire(reply.replaced_id, {});
+  json::Writer event;
+  event.begin_object().field("id", id).field("namespace", options.ns).field("name", options.name);
+  event.field("workload_type", options.workload_type);
+  publish_event(options.ns, "WORKLOADSTARTED", event.end_object().text());
+  respond(request, encode(reply));
+}
+
+void Node::retire(const std::string& id, Callback<void()> on_stopped) {
+  const auto found = functions_.find(id);
+  if (found == functions_.end()) return;
+  DeployedFunction& function = *found->second;
+  const FunctionOptions& options = function.options();
+  const auto name = names_.find(name_key(options.ns, options.name));
+  if (name != names_.end() && name->second == id) names_.erase(name);
+  const Duration grace = on_stopped ? Duration(kUndeployGrace)
+                                    : options.instance.spec.limits.wall_time +
+                                          options.instance.grace;
+  function.stop(grace, [this, id, on_stopped = std::move(on_stopped)] {
+    const auto stopped = functions_.find(id);
+    if (stopped != functions_.end()) {
+      const WorkloadSummary summary = stopped->second->summary();
+      json::Writer event;
+      event.begin_object().field("id", id).field("namespace", summary.ns);
+      event.field("name", summary.name).field("workload_type", summary.workload_type);
+      publish_event(summary.ns, "WORKLOADSTOPPED", event.end_object().text());
+      graveyard_.push_back(std::move(stopped->second));
+      functions_.erase(stopped);
+      bury_.start(Duration::zero());
+    }
+    if (on_stopped) on_stopped();
+    if (state_ == State::Stopping && functions_.empty()) stop_limit_.start(Duration::zero());
+  });
+}
+
+DeployedFunction* Node::find(std::string_view ns, std::string_view id_or_name) const {
+  const auto name = names_.find(name_key(ns, id_or_name));
+  const auto found = functions_.find(name != names_.end() ? name->second : std::string(id_or_name));
+  if (found == functions_.end() || found->second->options().ns != ns) return nullptr;
+  const auto state = found->second->state();
+  return state == DeployedFunction::State::Live ? found->second.get() : nullptr;
+}
+
+void Node::publish_event(std::string_view ns, std::string_view type, std::string_view json) {
+  const Status sent = connection_->publish(event_subject(ns, type), json);
+  if (!sent) deps_.log.debug("workload: event not sent: " + sent.error().text);
+}
+
+void Node::check_memory() {
+  for (const auto& [id, function] : functions_) function->check_memory();
+  memory_check_.start(kMemoryCheckEvery);
+}
+
+NodeInfo Node::info() const {
+  NodeInfo info;
+  info.node_id = id_;
+  info.version = options_.version;
+  info.uptime = format_uptime(deps_.loop.clock().now() - started_);
+  info.tags = options_.tags;
+  info.name = options_.name;
+  info.nexus = options_.nexus;
+  constexpr const char* kStates[] = {"starting", "running", "lameduck", "stopping"};
+  info.state = kStates[static_cast<size_t>(state_)];
+  for (const char* type : {"v8", "wasm"}) {
+    const auto count = std::count_if(functions_.begin(), functions_.end(), [type](const auto& f) {
+      return f.second->options().workload_type == type;
+    });
+    info.agents.push_back({id_ + "-" + type, type, type, format_rfc3339(started_wall_),
+                           {"function"}, info.state, static_cast<uint32_t>(count),
+                           options_.version});
+  }
+  for (const auto& [ns, zygote] : zygotes_) {
+    if (!zygote->facts().engine_version.empty()) info.engine = zygote->facts().engine_version;
+  }
+  info.instance_mode = options_.is_warm ? "warm" : "cold";
+  info.sandbox_policy = sandbox::to_string(options_.sandbox);
+  info.sandbox_layers = sandbox::layer_names(layers_);
+  info.sandbox_missing = sandbox::layer_names(sandbox::kAllLayers & ~layers_);
+  info.default_limits = options_.limits;
+  info.memory_bytes = resident_bytes();
+  return info;
+}
+
+void Node::stop(Callback<void()> on_stopped) {
+  on_stopped_ = std::move(on_stopped);
+  state_ = State::Stopping;
+  // No new deployments, and no bids for them.
+  service_.reset();
+  stop_limit_.start(options_.stop_grace);
+  retire_all();
+  if (functions_.empty()) stop_limit_.start(Duration::zero());
+}
+
+void Node::retire_all() {
+  std::vector<std::string> ids;
+  for (const auto& [id, function] : functions_) ids.push_back(id);
+  for (const std::string& id : ids) retire(id, {});
+}
+
+void Node::finish_stop() {
+  memory_check_.stop();
+  functions_.clear();
+  zygotes_.clear();
+  publish_event(kSystemNamespace, "NODESTOPPED",
+                json::Writer().begin_object().field("id", id_).end_object().text());
+  connection_->drain([this](const Status&) {
+    if (const auto on_stopped = std::move(on_stopped_)) on_stopped();
+  });
+}
+
+}  // namespace brokkr::workload
