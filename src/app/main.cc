@@ -1,15 +1,13 @@
 // One binary, several programs: the name it is started under and its first words say which.
-#include <cstdio>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "app/program.h"
-#if BROKKR_HAS_CLI
 #include "cli/main.h"
-#endif
-#if BROKKR_HAS_WORKLOAD
 #include "workload/zygote_main.h"
-#endif
 
 namespace {
 
@@ -22,33 +20,31 @@ std::string base_name(std::string_view path) {
 }  // namespace
 
 int main(int argc, char** argv) {
-#if BROKKR_HAS_WORKLOAD
   // The re-executed process that functions are forked from; it must stay as small as it can.
-  if (argc > 1 && std::string_view(argv[1]) == brokkr::workload::kZygoteRole) {
-    return brokkr::workload::zygote_main(argc, argv);
-  }
-#endif
+  if (const std::optional<int> role = brokkr::workload::zygote_main(argc, argv)) return *role;
   Invocation invocation{base_name(argc > 0 ? argv[0] : "brokkr"), {}};
   for (int i = 1; i < argc; ++i) invocation.args.emplace_back(argv[i]);
   if (invocation.program == "nats-server") return brokkr::app::run_server(invocation, false);
-  const bool is_brokkr = invocation.program != "nats" && invocation.program != "nex";
-  const std::string command = invocation.args.empty() ? "" : invocation.args.front();
-  const auto without_words = [&](long words) {
-    Invocation rest = invocation;
-    rest.args.erase(rest.args.begin(), rest.args.begin() + words);
-    return rest;
+  brokkr::cli::Program program;
+  program.name = invocation.program;
+  program.version = brokkr::app::kVersion;
+  const auto add = [&](const char* path, const char* summary, auto run) {
+    brokkr::cli::ExternalCommand command;
+    command.path = path;
+    command.summary = summary;
+    command.run = [name = invocation.program, run](const std::vector<std::string>& arguments) {
+      return run(Invocation{name, arguments});
+    };
+    program.commands.push_back(std::move(command));
   };
-  if (is_brokkr && (command == "up" || command == "serve")) {
-    return brokkr::app::run_server(without_words(1), command == "up");
+  if (invocation.program != "nats") {
+    add("node up", "run a workload node", brokkr::app::run_node);
   }
-  if (command == "node" && invocation.args.size() > 1 && invocation.args[1] == "up") {
-    return 1;
+  if (invocation.program != "nats" && invocation.program != "nex") {
+    add("up", "run broker and workload node",
+        [](const Invocation& call) { return brokkr::app::run_server(call, true); });
+    add("serve", "run the broker alone",
+        [](const Invocation& call) { return brokkr::app::run_server(call, false); });
   }
-#if BROKKR_HAS_CLI
-  return brokkr::cli::main(argc, argv, invocation.program);
-#else
-  std::fprintf(stderr, "%s: unknown command \"%s\"; try up, serve or node up\n",
-               invocation.program.c_str(), command.c_str());
-  return 1;
-#endif
+  return brokkr::cli::main(argc, argv, std::move(program));
 }

@@ -28,8 +28,4 @@ int send_signal(const Invocation&, const std::string& what);
 // /var/lib/brokkr for root.
 std::string default_data_dir();
 
-// Where the engine plugin is: beside the executable (build tree) or in ../lib/brokkr (installed).
-// Empty when there is none.
-std::string find_engine_plugin();
-
 }  // namespace brokkr::app

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "app/embedded_node.h"
 #include "app/process_files.h"
 #include "app/program.h"
 #include "app/server_options.h"
@@ -59,7 +60,7 @@ class ServerProgram {
     }
     loop_->run();
     stop();
-    return 0;
+    return exit_code_;
   }
 
  private:
@@ -80,7 +81,27 @@ class ServerProgram {
     if (Status server = start_server(); !server) return server;
     if (Status monitor = start_monitor(); !monitor) return monitor;
     if (Status files = write_files(); !files) return files;
-    log_->info("Server is ready");
+    if (!with_node_) {
+      log_->info("Server is ready");
+      return {};
+    }
+    return start_node();
+  }
+
+  // The server is ready once its node is.
+  Status start_node() {
+    auto options = make_node_options(own_, options_);
+    if (!options) return options.error();
+    auto node = EmbeddedNode::start(*loop_, *log_, *server_, std::move(*options),
+                                    [this](const Status& ready) {
+                                      if (ready) return log_->info("Server is ready");
+                                      log_->write(LogLevel::Fatal,
+                                                  "workload node: " + ready.error().text);
+                                      exit_code_ = 1;
+                                      loop_->stop();
+                                    });
+    if (!node) return node.error();
+    node_ = std::move(*node);
     return {};
   }
 
@@ -175,9 +196,9 @@ class ServerProgram {
 
   // The node hands over before the broker goes, and must not take for ever.
   void end() {
-    if (is_ending_) return loop_->stop();  // asked twice: at once
+    if (is_ending_ || node_ == nullptr) return loop_->stop();  // asked twice: at once
     is_ending_ = true;
-    loop_->stop();
+    node_->stop([this] { loop_->stop(); });
   }
 
   void reload() {
@@ -217,6 +238,7 @@ class ServerProgram {
   }
 
   void stop() {
+    node_.reset();
     monitor_.reset();
     if (server_ != nullptr) {
       log_->info("Initiating Shutdown...");
@@ -230,7 +252,7 @@ class ServerProgram {
   const Invocation invocation_;
   const config::Flags flags_;
   const OwnFlags own_;
-  [[maybe_unused]] const bool with_node_;
+  const bool with_node_;
   config::Options options_;
   SystemClock clock_;
   std::unique_ptr<Log> log_;
@@ -238,6 +260,8 @@ class ServerProgram {
   std::unique_ptr<io::Signals> signals_;
   std::unique_ptr<broker::Server> server_;
   std::unique_ptr<broker::Monitor> monitor_;
+  std::unique_ptr<EmbeddedNode> node_;
+  int exit_code_ = 0;
   ProcessFile pid_file_;
   ProcessFile ports_file_;
   bool is_ending_ = false;

@@ -124,6 +124,7 @@ std::string own_flags_text() {
 broker::Settings make_settings(const config::Options& options) {
   broker::Settings settings;
   settings.server_name = options.server_name;
+  settings.config_digest = options.config_digest;
   settings.host = options.host;
   settings.port = options.port > 0 ? static_cast<uint16_t>(options.port) : uint16_t{0};
   settings.client_advertise = options.client_advertise;

@@ -17,10 +17,6 @@ struct OwnFlags {
   std::string sandbox;           // required, best-effort or off; empty: from the configuration
   std::string node_name;
   std::vector<std::string> tags;  // key=value
-  std::string server;             // node up: where to connect
-  std::string user;
-  std::string password;
-  std::string token;
   bool cold_start = false;        // fork before the engine has started instead of after
 };
 

@@ -91,11 +91,11 @@ void Connection::handle_connect(std::string_view json) {
 }
 
 void Connection::authenticate() {
+  if (type_ == ConnectionType::InProcess) return accept_user();
   auth::Credentials credentials;
   credentials.user = connect_.user;
   credentials.password = connect_.pass;
   credentials.token = connect_.auth_token;
-  credentials.connection_type = type_ == ConnectionType::InProcess ? "IN_PROCESS" : "STANDARD";
   auth::Verdict verdict = shard_.authenticator()->check(credentials);
   if (verdict.kind == auth::Verdict::Kind::NeedsBcrypt) {
     state_ = State::Authenticating;

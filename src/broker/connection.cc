@@ -75,10 +75,14 @@ std::string Connection::shown_user() const {
 }
 
 void Connection::start() {
-  const bool needs_auth = shard_.authenticator()->is_required();
-  timer_.start(needs_auth ? shard_.settings().auth_timeout : shard_.settings().ping_interval);
+  timer_.start(needs_credentials() ? shard_.settings().auth_timeout : shard_.settings().ping_interval);
   send_text(protocol::make_info_line(shard_.info_for(*this, false)));
   transport_->listen(this, true, false);
+}
+
+// What runs inside the server's own process is the server's.
+bool Connection::needs_credentials() const {
+  return type_ != ConnectionType::InProcess && shard_.authenticator()->is_required();
 }
 
 void Connection::send_async_info() {
@@ -176,7 +180,7 @@ void Connection::consume(std::string_view input, bool is_partial) {
   protocol::Command command;
   protocol::ClientParser& parser = shard_.parser();
   input_needed_ = 0;
-  if (state_ == State::AwaitingConnect && shard_.authenticator()->is_required() &&
+  if (state_ == State::AwaitingConnect && needs_credentials() &&
       to_lower(input.front()) != 'c') {
     // Nothing but CONNECT may come first; not even the rest of the line is waited for.
     ++shard_.stats().auth_errors;
@@ -290,7 +294,7 @@ void Connection::on_write_deadline() {
 // --- time ------------------------------------------------------------------------------------
 
 void Connection::on_timer() {
-  const bool awaits_auth = shard_.authenticator()->is_required() && state_ != State::Open;
+  const bool awaits_auth = needs_credentials() && state_ != State::Open;
   if (awaits_auth) {
     ++shard_.stats().auth_errors;
     close_later(CloseReason::AuthenticationTimeout, "Authentication Timeout");

@@ -152,6 +152,7 @@ class Connection final : private io::TransportHandler {
   void keep_rest(std::string_view rest, bool is_partial);
   bool handle(const protocol::Command&);
   bool handle_first(const protocol::Command&);
+  bool needs_credentials() const;
   bool may_publish(std::string_view subject);
   void handle_connect(std::string_view json);
   void handle_publish(const protocol::Command&);

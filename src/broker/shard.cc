@@ -228,6 +228,7 @@ void Shard::reload(Shared shared) {
   parser_.set_limits({settings().max_control_line, settings().max_payload});
   for (const auto& [id, connection] : connections_) {
     if (connection->state() != Connection::State::Open) continue;
+    if (connection->type() == ConnectionType::InProcess) continue;
     if (connection->user() == nullptr) {
       if (shared_.authenticator->is_required()) {
         connection->close_later(CloseReason::AuthenticationFailure, "Authorization Violation");
