@@ -33,10 +33,11 @@ std::string base_name(const std::string& path) {
   return path.substr(path.rfind('/') == std::string::npos ? 0 : path.rfind('/') + 1);
 }
 
-// The file's name without its extension, in the letters a workload name may have.
+// The file's name without its dots, as nex 0.2.7 names a workload, in the letters it may have:
+// echo.js and echo.wasm live side by side as "echojs" and "echowasm".
 std::string make_name(const std::string& path) {
   std::string name = base_name(path);
-  if (const size_t dot = name.rfind('.'); dot != std::string::npos && dot > 0) name.resize(dot);
+  std::erase(name, '.');
   for (char& c : name) {
     if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '-' && c != '_') c = '-';
   }
