@@ -257,6 +257,10 @@ bool Connection::handle_ping() {
   last_activity_ = shard_.loop().clock().wall_now();
   // What other loops sent before this PING was written must be queued before its PONG.
   shard_.links().receive();
+  if (has_unsettled_messages_) {
+    has_unsettled_messages_ = false;
+    interest_version_ = shard_.links().make_barrier();
+  }
   if (interest_version_ > shard_.links().known_version()) {
     awaited_version_ = interest_version_;
     shard_.wait_for_interest(*this);

@@ -138,7 +138,7 @@ bool Connection::is_reading_paused() const {
 
 void Connection::update_interest() {
   if (state_ == State::Closed) return;
-  transport_->listen(this, !is_reading_paused() && !is_resuming_, wants_writable_);
+  transport_->listen(this, !is_reading_paused(), wants_writable_);
 }
 
 void Connection::on_readable() {

@@ -95,6 +95,9 @@ class Connection final : private io::TransportHandler {
   void stall(Duration);
   // The other loops know all interest up to `version`.
   void on_interest_known(uint64_t version);
+  // A message of this connection went to another loop's member of a queue group, which may have to
+  // pass it on: its next PONG waits for that.
+  void on_forwarded_to_group() { has_unsettled_messages_ = true; }
   bool is_awaiting_interest() const { return awaited_version_ != 0; }
   // The outcome of a password check that ran off the loop.
   void on_verdict(const auth::Verdict&);
@@ -186,7 +189,7 @@ class Connection final : private io::TransportHandler {
   bool wants_writable_ = false;
   bool sent_connect_info_ = false;
   bool connect_received_ = false;
-  bool is_resuming_ = false;
+  bool has_unsettled_messages_ = false;
   uint8_t pings_out_ = 0;
   OutputBuffer output_;
 

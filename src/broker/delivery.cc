@@ -72,6 +72,7 @@ bool Shard::publish(Account& account, Connection* from, const Message& message) 
 void Shard::finish_delivery(Account& account, const Message& message, Connection* from,
                             bool only_other_loops) {
   if (links_.has_marks()) {
+    if (from != nullptr && links_.has_group_marks()) from->on_forwarded_to_group();
     const bool wants_to_know = only_other_loops && from != nullptr && from->wants_no_responders();
     links_.forward(account, message, {wants_to_know ? from->id() : 0, false});
     if (from != nullptr && links_.is_congested()) from->stall(kCongestionStall);
@@ -125,16 +126,9 @@ bool Shard::deliver_forwarded(const ForwardedMessage& forwarded) {
         delivery.delivered |= deliver(subscription, delivery);
       }
     }
-    for (const auto& [pattern, queue] : forwarded.groups) {
-      if (interest->pattern() != pattern) continue;
-      for (const subject::QueueGroup* group = interest->first_group(); group != nullptr;
-           group = group->next()) {
-        if (group->name() != queue) continue;
-        const bool taken = deliver_to_local_member(group->members(), delivery) ||
-                           (!forwarded.is_retry && pass_to_other_loop({group, pattern}));
-        delivery.delivered |= taken;
-      }
-    }
+  }
+  for (const auto& [pattern, queue] : forwarded.groups) {
+    delivery.delivered |= deliver_to_chosen_group(match, pattern, queue, forwarded.is_retry, delivery);
   }
   --delivering_;
   if (links_.has_marks()) links_.forward(target, message, {forwarded.requester, true});
@@ -280,13 +274,32 @@ bool Shard::deliver_to_member(Subscription& member, const MatchedGroup& list, De
   return true;
 }
 
-// The members here cannot take what another loop chose them for; a member elsewhere may.
-bool Shard::pass_to_other_loop(const MatchedGroup& list) {
-  for (const subject::Subscriber* member : list.group->members()) {
-    const auto& subscription = static_cast<const Subscription&>(*member);
-    if (subscription.kind != Subscription::Kind::OtherLoop) continue;
-    links_.mark_group(subscription.other_loop, list.pattern, list.group->name());
-    return true;
+// Another loop chose this one's members of `queue`, on `pattern` in the first place. When none can
+// take the message, those on other patterns may, and after them a third loop's.
+bool Shard::deliver_to_chosen_group(const subject::Match& match, std::string_view pattern,
+                                    std::string_view queue, bool is_retry, Delivery& delivery) {
+  const auto find_group = [&](const subject::Interest& interest) {
+    const subject::QueueGroup* group = interest.first_group();
+    while (group != nullptr && group->name() != queue) group = group->next();
+    return group;
+  };
+  for (const bool chosen : {true, false}) {
+    for (const subject::Interest* interest : match) {
+      if ((interest->pattern() == pattern) != chosen) continue;
+      const subject::QueueGroup* group = find_group(*interest);
+      if (group != nullptr && deliver_to_local_member(group->members(), delivery)) return true;
+    }
+  }
+  if (is_retry) return false;
+  for (const subject::Interest* interest : match) {
+    const subject::QueueGroup* group = find_group(*interest);
+    if (group == nullptr) continue;
+    for (const subject::Subscriber* member : group->members()) {
+      const auto& subscription = static_cast<const Subscription&>(*member);
+      if (subscription.kind != Subscription::Kind::OtherLoop) continue;
+      links_.mark_group(subscription.other_loop, interest->pattern(), queue);
+      return true;
+    }
   }
   return false;
 }

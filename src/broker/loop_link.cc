@@ -125,7 +125,8 @@ void LoopLinks::change_interest(const Account& account, std::string_view pattern
 }
 
 void LoopLinks::announce_changes() {
-  if (dirty_keys_.empty()) return;
+  if (announced_version_ == version_) return;
+  announced_version_ = version_;
   std::string frames;
   for (const std::string& key : dirty_keys_) {
     const auto found = local_.find(key);
@@ -208,6 +209,8 @@ void LoopLinks::mark_group(uint32_t loop, std::string_view pattern, std::string_
 }
 
 void LoopLinks::forward(const Account& account, const Message& message, ForwardOptions options) {
+  // The other loop must know whom the publisher subscribed before: it may pass the message back.
+  announce_changes();
   if (marked_.size() > 1 || message.reply.empty()) options.requester = 0;
   for (const uint32_t loop : marked_) {
     Mark& mark = marks_[loop];
@@ -231,6 +234,13 @@ void LoopLinks::forward(const Account& account, const Message& message, ForwardO
   }
   marked_.clear();
   has_output_ = true;
+}
+
+bool LoopLinks::has_group_marks() const {
+  for (const uint32_t loop : marked_) {
+    if (!marks_[loop].groups.empty()) return true;
+  }
+  return false;
 }
 
 bool LoopLinks::is_congested() const {

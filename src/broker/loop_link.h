@@ -65,11 +65,19 @@ class LoopLinks final : private io::FdHandler, private io::TurnHook {
   uint64_t version() const { return version_; }
   uint64_t known_version() const { return known_version_; }
 
+  // Makes a version that changes nothing: once all have confirmed it, whatever this loop sent them
+  // before has been handled, and what they sent back because of it has arrived.
+  uint64_t make_barrier() {
+    has_output_ = true;
+    return ++version_;
+  }
+
   // Marks that the message at hand goes to `loop`, to its plain subscribers or to a queue group of
   // it; `forward` then queues it for all marked loops.
   void mark_plain(uint32_t loop);
   void mark_group(uint32_t loop, std::string_view pattern, std::string_view queue);
   bool has_marks() const { return !marked_.empty(); }
+  bool has_group_marks() const;
   struct ForwardOptions {
     // A connection to be told when the one marked loop has no taker after all; 0 for none. With
     // several marked loops nobody is told.
@@ -123,6 +131,7 @@ class LoopLinks final : private io::FdHandler, private io::TurnHook {
   std::unordered_map<std::string, LocalInterest, StringHash, std::equal_to<>> local_;
   std::vector<std::string> dirty_keys_;
   uint64_t version_ = 0;
+  uint64_t announced_version_ = 0;
   uint64_t known_version_ = 0;
   std::vector<Mark> marks_;        // by loop
   std::vector<uint32_t> marked_;   // loops with a mark

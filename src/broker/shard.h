@@ -205,7 +205,8 @@ class Shard final : private io::TurnHook {
   bool deliver_to_group(std::span<const MatchedGroup> lists, Delivery&);
   bool deliver_to_chosen(std::span<const MatchedGroup> lists, uint64_t pick, Delivery&);
   bool deliver_to_member(Subscription&, const MatchedGroup&, Delivery&);
-  bool pass_to_other_loop(const MatchedGroup&);
+  bool deliver_to_chosen_group(const subject::Match&, std::string_view pattern,
+                               std::string_view queue, bool is_retry, Delivery&);
   bool deliver_to_local_member(const subject::SubscriberList&, Delivery&);
   void finish_delivery(Account&, const Message&, Connection* from, bool only_other_loops);
   void stall_producer(Connection& from, const Connection& slow);
