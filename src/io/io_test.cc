@@ -186,6 +186,21 @@ TEST_F(LoopTest, ListenerAndConnectorMeet) {
   EXPECT_TRUE(run_until([&] { return reader.is_closed; }));
 }
 
+TEST_F(LoopTest, WildcardListenerShowsIpv4ClientsAsSuch) {
+  Worker resolver("resolve");
+  std::unique_ptr<Transport> server;
+  auto listener = Listener::open(*loop_, {"", 0, ""}, [&](int fd) {
+    server = std::move(*adopt_socket(*loop_, fd));
+  });
+  ASSERT_TRUE(listener);
+  const Address target{"127.0.0.1", (*listener)->address().port, ""};
+  std::unique_ptr<Transport> client;
+  auto connector = Connector::start(*loop_, resolver, target, std::chrono::seconds(5),
+                                    [&](auto result) { client = std::move(*result); });
+  ASSERT_TRUE(run_until([&] { return server && client; }));
+  EXPECT_EQ(server->peer().host, "127.0.0.1");
+}
+
 TEST_F(LoopTest, ConnectorReportsRefusal) {
   Worker resolver("resolve");
   Address closed;

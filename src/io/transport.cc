@@ -25,7 +25,12 @@ Peer peer_of(int fd) {
   }
   if (storage.ss_family == AF_INET6) {
     const auto* in = reinterpret_cast<const sockaddr_in6*>(&storage);
-    inet_ntop(AF_INET6, &in->sin6_addr, text, sizeof text);
+    if (IN6_IS_ADDR_V4MAPPED(&in->sin6_addr)) {
+      // An IPv4 client of a socket that takes both is shown as what it is.
+      inet_ntop(AF_INET, in->sin6_addr.s6_addr + 12, text, sizeof text);
+    } else {
+      inet_ntop(AF_INET6, &in->sin6_addr, text, sizeof text);
+    }
     return {text, ntohs(in->sin6_port)};
   }
   return {"unix", 0};
