@@ -356,7 +356,7 @@ void InterestTree::match_uncached(std::string_view literal, uint64_t hash, Match
   if (exact != nullptr) out.push(exact);
   // Without wildcards the table of literals is as fast as the cache.
   if (wildcard_count_ == 0 || !split(literal)) return;
-  walk(root_.get(), 0, out);
+  walk(out);
   keep_cached(literal, hash, out);
 }
 
@@ -375,17 +375,36 @@ bool InterestTree::split(std::string_view literal) {
   }
 }
 
-void InterestTree::walk(const TokenNode* node, size_t depth, Match& out) const {
-  while (node != nullptr) {
+// Keeps what is still to be looked at in `forks_`: a subject may have more tokens than a stack has
+// room for calls.
+void InterestTree::walk(Match& out) {
+  const auto child_for = [this](const TokenNode& node, size_t depth) -> const TokenNode* {
     const Token& token = tokens_[depth];
-    const bool is_last = ++depth == tokens_.size();
+    return node.children > 0 ? find_child(node, token.text, token.hash) : nullptr;
+  };
+  forks_.clear();
+  const TokenNode* node = root_.get();
+  size_t depth = 0;
+  for (;;) {
     if (node->rest != nullptr) out.push(node->rest);
-    if (is_last && node->any != nullptr) out.push(node->any);
-    if (!is_last && node->star != nullptr) walk(node->star, depth, out);
-    node = node->children > 0 ? find_child(*node, token.text, token.hash) : nullptr;
-    if (is_last) {
-      if (node != nullptr && node->here != nullptr) out.push(node->here);
-      return;
+    if (depth + 1 == tokens_.size()) {
+      if (node->any != nullptr) out.push(node->any);
+      const TokenNode* const last = child_for(*node, depth);
+      if (last != nullptr && last->here != nullptr) out.push(last->here);
+      node = nullptr;
+    } else if (node->star != nullptr) {
+      if (node->children > 0) forks_.push_back({node, depth});
+      node = node->star;
+      ++depth;
+    } else {
+      node = child_for(*node, depth++);
+    }
+    while (node == nullptr) {
+      if (forks_.empty()) return;
+      const Fork fork = forks_.back();
+      forks_.pop_back();
+      node = child_for(*fork.node, fork.depth);
+      depth = fork.depth + 1;
     }
   }
 }

@@ -203,7 +203,7 @@ class InterestTree {
 
   void match_uncached(std::string_view literal, uint64_t hash, Match& out);
   bool split(std::string_view literal);
-  void walk(const TokenNode*, size_t depth, Match& out) const;
+  void walk(Match& out);
 
   uint64_t stamp(size_t slot) const { return generation_any_ + generations_[slot]; }
   void keep_cached(std::string_view literal, uint64_t hash, const Match&);
@@ -215,6 +215,11 @@ class InterestTree {
     std::string_view text;
     uint64_t hash;
   };
+  // A node whose "*" was followed first; its child for the token at `depth` is still to be looked at.
+  struct Fork {
+    const TokenNode* node;
+    size_t depth;
+  };
 
   uint64_t seed_;
   PointerTable<Interest> literals_;
@@ -223,6 +228,7 @@ class InterestTree {
   size_t wildcard_count_ = 0;
   size_t subscription_count_ = 0;
   std::vector<Token> tokens_;  // of the subject being matched
+  std::vector<Fork> forks_;    // of the walk under way
 
   std::vector<CacheEntry> cache_;
   size_t cache_evictions_ = 0;  // since the cache last grew

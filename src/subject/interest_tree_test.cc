@@ -80,6 +80,21 @@ TEST_F(InterestTreeTest, SubjectWithEmptyTokenMatchesNothing) {
   for (const char* subject : {"", ".", "a.", ".a", "a..b", "a.b."}) EXPECT_EQ(match(subject), "");
 }
 
+TEST_F(InterestTreeTest, ManyTokensNeedNoStack) {
+  std::string stars = "*";
+  std::string mixed = "a";
+  std::string subject = "a";
+  for (int i = 0; i < 150'000; ++i) {
+    stars += ".*";
+    mixed += i % 2 == 0 ? ".*" : ".a";
+    subject += ".a";
+  }
+  subscribe(stars, "", "stars");
+  subscribe(mixed, "", "mixed");
+  subscribe(mixed + ".x", "", "longer");
+  EXPECT_EQ(match(subject), "mixed stars");
+}
+
 TEST_F(InterestTreeTest, WildcardInPublishedSubjectIsAnOrdinaryToken) {
   for (const char* pattern : {"a.*", "a.b", "a.>", "foo*"}) subscribe(pattern);
   EXPECT_EQ(match("a.*"), "a.* a.>");
