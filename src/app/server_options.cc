@@ -147,6 +147,8 @@ broker::Settings make_settings(const config::Options& options) {
   settings.lame_duck_duration = options.lame_duck_duration;
   settings.lame_duck_grace = options.lame_duck_grace_period;
   settings.headers = !options.no_header_support;
+  settings.trace_headers = options.trace_headers;
+  settings.max_traced_msg_len = to_limit(options.max_traced_msg_len, 0);
   settings.no_fast_producer_stall = options.no_fast_producer_stall;
   return settings;
 }

@@ -12,6 +12,7 @@
 
 #include "auth/authenticator.h"
 #include "broker/server.h"
+#include "broker/turn_budget.h"
 
 namespace brokkr::broker {
 namespace {
@@ -107,9 +108,9 @@ class BrokerTest : public testing::TestWithParam<uint32_t> {
   void SetUp() override { start({}); }
   void TearDown() override { stop(); }
 
-  void start(Settings settings) {
+  void start(Settings settings, std::unique_ptr<Log> log = Log::discard()) {
     stop();
-    log_ = Log::discard();
+    log_ = std::move(log);
     auto loop = io::Loop::open({}, clock_);
     ASSERT_TRUE(loop);
     loop_ = std::move(*loop);
@@ -449,6 +450,37 @@ TEST_P(BrokerTest, InProcessClientIsAClientLikeAnyOther) {
   outside.sync();
 }
 
+TEST_P(BrokerTest, LinesLongerThanAnOutputChunkArrive) {
+  Settings settings;
+  settings.max_control_line = 1 << 20;
+  start(settings);
+  RawClient a = modern();
+  RawClient b = client();
+  const std::string subject(200'000, 's');
+  const std::string sid(100'000, '1');
+  const std::string reply(90'000, 'r');
+  a.send("SUB ").send(subject).send(" ").send(sid).send("\r\n").sync();
+  b.send("PUB ").send(subject).send(" ").send(reply).send(" 2\r\nhi\r\n").sync();
+  EXPECT_EQ(a.sync(), "MSG " + subject + " " + sid + " " + reply + " 2\r\nhi\r\n");
+  a.send("SUB ").send(reply).send(" 2\r\nPUB nobody ").send(reply).send(" 0\r\n\r\n");
+  EXPECT_TRUE(a.sync().starts_with("HMSG " + reply + " 2 "));
+}
+
+TEST_P(BrokerTest, AnswersNobodyReadsAreBounded) {
+  Settings settings;
+  settings.max_pending = 64 << 10;
+  start(settings);
+  for (const std::string_view command : {"PING\r\n", "SUB a..b 1\r\n"}) {
+    const uint64_t before = stats().slow_consumers;
+    RawClient deaf = client();
+    std::string block;
+    while (block.size() < (256 << 10)) block += command;
+    // Far more than the sockets' buffers hold.
+    for (int i = 0; i < 400 && stats().slow_consumers == before; ++i) deaf.send(block);
+    EXPECT_EQ(stats().slow_consumers, before + 1) << command;
+  }
+}
+
 TEST_P(BrokerTest, RandomBytesCloseOnlyTheirSender) {
   const uint64_t seed = secure_seed();
   SCOPED_TRACE("seed " + std::to_string(seed));
@@ -461,6 +493,58 @@ TEST_P(BrokerTest, RandomBytesCloseOnlyTheirSender) {
     bad.send(bytes);
   }
   EXPECT_EQ(good.sync(), "");
+}
+
+TEST(TurnBudgetTest, IsSpentByTimeNotByCount) {
+  ManualClock clock;
+  TurnBudget cheap(clock);
+  for (int i = 0; i < 100'000; ++i) EXPECT_FALSE(cheap.is_spent());
+  TurnBudget dear(clock);
+  int pieces = 1;
+  while (!dear.is_spent() && pieces < 100) {
+    ++pieces;
+    clock.advance(TurnBudget::kSpan / 2);
+  }
+  EXPECT_LE(pieces, 6);
+}
+
+// Keeps what is written.
+class KeptLog final : public Log {
+ public:
+  KeptLog() { level_ = LogLevel::Trace; }
+  void write(LogLevel level, std::string_view text) override {
+    if (level == LogLevel::Trace) text_ += std::string(text.substr(text.find("cid:"))) + "\n";
+  }
+  Status reopen() override { return {}; }
+  void set_level(LogLevel) override {}
+  std::string text_;
+};
+
+TEST_P(BrokerTest, TraceNamesCommandsAndHidesSecrets) {
+  Settings settings;
+  settings.max_traced_msg_len = 4;
+  auto log = std::make_unique<KeptLog>();
+  KeptLog& kept = *log;
+  start(settings, std::move(log));
+  client(R"({"lang":"x","version":"1","verbose":false,"pass":"se\"cret","auth_token":"t"})")
+      .send("SUB foo 1\r\nPUB foo 5\r\nhe\x01lo\r\nSUB a..b 2\r\n")
+      .sync();
+  stop();
+  EXPECT_EQ(kept.text_,
+            R"(cid:1 - <<- [CONNECT {"lang":"x","version":"1","verbose":false,"pass":"[REDACTED]",)"
+            R"("auth_token":"[REDACTED]"}]
+cid:1 - "v1:x" - "$G/user:[REDACTED]" - <<- [PING]
+cid:1 - "v1:x" - "$G/user:[REDACTED]" - ->> [PONG]
+cid:1 - "v1:x" - "$G/user:[REDACTED]" - <<- [SUB foo 1]
+cid:1 - "v1:x" - "$G/user:[REDACTED]" - <<- [PUB foo 5]
+cid:1 - "v1:x" - "$G/user:[REDACTED]" - <<- MSG_PAYLOAD: ["he\x01l..."]
+cid:1 - "v1:x" - "$G/user:[REDACTED]" - ->> [MSG foo 1 5]
+cid:1 - "v1:x" - "$G/user:[REDACTED]" - ->> MSG_PAYLOAD: ["he\x01l..."]
+cid:1 - "v1:x" - "$G/user:[REDACTED]" - <<- [SUB a..b 2]
+cid:1 - "v1:x" - "$G/user:[REDACTED]" - ->> [-ERR Invalid Subject]
+cid:1 - "v1:x" - "$G/user:[REDACTED]" - <<- [PING]
+cid:1 - "v1:x" - "$G/user:[REDACTED]" - ->> [PONG]
+)");
 }
 
 }  // namespace

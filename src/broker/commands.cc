@@ -110,8 +110,7 @@ void Connection::on_verdict(const auth::Verdict& verdict) {
   const bool was_waiting = state_ == State::Authenticating;
   if (verdict.kind != auth::Verdict::Kind::Accepted) {
     ++shard_.stats().auth_errors;
-    shard_.log().error(peer().host + ":" + std::to_string(peer().port) + " - cid:" +
-                       std::to_string(id_) + " - authentication error: " + verdict.reason);
+    shard_.log().error(log_name() + " - authentication error: " + verdict.reason);
     return close_later(CloseReason::AuthenticationFailure, "Authorization Violation");
   }
   user_ = verdict.user;
@@ -271,6 +270,7 @@ bool Connection::handle_ping() {
 }
 
 void Connection::send_pong() {
+  trace("->>", "PONG");
   send_text(protocol::kPong);
   if (sent_connect_info_ || !connect_received_ || connect_.protocol < 1) return;
   sent_connect_info_ = true;

@@ -6,6 +6,7 @@
 #include "auth/permissions.h"
 #include "base/bytes.h"
 #include "broker/shard.h"
+#include "broker/turn_budget.h"
 #include "protocol/encode.h"
 #include "protocol/info.h"
 
@@ -15,12 +16,27 @@ namespace {
 // A partial message at least this long is read straight into its own buffer instead of being copied
 // in front of every read.
 constexpr size_t kReadDirectMin = 64 << 10;
+// The least room made for the rest of a long message. It grows with what has come, so that a promise
+// of a long message costs nothing.
+constexpr size_t kReadDirectRoom = 16 << 10;
+constexpr size_t kReadDirectMax = 256 << 10;
 // Input buffers larger than this are given back when they run empty.
 constexpr size_t kInputKeepMax = 4 << 10;
 // The round-trip time is measured again after this long, even on a busy connection.
 constexpr Duration kRoundTripEvery = std::chrono::hours(1);
 
 }  // namespace
+
+// Handles the rest of the input when the loop comes round again.
+struct Connection::Resumption final : io::Task {
+  explicit Resumption(Connection& owner) : connection(owner) {}
+  void run() override {
+    Shard& shard = connection.shard_;
+    connection.resume_input();
+    shard.sweep();  // may destroy the connection, and this
+  }
+  Connection& connection;
+};
 
 std::string_view to_string(CloseReason reason) {
   switch (reason) {
@@ -99,21 +115,26 @@ void Connection::mark_dirty() {
 void Connection::send_text(std::string_view text) {
   output_.append(text);
   mark_dirty();
+  check_pending();
 }
 
 void Connection::send_error(std::string_view text) {
   std::string line = "-ERR '";
   line.append(text).append("'\r\n");
+  if (shard_.log().is_on(LogLevel::Trace)) trace("->>", "-ERR " + std::string(text));
   send_text(line);
 }
 
 void Connection::send_ok() {
-  if (connect_.verbose) send_text(protocol::kOk);
+  if (!connect_.verbose) return;
+  trace("->>", "OK");
+  send_text(protocol::kOk);
 }
 
 void Connection::close_later(CloseReason reason, std::string_view error_text) {
   if (state_ == State::Closed) return;
   if (!error_text.empty()) send_error(error_text);
+  if (state_ == State::Closed) return;  // the error was more than it may have pending
   state_ = State::Closed;
   close_reason_ = reason;
   shard_.put_closing(*this);
@@ -123,17 +144,21 @@ void Connection::on_queued(size_t payload_bytes) {
   ++traffic_.out_msgs;
   traffic_.out_bytes += payload_bytes;
   mark_dirty();
-  if (output_.pending() > shard_.settings().max_pending) {
-    ++shard_.stats().slow_consumers;
-    close_later(CloseReason::SlowConsumerPending);
-  }
+  check_pending();
+}
+
+void Connection::check_pending() {
+  if (output_.pending() <= shard_.settings().max_pending || state_ == State::Closed) return;
+  ++shard_.stats().slow_consumers;
+  close_later(CloseReason::SlowConsumerPending);
 }
 
 // --- reading ---------------------------------------------------------------------------------
 
 bool Connection::is_reading_paused() const {
   return state_ == State::Authenticating || state_ == State::Closed || awaited_version_ != 0 ||
-         (stall_timer_ != nullptr && stall_timer_->is_armed());
+         (stall_timer_ != nullptr && stall_timer_->is_armed()) ||
+         (resumption_ != nullptr && resumption_->is_scheduled());
 }
 
 void Connection::update_interest() {
@@ -143,7 +168,8 @@ void Connection::update_interest() {
 
 void Connection::on_readable() {
   last_input_ = shard_.loop().now();
-  if (input_.size() < input_needed_ && input_needed_ - input_.size() >= kReadDirectMin) {
+  const size_t missing = input_needed_ - std::min(input_needed_, input_.size());
+  if (missing > 0 && std::max(missing, input_.size()) >= kReadDirectMin) {
     read_into_partial();
   } else {
     const std::span<char> buffer = shard_.loop().receive_buffer(input_.size());
@@ -161,10 +187,13 @@ void Connection::on_readable() {
   shard_.sweep();  // may destroy this connection
 }
 
-// The rest of a long message goes where its beginning is, exactly to its end.
+// The rest of something long goes where its beginning is: exactly to its end when that is far away.
 void Connection::read_into_partial() {
   const size_t kept = input_.size();
-  const size_t wanted = std::min(input_needed_ - kept, size_t{256} << 10);
+  const size_t missing = input_needed_ - kept;
+  const size_t wanted = missing < kReadDirectMin
+                            ? kReadDirectRoom
+                            : std::min(missing, std::clamp(kept, kReadDirectRoom, kReadDirectMax));
   input_.resize(kept + wanted);
   const io::IoResult got = transport_->read(input_.data() + kept, wanted);
   input_.resize(kept + got.bytes);
@@ -186,6 +215,7 @@ void Connection::consume(std::string_view input, bool is_partial) {
     ++shard_.stats().auth_errors;
     return close_later(CloseReason::ProtocolViolation, "Authorization Violation");
   }
+  TurnBudget budget(shard_.loop().clock());
   while (!input.empty() && !is_reading_paused()) {
     const protocol::ParseStatus status = parser.next(input, command);
     if (status == protocol::ParseStatus::Partial) {
@@ -193,8 +223,12 @@ void Connection::consume(std::string_view input, bool is_partial) {
       break;
     }
     if (status == protocol::ParseStatus::Error) return fail_parse(parser.error());
-    if (!handle(command)) break;  // held: comes again when the reason is gone
+    if (!is_held_ && shard_.log().is_on(LogLevel::Trace)) trace_command(command, input);
+    is_held_ = !handle(command);
+    if (is_held_) break;  // comes again when the reason is gone
     input.remove_prefix(command.size);
+    shard_.flush_if_flooded();
+    if (!input.empty() && budget.is_spent()) resume_next_turn();
   }
   if (state_ == State::Closed) return;
   keep_rest(input, is_partial);
@@ -223,6 +257,11 @@ void Connection::resume_input() {
   }
   update_interest();
   shard_.flush_if_large();
+}
+
+void Connection::resume_next_turn() {
+  if (resumption_ == nullptr) resumption_ = std::make_unique<Resumption>(*this);
+  shard_.loop().schedule(*resumption_);
 }
 
 void Connection::fail_parse(protocol::ParseError error) {
@@ -319,6 +358,7 @@ void Connection::on_ping_due() {
   }
   ++pings_out_;
   ping_sent_ = now;
+  trace("->>", "PING");
   send_text(protocol::kPing);
 }
 

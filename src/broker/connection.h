@@ -69,8 +69,8 @@ struct Traffic {
 //
 //   AwaitingConnect -> (Authenticating ->) Open -> Closed
 //
-// While Authenticating, stalled, or waiting for other loops to learn of its interest it reads
-// nothing; what came in waits in `input_`.
+// While Authenticating, stalled, out of its TurnBudget, or waiting for other loops to learn of its
+// interest it reads nothing; what came in waits in `input_`.
 class Connection final : private io::TransportHandler {
  public:
   enum class State : uint8_t { AwaitingConnect, Authenticating, Open, Closed };
@@ -104,8 +104,13 @@ class Connection final : private io::TransportHandler {
   // After a reload: the same user with other permissions. Drops subscriptions no longer permitted.
   void refresh_permissions(const std::shared_ptr<const auth::User>& user);
 
-  // The hot path of delivery: queues one message. `line` has been built for this subscription.
-  // The caller has checked `is_open`.
+  // "127.0.0.1:50312 - cid:7 - "v1.2:lang:name" - "$G/user:u"": how the log calls it.
+  std::string log_name() const;
+  // For the trace: a message that has been queued. `line` ends with CRLF.
+  void trace_delivery(std::string_view line, std::string_view payload, uint32_t header_size) const;
+
+  // The hot path of delivery: what `output` takes is announced by `on_queued`. The caller has
+  // checked `is_open`.
   OutputBuffer& output() { return output_; }
   void mark_dirty();
   void on_queued(size_t payload_bytes);
@@ -150,6 +155,12 @@ class Connection final : private io::TransportHandler {
   void on_readable() override;
   void on_writable() override;
 
+  void check_pending();
+  void trace(std::string_view direction, std::string_view text) const;
+  void trace_command(const protocol::Command&, std::string_view input) const;
+  void trace_payload(std::string_view direction, std::string_view payload,
+                     uint32_t header_size) const;
+
   void read_into_partial();
   void consume(std::string_view input, bool is_partial);
   void keep_rest(std::string_view rest, bool is_partial);
@@ -173,6 +184,7 @@ class Connection final : private io::TransportHandler {
   bool is_reading_paused() const;
   void update_interest();
   void resume_input();
+  void resume_next_turn();
   void on_timer();
   void on_ping_due();
   void on_write_deadline();
@@ -190,6 +202,7 @@ class Connection final : private io::TransportHandler {
   bool sent_connect_info_ = false;
   bool connect_received_ = false;
   bool has_unsettled_messages_ = false;
+  bool is_held_ = false;  // the first command in `input_` has been seen before
   uint8_t pings_out_ = 0;
   OutputBuffer output_;
 
@@ -205,6 +218,8 @@ class Connection final : private io::TransportHandler {
   Traffic traffic_;
   uint64_t interest_version_ = 0;      // of the shard, after this connection's last SUB or UNSUB
   uint64_t awaited_version_ = 0;       // a PONG is held until the other loops know this
+  struct Resumption;
+  std::unique_ptr<Resumption> resumption_;  // the rest of `input_` has its turn later
   protocol::ConnectOptions connect_;
 
   io::Timer timer_;                        // authentication time-out, then pings

@@ -23,6 +23,22 @@ uint64_t weight_of(const subject::Subscriber& member) {
   return subscription.kind == Subscription::Kind::OtherLoop ? subscription.delivered : 1;
 }
 
+// A line of at most `size_max` bytes, as `write` puts it.
+template <typename Write>
+std::string make_line(size_t size_max, Write write) {
+  std::string line(size_max, '\0');
+  line.resize(static_cast<size_t>(write(line.data()) - line.data()));
+  return line;
+}
+
+// The same straight into the output. Lines longer than a chunk of it exist where max_control_line
+// allows them.
+template <typename Write>
+void put_line(OutputBuffer& out, size_t size_max, Write write) {
+  if (size_max > OutputBuffer::kContiguousMax) return out.append(make_line(size_max, write));
+  out.commit(write(out.reserve(size_max)));
+}
+
 }  // namespace
 
 // One message being delivered.
@@ -171,22 +187,26 @@ bool Shard::deliver_to_client(Subscription& subscription, Delivery& delivery) {
       message.header_size == 0 || with_headers ? message.payload : delivery.body;
   const size_t line_max =
       protocol::message_line_size_max(message.subject, subscription.sid, message.reply);
-  char* const line = out.reserve(line_max);
-  if (with_headers) {
-    out.commit(protocol::write_hmsg_line(line, message.subject, subscription.sid, message.reply,
-                                         delivery.header_text, message.size_text));
-  } else {
+  const auto write_line = [&](char* line) {
+    if (with_headers) {
+      return protocol::write_hmsg_line(line, message.subject, subscription.sid, message.reply,
+                                       delivery.header_text, message.size_text);
+    }
     const std::string_view size =
         message.header_size > 0 ? delivery.body_text : message.size_text;
-    out.commit(
-        protocol::write_msg_line(line, message.subject, subscription.sid, message.reply, size));
-  }
+    return protocol::write_msg_line(line, message.subject, subscription.sid, message.reply, size);
+  };
+  put_line(out, line_max, write_line);
   // The CRLF that closed the publisher's payload closes this one.
   out.append({payload.data(), payload.size() + 2});
   queued_bytes_ += line_max + payload.size();
   ++stats_.traffic.out_msgs;
   stats_.traffic.out_bytes += payload.size();
   to.on_queued(payload.size());
+  if (log_.is_on(LogLevel::Trace)) {
+    to.trace_delivery(make_line(line_max, write_line), payload,
+                      with_headers ? message.header_size : 0);
+  }
   if (to.reply_grants() != nullptr && !message.reply.empty()) {
     to.reply_grants()->grant(message.reply, loop_.now());
   }
@@ -325,9 +345,9 @@ void Shard::answer_no_responders(Connection& from, std::string_view subject,
   headers.append("Nats-Subject: ").append(subject).append("\r\n\r\n");
   const protocol::SizeText size(headers.size());
   OutputBuffer& out = from.output();
-  out.commit(protocol::write_hmsg_line(
-      out.reserve(protocol::message_line_size_max(reply, subscription->sid, {})), reply,
-      subscription->sid, {}, size.view(), size.view()));
+  put_line(out, protocol::message_line_size_max(reply, subscription->sid, {}), [&](char* line) {
+    return protocol::write_hmsg_line(line, reply, subscription->sid, {}, size.view(), size.view());
+  });
   out.append(headers);
   out.append(protocol::kCrlf);
   from.on_queued(headers.size());

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "broker/shard.h"
+#include "broker/turn_budget.h"
 
 namespace brokkr::broker {
 namespace {
@@ -28,6 +29,7 @@ class FrameReader {
  public:
   explicit FrameReader(std::string_view bytes) : rest_(bytes) {}
   bool at_end() const { return rest_.empty(); }
+  size_t left() const { return rest_.size(); }
   template <typename T>
   T number() {
     T value{};
@@ -86,7 +88,9 @@ void LoopLinks::stop() {
   loop_->remove_hook(*this);
   if (is_watched_) loop_->unwatch(mailbox_.fd());
   is_watched_ = false;
+  loop_->cancel(continuation_);
   loop_ = nullptr;
+  inbox_.clear();
   for (Peer& peer : peers_) {
     for (auto& [key, subscription] : peer.interest) {
       const std::string_view account = std::string_view(key).substr(0, key.find(kKeySeparator));
@@ -272,12 +276,29 @@ void LoopLinks::on_turn_end() {
 }
 
 void LoopLinks::receive() {
+  handle_inbox(nullptr);
+}
+
+void LoopLinks::on_ready(uint32_t) {
+  TurnBudget budget(shard_.loop().clock());
+  handle_inbox(&budget);
+}
+
+void LoopLinks::handle_inbox(TurnBudget* budget) {
   if (is_alone() || is_receiving_ || loop_ == nullptr) return;
   is_receiving_ = true;
   mailbox_.take_all([this](std::unique_ptr<LoopBatch> batch) {
-    handle_batch(*batch);
-    batch->in_flight->fetch_sub(batch->bytes.size(), std::memory_order_relaxed);
+    inbox_.push_back({std::move(batch)});
   });
+  while (!inbox_.empty()) {
+    Received& first = inbox_.front();
+    if (!handle_batch(first, budget)) {
+      loop_->schedule(continuation_);
+      break;
+    }
+    first.batch->in_flight->fetch_sub(first.batch->bytes.size(), std::memory_order_relaxed);
+    inbox_.pop_front();
+  }
   is_receiving_ = false;
 }
 
@@ -295,8 +316,10 @@ void LoopLinks::report_no_taker(uint32_t to, const ForwardedMessage& message) {
   has_output_ = true;
 }
 
-void LoopLinks::handle_batch(const LoopBatch& batch) {
-  FrameReader reader(batch.bytes);
+// False when the budget was spent before the batch's end.
+bool LoopLinks::handle_batch(Received& received, TurnBudget* budget) {
+  const LoopBatch& batch = *received.batch;
+  FrameReader reader(std::string_view(batch.bytes).substr(received.handled));
   ForwardedMessage message;
   while (!reader.at_end()) {
     switch (static_cast<FrameKind>(reader.number<char>())) {
@@ -315,9 +338,7 @@ void LoopLinks::handle_batch(const LoopBatch& batch) {
         }
         message.payload = reader.text();
         message.payload.remove_suffix(2);
-        if (!shard_.deliver_forwarded(message) && message.requester != 0) {
-          report_no_taker(batch.from, message);
-        }
+        handle_message(batch.from, message);
         break;
       }
       case FrameKind::Interest: {
@@ -336,7 +357,17 @@ void LoopLinks::handle_batch(const LoopBatch& batch) {
         break;
       }
     }
+    if (budget != nullptr && !reader.at_end() && budget->is_spent()) {
+      received.handled = batch.bytes.size() - reader.left();
+      return false;
+    }
   }
+  return true;
+}
+
+void LoopLinks::handle_message(uint32_t from, ForwardedMessage& message) {
+  if (!shard_.deliver_forwarded(message) && message.requester != 0) report_no_taker(from, message);
+  shard_.flush_if_flooded();
 }
 
 }  // namespace brokkr::broker

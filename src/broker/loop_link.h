@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -21,6 +22,7 @@ namespace brokkr::broker {
 
 class Account;
 class Shard;
+class TurnBudget;
 struct Message;
 
 // A message as it arrives from another loop; views into the batch.
@@ -48,7 +50,7 @@ struct LoopBatch {
 class LoopLinks final : private io::FdHandler, private io::TurnHook {
  public:
   // Bytes one loop may have under way to another before the publishers that feed it are paused.
-  static constexpr uint64_t kInFlightMax = 32 << 20;
+  static constexpr uint64_t kInFlightMax = 8 << 20;
 
   LoopLinks(Shard& shard, uint32_t index, uint32_t loops);
   ~LoopLinks() override;
@@ -110,12 +112,25 @@ class LoopLinks final : private io::FdHandler, private io::TurnHook {
     std::vector<std::pair<std::string_view, std::string_view>> groups;
   };
 
-  void on_ready(uint32_t) override { receive(); }
+  // Goes on with batches that took more than their share of a turn.
+  struct Continuation final : io::Task {
+    explicit Continuation(LoopLinks& owner) : links(owner) {}
+    void run() override { links.on_ready(0); }
+    LoopLinks& links;
+  };
+  struct Received {
+    std::unique_ptr<LoopBatch> batch;
+    size_t handled = 0;  // bytes of it
+  };
+
+  void on_ready(uint32_t) override;
+  void handle_inbox(TurnBudget* budget);
   bool has_work() const override { return has_output_ || confirmed_news_; }
   void on_turn_end() override;
   void change_interest(const Account&, std::string_view pattern, std::string_view queue, int by);
   void announce_changes();
-  void handle_batch(const LoopBatch&);
+  bool handle_batch(Received&, TurnBudget* budget);
+  void handle_message(uint32_t from, ForwardedMessage&);
   void report_no_taker(uint32_t to, const ForwardedMessage&);
   void handle_interest(uint32_t from, std::string_view key, uint64_t count);
   void handle_version(uint32_t from, uint64_t version);
@@ -128,6 +143,8 @@ class LoopLinks final : private io::FdHandler, private io::TurnHook {
   std::vector<Peer> peers_;  // by loop; the own one unused
   std::vector<std::atomic<uint64_t>> in_flight_;  // bytes under way to each loop
   io::Mailbox<std::unique_ptr<LoopBatch>> mailbox_;
+  std::deque<Received> inbox_;
+  Continuation continuation_{*this};
   std::unordered_map<std::string, LocalInterest, StringHash, std::equal_to<>> local_;
   std::vector<std::string> dirty_keys_;
   uint64_t version_ = 0;

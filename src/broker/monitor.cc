@@ -16,6 +16,8 @@ namespace {
 
 // A request that waits for a busy loop holds up only its own thread.
 constexpr uint32_t kHttpThreads = 2;
+// Many, so that it takes many idle ones to keep a scraper out.
+constexpr uint32_t kHttpConnectionsMax = 4096;
 
 http::Response make_json(std::string body, int status = 200) {
   http::Response response;
@@ -107,6 +109,7 @@ Result<std::unique_ptr<Monitor>> Monitor::open(Options options, Server& server, 
   listening.port = options.port;
   listening.name = "monitor";
   listening.threads = kHttpThreads;
+  listening.connections_max = kHttpConnectionsMax;
   listening.methods = {"GET", "HEAD", "POST"};
   std::unique_ptr<Monitor> monitor(new Monitor(std::move(options), server, log));
   auto opened = http::Server::open(

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/check.h"
 #include "io/transport.h"
 
 namespace brokkr::broker {
@@ -56,6 +57,7 @@ class OutputBuffer {
   // Room for `bytes` (at most kContiguousMax) in one piece; `commit` the end of what was written.
   static constexpr size_t kContiguousMax = 8192;
   char* reserve(size_t bytes) {
+    DCHECK(bytes <= kContiguousMax);
     if (last_ == nullptr || last_->capacity - last_->end < bytes) add_chunk(bytes);
     return last_->data() + last_->end;
   }

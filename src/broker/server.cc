@@ -101,10 +101,14 @@ void Server::swap_snapshot(Snapshot next) {
 }
 
 void Server::on_accept(int fd) {
-  connections_.fetch_add(1, std::memory_order_relaxed);
+  const uint32_t others = connections_.fetch_add(1, std::memory_order_relaxed);
+  const bool is_refused = others >= snapshot()->settings->max_connections;
+  // One that is to be told so and closed takes nobody's place meanwhile.
+  if (is_refused) on_connection_ended();
   const size_t target = next_shard_++ % shards_.size();
-  if (target == 0) return shards_[0]->adopt(fd);
-  loops_[target]->post([shard = shards_[target].get(), fd] { shard->adopt(fd); });
+  if (target == 0) return shards_[0]->adopt(fd, is_refused);
+  loops_[target]->post(
+      [shard = shards_[target].get(), fd, is_refused] { shard->adopt(fd, is_refused); });
 }
 
 std::unique_ptr<io::Transport> Server::connect_in_process() {

@@ -40,6 +40,8 @@ struct Settings {
   Duration lame_duck_duration = std::chrono::minutes(2);
   Duration lame_duck_grace = std::chrono::seconds(10);
   bool headers = true;
+  bool trace_headers = false;       // the trace shows header blocks instead of payloads
+  uint32_t max_traced_msg_len = 0;  // 0 means no limit
   bool no_fast_producer_stall = false;
 };
 

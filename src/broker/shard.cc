@@ -51,16 +51,17 @@ Account& Shard::account(std::string_view name) {
   return *accounts_.emplace_back(std::make_unique<Account>(std::string(name), random_.next()));
 }
 
-void Shard::adopt(int fd) {
+void Shard::adopt(int fd, bool is_refused) {
   auto transport = io::adopt_socket(loop_, fd);
   if (!transport) {
     log_.error("accepted connection cannot be used: " + transport.error().text);
-    return server_.on_connection_ended();
+    if (!is_refused) server_.on_connection_ended();
+    return;
   }
-  adopt(std::move(*transport), ConnectionType::Tcp);
+  adopt(std::move(*transport), ConnectionType::Tcp, is_refused);
 }
 
-void Shard::adopt(std::unique_ptr<io::Transport> transport, ConnectionType type) {
+void Shard::adopt(std::unique_ptr<io::Transport> transport, ConnectionType type, bool is_refused) {
   ++stats_.total_connections;
   const uint64_t id = server_.next_client_id();
   auto connection = std::make_unique<Connection>(*this, id, std::move(transport), type);
@@ -71,7 +72,7 @@ void Shard::adopt(std::unique_ptr<io::Transport> transport, ConnectionType type)
                std::to_string(id) + " - Client connection created");
   }
   added.start();
-  if (server_.connection_count() > settings().max_connections) {
+  if (is_refused) {
     added.close_later(CloseReason::MaxConnectionsExceeded, "maximum connections exceeded");
   }
 }
@@ -162,9 +163,10 @@ void Shard::sweep() {
         }
       }
       remember_closed(*connection);
+      const bool is_refused = connection->close_reason() == CloseReason::MaxConnectionsExceeded;
       std::erase(dirty_, connection);
       connections_.erase(connection->id());
-      server_.on_connection_ended();
+      if (!is_refused) server_.on_connection_ended();
     }
   }
 }
@@ -172,8 +174,7 @@ void Shard::sweep() {
 void Shard::remember_closed(Connection& connection) {
   const bool is_slow = connection.close_reason() == CloseReason::SlowConsumerPending ||
                        connection.close_reason() == CloseReason::SlowConsumerDeadline;
-  const std::string who = connection.peer().host + ":" + std::to_string(connection.peer().port) +
-                          " - cid:" + std::to_string(connection.id());
+  const std::string who = is_slow || log_.is_on(LogLevel::Debug) ? connection.log_name() : "";
   if (is_slow) {
     log_.info(who + " - " + std::string(to_string(connection.close_reason())) + " with " +
               std::to_string(connection.pending_bytes()) + " bytes pending");

@@ -120,9 +120,9 @@ class Shard final : private io::TurnHook {
   Shard(Server& server, io::Loop& loop, uint32_t index, uint32_t loops, Shared shared, Log& log);
   ~Shard() override;
 
-  // Takes over a connected stream.
-  void adopt(std::unique_ptr<io::Transport> transport, ConnectionType type);
-  void adopt(int fd);
+  // Takes over a connected stream. A refused one is told that there are too many, and closed.
+  void adopt(std::unique_ptr<io::Transport> transport, ConnectionType type, bool is_refused = false);
+  void adopt(int fd, bool is_refused);
   // Ends every connection, telling nobody.
   void close_all(CloseReason);
   // Tells every client that can understand it that the server is going away.
@@ -165,6 +165,11 @@ class Shard final : private io::TurnHook {
   void on_batch_from_loops() { links_.receive(); }
   // Flushes when this turn has queued more than a send's worth.
   void flush_if_large();
+  // The same between two messages of one client, so that what many subscribers get of one packet
+  // need not fit in memory.
+  void flush_if_flooded() {
+    if (queued_bytes_ > kFloodBytes && delivering_ == 0) flush_dirty();
+  }
 
   io::Loop& loop() { return loop_; }
   Log& log() { return log_; }
@@ -186,6 +191,7 @@ class Shard final : private io::TurnHook {
   const std::deque<ClosedConnection>& closed_connections() const { return closed_; }
 
  private:
+  static constexpr size_t kFloodBytes = 4 << 20;
   struct Delivery;
   // Members of one queue name on one pattern.
   struct MatchedGroup {
