@@ -23,7 +23,7 @@ namespace {
 
 using std::chrono::microseconds;
 
-constexpr size_t kReadBytes = 64U << 10;
+constexpr size_t kFrameReadBytes = 64U << 10;
 constexpr size_t kFlushBytes = 64U << 10;
 // An outcome waits at most this long for company.
 constexpr auto kFlushAfter = microseconds(100);
@@ -31,7 +31,7 @@ constexpr auto kFlushAfter = microseconds(100);
 constexpr auto kSpin = microseconds(25);
 constexpr int kSpinTriesMax = 64;
 constexpr size_t kLogLineBytesMax = 16U << 10;
-constexpr uint64_t kLogBytesPerSecondMax = 1U << 20;
+constexpr uint64_t kOwnLogBytesPerSecondMax = 1U << 20;
 constexpr auto kTrimAfterIdle = std::chrono::seconds(2);
 constexpr uint16_t kNoDeadlineCode = 408;
 
@@ -77,7 +77,7 @@ class Channel {
 
  private:
   bool try_read(FrameBuffer& into) {
-    char* bytes = into.prepare(kReadBytes);
+    char* bytes = into.prepare(kFrameReadBytes);
     for (;;) {
       const ssize_t n = recv(kInstanceDescriptor, bytes, into.room(), MSG_DONTWAIT);
       if (n > 0) {
@@ -232,7 +232,7 @@ class InstanceProcess final : public runtime::Host, public runtime::OutcomeSink 
     spec_.limits.wall_time = Duration(static_cast<int64_t>(in.number()));
     spec_.limits.heap_bytes_max = in.number();
     spec_.limits.reply_bytes_max = in.number();
-    log_limit_ = LogLimiter(in.number(), kLogBytesPerSecondMax);
+    log_limit_ = LogLimiter(in.number(), kOwnLogBytesPerSecondMax);
     spec_.name = in.text();
     spec_.file_name = in.text();
     spec_.artifact = in.text();
@@ -384,7 +384,7 @@ class InstanceProcess final : public runtime::Host, public runtime::OutcomeSink 
   SystemClock clock_;
   Channel channel_;
   Watchdog watchdog_;
-  LogLimiter log_limit_{1000, kLogBytesPerSecondMax};
+  LogLimiter log_limit_{1000, kOwnLogBytesPerSecondMax};
   runtime::FunctionSpec spec_;
   std::unique_ptr<runtime::Function> function_;
   FrameBuffer nested_;                // what a synchronous host call has read beyond its reply

@@ -14,7 +14,7 @@ namespace brokkr::workload {
 namespace {
 
 constexpr const char* kEngineFile = "libbrokkr_engine_v8.so";
-constexpr auto kFlushTimeout = std::chrono::seconds(5);
+constexpr auto kAnnounceTimeout = std::chrono::seconds(5);
 constexpr auto kMemoryCheckEvery = std::chrono::milliseconds(100);
 constexpr auto kUndeployGrace = std::chrono::seconds(2);
 constexpr size_t kNodeIdLength = 55;
@@ -122,7 +122,7 @@ void Node::on_connected() {
     if (const auto on_ready = std::move(on_ready_)) on_ready(status);
     return;
   }
-  connection_->flush(kFlushTimeout, [this](const Status& flushed) {
+  connection_->flush(kAnnounceTimeout, [this](const Status& flushed) {
     state_ = State::Running;
     json::Writer event;
     event.begin_object().field("type", "node_started").field("id", id_);

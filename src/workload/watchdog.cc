@@ -3,7 +3,7 @@
 namespace brokkr::workload {
 namespace {
 
-constexpr size_t kStackBytes = 128U << 10;
+constexpr size_t kWatchdogStackBytes = 128U << 10;
 // A stop may fall between two pieces of code and be lost; it is repeated until the deadline moves.
 constexpr auto kRepeat = std::chrono::milliseconds(20);
 
@@ -14,7 +14,7 @@ MonotonicTime time_of(int64_t nanoseconds) { return MonotonicTime(Duration(nanos
 bool Watchdog::start() {
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, kStackBytes);
+  pthread_attr_setstacksize(&attributes, kWatchdogStackBytes);
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   pthread_t thread{};
   const bool ok = pthread_create(&thread, &attributes, &thread_main, this) == 0;

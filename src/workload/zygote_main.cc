@@ -53,9 +53,9 @@ void report(ZygoteReport::Kind kind, uint32_t number, std::string_view text, uin
   send_packet(kZygoteControlDescriptor, &packet, sizeof packet);
 }
 
-class Zygote {
+class ZygoteProcess {
  public:
-  explicit Zygote(ZygoteArguments arguments) : arguments_(std::move(arguments)) {}
+  explicit ZygoteProcess(ZygoteArguments arguments) : arguments_(std::move(arguments)) {}
 
   int run() {
     if (Status prepared = prepare(); !prepared) {
@@ -179,7 +179,7 @@ std::optional<int> zygote_main(int argc, char** argv) {
   if (role == sandbox::kProbeRole) sandbox::probe_main();
   if (role != kZygoteRole) return std::nullopt;
   // Leaves without running destructors: the engine's must not run in a process that has forked.
-  _exit(Zygote(parse_arguments(argc, argv)).run());
+  _exit(ZygoteProcess(parse_arguments(argc, argv)).run());
 }
 
 }  // namespace brokkr::workload
