@@ -1,4 +1,4 @@
-// brokkr logs, brokkr events: what workloads and nodes report as it happens.
+// brokkr logs, brokkr events: what workloads and nodes report.
 
 #include <cstdio>
 #include <deque>
@@ -15,8 +15,9 @@ namespace {
 // Prints log lines of one workload, or of all with their names before them.
 class LogView {
  public:
-  LogView(WorkloadClient& workloads, const Values& values)
-      : workloads_(workloads), values_(values), wanted_(values.text("workload")) {}
+  LogView(WorkloadClient& workloads, const Values& values, bool is_following)
+      : workloads_(workloads), values_(values), wanted_(values.text("workload")),
+        is_following_(is_following) {}
 
   Status run() {
     if (Status known = learn_names(); !known) return known;
@@ -30,7 +31,13 @@ class LogView {
         [this](const client::Message& message) { waiting_.emplace_back(message); });
     if (!subscription) return subscription.error();
     if (Status ready = workloads_.session().flush(std::chrono::seconds(5)); !ready) return ready;
+    if (Status shown = show_kept(); !shown || is_enough() || !is_following_) return shown;
     remark("Listening for logs");
+    return follow();
+  }
+
+ private:
+  Status follow() {
     const Duration wait = values_.duration("wait");
     while (true) {
       const bool came = client::run_until(workloads_.session().loop(),
@@ -42,13 +49,32 @@ class LogView {
         const client::OwnedMessage message = std::move(waiting_.front());
         waiting_.pop_front();
         if (Status shown = show(message); !shown) return shown;
-        if (values_.has("count") && count_ >= values_.number("count")) return {};
+        if (is_enough()) return {};
       }
       std::fflush(stdout);
     }
   }
 
- private:
+  bool is_enough() const { return values_.has("count") && count_ >= values_.number("count"); }
+
+  // What was written before now. Nodes publish a line and keep it at once, so the messages that
+  // came before a node's answer are in the answer.
+  Status show_kept() {
+    const std::map<std::string, std::string> names = names_;
+    for (const auto& [id, name] : names) {
+      if (!wanted_.empty() && !wanted_ids_.contains(id)) continue;
+      auto log = workloads_.log(id, [this, &id = id] {
+        std::erase_if(waiting_, [&](const auto& message) { return message.view().token(4) == id; });
+      });
+      if (!log) return log.error();
+      for (const workload::LogEntry& entry : log->entries) {
+        if (is_enough()) return {};
+        show_text(name, entry.stream, entry.text);
+      }
+    }
+    return {};
+  }
+
   bool is_over() const {
     return workloads_.session().connection().state() == client::State::Closed;
   }
@@ -72,21 +98,25 @@ class LogView {
       if (Status known = learn_names(); !known) return known;
     }
     if (!wanted_.empty() && !wanted_ids_.contains(id)) return {};
+    show_text(names_[id], stream, message.payload);
+    return {};
+  }
+
+  void show_text(const std::string& name, std::string_view stream, std::string_view text) {
     ++count_;
-    std::string_view text = message.payload;
     while (text.ends_with('\n')) text.remove_suffix(1);
     const bool is_colored = is_terminal_stdout() && stream == "stderr";
     for (const std::string_view line : split(text, '\n')) {
-      std::string out = wanted_.empty() ? names_[id] + " " + std::string(line) : std::string(line);
+      std::string out = wanted_.empty() ? name + " " + std::string(line) : std::string(line);
       if (is_colored) out = "\x1b[31m" + out + "\x1b[0m";
       print_line(out);
     }
-    return {};
   }
 
   WorkloadClient& workloads_;
   const Values& values_;
   const std::string wanted_;
+  const bool is_following_;
   std::map<std::string, std::string> names_;
   std::map<std::string, bool> wanted_ids_;
   std::deque<client::OwnedMessage> waiting_;
@@ -96,7 +126,10 @@ class LogView {
 int run_logs(const Context& context, const Values& values) {
   auto workloads = WorkloadClient::connect(context, values);
   if (!workloads) return fail(context.program, workloads.error());
-  LogView view(**workloads, values);
+  // nex's own command knows nothing else than following.
+  const bool is_following = values.is_on("follow") || values.has("count") || values.has("wait") ||
+                            context.program == "nex";
+  LogView view(**workloads, values, is_following);
   if (Status done = view.run(); !done) return fail(context.program, done.error());
   return 0;
 }
@@ -135,11 +168,11 @@ int run_events(const Context& context, const Values& values) {
 }  // namespace
 
 Command logs_command() {
-  Command command{"logs", {}, "Show what workloads write, as it happens"};
+  Command command{"logs", {}, "Show what workloads wrote lately, or write"};
   command.arguments = {{"workload", "ID or name; all when absent", false}};
   command.flags = {namespace_flag(),
-                   {"follow,f", "Go on until interrupted (always done unless --count or --wait)"},
-                   {"count", "Quit after so many messages", Kind::Number, "COUNT"},
+                   {"follow,f", "Go on until interrupted, as nex always does"},
+                   {"count", "Quit after so many messages, wait for them", Kind::Number, "COUNT"},
                    {"wait", "Quit after this long without a message", Kind::Duration, "WAIT"}};
   command.run = run_logs;
   return command;

@@ -60,6 +60,7 @@ Result<workload::DeployRequest> make_deploy(const Values& values, const std::str
   const std::string path = values.text("file");
   auto content = read_file(path, kArtifactMax);
   if (!content) return content.error();
+  if (content->empty()) return Error{Errc::InvalidArgument, path + ": the file is empty"};
   workload::DeployRequest deploy;
   deploy.workload_type = values.has("type") ? values.text("type") : infer_type(path, *content);
   if (deploy.workload_type == "js" || deploy.workload_type == "javascript") deploy.workload_type = "v8";
@@ -67,8 +68,10 @@ Result<workload::DeployRequest> make_deploy(const Values& values, const std::str
     return Error{Errc::InvalidArgument, path + ": cannot tell its type, say --type v8 or --type wasm"};
   }
   if (deploy.workload_type != "v8" && deploy.workload_type != "wasm") {
-    return Error{Errc::Unsupported,
-                 "workload type \"" + deploy.workload_type + "\" is not there yet; v8 and wasm are"};
+    const bool is_planned = deploy.workload_type == "native" || deploy.workload_type == "oci";
+    return Error{Errc::Unsupported, "workload type \"" + deploy.workload_type + "\" " +
+                                        (is_planned ? "comes with a later release; v8 and wasm are there"
+                                                    : "is not known: v8 or wasm")};
   }
   workload::RunRequest run;
   run.trigger_subjects = values.all("trigger_subject");

@@ -1,6 +1,8 @@
 #include "cli/workload_client.h"
 
 #include <algorithm>
+#include <cctype>
+#include <optional>
 
 #include "base/bytes.h"
 #include "cli/connect.h"
@@ -34,6 +36,13 @@ Status check_answer(const client::OwnedMessage& answer) {
   return Error{code_of(code), text};
 }
 
+// As nodes have it: it becomes a subject token.
+bool is_namespace(std::string_view name) {
+  return std::all_of(name.begin(), name.end(), [](unsigned char c) {
+    return std::isalnum(c) != 0 || c == '-' || c == '_';
+  });
+}
+
 Error nobody() {
   return {Errc::Unavailable,
           "no workload node answers; start one with 'brokkr up' or 'brokkr node up'"};
@@ -52,12 +61,17 @@ Flag namespace_flag() {
 
 Result<std::unique_ptr<WorkloadClient>> WorkloadClient::connect(const Context& context,
                                                                 const Values& values) {
+  std::string ns = values.text("namespace");
+  if (ns.empty()) ns = workload::kDefaultNamespace;
+  if (!is_namespace(ns)) {
+    return Error{Errc::InvalidArgument,
+                 "namespace \"" + ns + "\" is not valid: letters, digits, - and _ only"};
+  }
   auto session = cli::connect(context, values);
   if (!session) return session.error();
   std::unique_ptr<WorkloadClient> workloads(new WorkloadClient());
   workloads->session_ = std::move(*session);
-  workloads->ns_ = values.text("namespace");
-  if (workloads->ns_.empty()) workloads->ns_ = workload::kDefaultNamespace;
+  workloads->ns_ = std::move(ns);
   workloads->timeout_ = values.duration("timeout");
   return workloads;
 }
@@ -193,6 +207,30 @@ Result<workload::WorkloadInfo> WorkloadClient::info(const std::string& wanted) {
                     workload::encode(workload::WorkloadPingRequest{ns_, {}}));
   if (!answer) return answer.error();
   return workload::decode_workload_info(answer->payload);
+}
+
+Result<workload::WorkloadLog> WorkloadClient::log(const std::string& id,
+                                                  Callback<void()> on_answer) {
+  std::optional<Result<client::OwnedMessage>> answer;
+  auto started = session_->connection().request(
+      workload::control_subject(ns_, "WLOGS", id), "{}", timeout_,
+      [&](const Result<client::Message>& result) {
+        if (result) {
+          answer.emplace(client::OwnedMessage(*result));
+        } else {
+          answer.emplace(result.error());
+        }
+        on_answer();
+      });
+  if (!started) return started.error();
+  client::run_until(session_->loop(), timeout_ + std::chrono::seconds(1), [&] { return answer.has_value(); });
+  if (!answer) {
+    session_->connection().cancel(*started);
+    return Error{Errc::TimedOut, "no answer about the log of " + id};
+  }
+  if (!*answer) return plain(answer->error());
+  if (Status fine = check_answer(**answer); !fine) return fine.error();
+  return workload::decode_workload_log((*answer)->payload);
 }
 
 Result<workload::UndeployReply> WorkloadClient::stop(const std::string& wanted) {

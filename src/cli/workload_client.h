@@ -35,6 +35,9 @@ class WorkloadClient {
   // In order of name.
   Result<std::vector<workload::WorkloadSummary>> list(const std::vector<std::string>& filter);
   Result<workload::WorkloadInfo> info(const std::string& workload);
+  // What the workload of that id wrote lately; `on_answer` is called in the order of messages, from
+  // within, so that it may tell those before from those after.
+  Result<workload::WorkloadLog> log(const std::string& id, Callback<void()> on_answer);
   Result<workload::UndeployReply> stop(const std::string& workload);
 
  private:

@@ -271,6 +271,16 @@ std::string encode(const WorkloadInfo& info) {
   return out.field("last_error", info.last_error).end_object().take();
 }
 
+std::string encode(const WorkloadLog& log) {
+  Writer out;
+  out.begin_object().field("id", log.id).field("name", log.name).key("entries").begin_array();
+  for (const LogEntry& entry : log.entries) {
+    out.begin_object().field("time", entry.time).field("stream", entry.stream);
+    out.field("text", entry.text).end_object();
+  }
+  return out.end_array().end_object().take();
+}
+
 std::string encode(const NodePing& ping) {
   Writer out;
   out.begin_object().field("node_id", ping.node_id).field("version", ping.version);
@@ -439,6 +449,25 @@ Result<WorkloadInfo> decode_workload_info(std::string_view text) {
   in.read("log_lines_dropped", info.log_lines_dropped).read("total_ns", info.total_ns);
   in.read("memory_bytes", info.memory_bytes).read("last_error", info.last_error);
   return in.finish(std::move(info));
+}
+
+Result<WorkloadLog> decode_workload_log(std::string_view text) {
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  WorkloadLog log;
+  MemberReader in(*value);
+  in.need("id", log.id).read("name", log.name);
+  const Value* entries = in.find("entries");
+  if (entries != nullptr && !entries->is_array()) in.fail("\"entries\" must be an array");
+  if (!in.status() || entries == nullptr) return in.finish(std::move(log));
+  for (const Value& item : entries->items()) {
+    if (!item.is_object()) return Error{Errc::InvalidArgument, "\"entries\" must hold objects"};
+    MemberReader member(item);
+    LogEntry& entry = log.entries.emplace_back();
+    member.read("time", entry.time).read("stream", entry.stream).read("text", entry.text);
+    if (!member.status()) return member.status().error();
+  }
+  return log;
 }
 
 Result<NodePing> decode_node_ping(std::string_view text) {

@@ -19,7 +19,7 @@ constexpr std::string_view kDefaultNamespace = "default";
 constexpr std::string_view kServiceName = "nexnode";
 
 // "$NEX.SVC.<ns>.control.<verb>" and, with an argument, "….<verb>.<argument>". Verbs: PING INFO
-// LAMEDUCK AUCTION ADEPLOY UNDEPLOY CLONE WPING; ours: WINFO.
+// LAMEDUCK AUCTION ADEPLOY UNDEPLOY CLONE WPING; ours: WINFO and WLOGS.
 std::string control_subject(std::string_view ns, std::string_view verb,
                             std::string_view argument = {});
 // "$NEX.FEED.<ns>.logs.<id>.<stream>"; `id` may be "*", `stream` is stdout, stderr or "*".
@@ -101,6 +101,18 @@ struct UndeployReply {
 struct WorkloadPingRequest {
   std::string ns;
   std::vector<std::string> filter;  // ids or names; empty means all
+};
+// WLOGS.<workload id or name>, ours: what a workload wrote lately. An entry is what it wrote at
+// once, maybe several lines.
+struct LogEntry {
+  std::string time;    // RFC 3339
+  std::string stream;  // "stdout" or "stderr"
+  std::string text;
+};
+struct WorkloadLog {
+  std::string id;
+  std::string name;
+  std::vector<LogEntry> entries;  // oldest first; only the last ones are kept
 };
 struct WorkloadSummary {
   std::string id;
@@ -208,6 +220,7 @@ std::string encode(const UndeployRequest&);
 std::string encode(const UndeployReply&);
 std::string encode(const WorkloadPingRequest&);
 std::string encode(const std::vector<WorkloadSummary>&);
+std::string encode(const WorkloadLog&);
 std::string encode(const WorkloadInfo&);
 std::string encode(const NodePing&);
 std::string encode(const NodeInfo&);
@@ -227,6 +240,7 @@ Result<UndeployReply> decode_undeploy_reply(std::string_view);
 Result<WorkloadPingRequest> decode_workload_ping_request(std::string_view);
 Result<std::vector<WorkloadSummary>> decode_workload_summaries(std::string_view);
 Result<WorkloadInfo> decode_workload_info(std::string_view);
+Result<WorkloadLog> decode_workload_log(std::string_view);
 Result<NodePing> decode_node_ping(std::string_view);
 Result<NodeInfo> decode_node_info(std::string_view);
 Result<LameduckRequest> decode_lameduck_request(std::string_view);

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "workload/kept_log.h"
+
 namespace brokkr::workload {
 namespace {
 
@@ -24,6 +26,28 @@ TEST(Control, RunRequestKeepsEveryByteOfTheArtifact) {
   EXPECT_EQ(back->trigger_subjects, request.trigger_subjects);
   EXPECT_EQ(back->environment, request.environment);
   EXPECT_EQ(back->limits.wall_time_ms, 1500U);
+}
+
+TEST(Control, LogKeepsItsLines) {
+  const WorkloadLog log{"id", "echo", {{"t1", "stdout", "a\n\"b\""}, {"t2", "stderr", ""}}};
+  const auto back = decode_workload_log(encode(log));
+  ASSERT_TRUE(back);
+  EXPECT_EQ(back->name, "echo");
+  ASSERT_EQ(back->entries.size(), 2U);
+  EXPECT_EQ(back->entries[0].text, "a\n\"b\"");
+  EXPECT_EQ(back->entries[1].stream, "stderr");
+  EXPECT_FALSE(decode_workload_log(R"({"id":"x","entries":[1]})"));
+  EXPECT_FALSE(decode_workload_log(R"({"id":"x","entries":{}})"));
+}
+
+TEST(KeptLog, ForgetsTheOldestBeyondItsBounds) {
+  KeptLog log;
+  for (size_t i = 0; i < KeptLog::kEntriesMax + 5; ++i) log.add({{}, true, std::to_string(i)});
+  ASSERT_EQ(log.entries().size(), KeptLog::kEntriesMax);
+  EXPECT_EQ(log.entries().front().text, "5");
+  log.add({{}, false, std::string(KeptLog::kBytesMax - 1, 'x')});
+  ASSERT_EQ(log.entries().size(), 1U);
+  EXPECT_FALSE(log.entries().front().is_stdout);
 }
 
 TEST(Control, DeployRequestKeepsItsInnerJson) {

@@ -219,8 +219,9 @@ void DeployedFunction::publish_log(runtime::LogStream stream, std::string_view t
     ++log_lines_dropped_;
     return;
   }
-  const std::string& subject =
-      stream == runtime::LogStream::Stdout ? stdout_subject_ : stderr_subject_;
+  const bool is_stdout = stream == runtime::LogStream::Stdout;
+  const std::string& subject = is_stdout ? stdout_subject_ : stderr_subject_;
+  kept_log_.add({deps_.loop.clock().wall_now(), is_stdout, std::string(text)});
   // Logs are worth nothing without a connection; the client counts what it refuses.
   const Status sent = deps_.connection.publish(subject, text);
   if (!sent) ++log_lines_dropped_;
@@ -347,6 +348,17 @@ WorkloadInfo DeployedFunction::info() const {
   info.total_ns = total_ns_;
   info.last_error = last_error_;
   return info;
+}
+
+WorkloadLog DeployedFunction::log() const {
+  WorkloadLog log;
+  log.id = options_.id;
+  log.name = options_.name;
+  for (const KeptLog::Entry& entry : kept_log_.entries()) {
+    log.entries.push_back(
+        {format_rfc3339(entry.time), entry.is_stdout ? "stdout" : "stderr", entry.text});
+  }
+  return log;
 }
 
 }  // namespace brokkr::workload

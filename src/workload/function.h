@@ -14,6 +14,7 @@
 #include "workload/control.h"
 #include "workload/host_calls.h"
 #include "workload/instance.h"
+#include "workload/kept_log.h"
 #include "workload/log_limiter.h"
 
 namespace brokkr::workload {
@@ -69,6 +70,7 @@ class DeployedFunction final : public InstanceOwner {
   const FunctionOptions& options() const { return options_; }
   WorkloadSummary summary() const;
   WorkloadInfo info() const;
+  WorkloadLog log() const;
   bool is_idle() const { return in_flight() == 0 && queue_.empty(); }
   // For a timer of the node.
   void check_memory();
@@ -121,6 +123,7 @@ class DeployedFunction final : public InstanceOwner {
   std::string stdout_subject_;
   std::string stderr_subject_;
   LogLimiter log_limit_;
+  KeptLog kept_log_;
   WallTime started_wall_{};
   MonotonicTime started_{};
   uint64_t calls_ = 0;

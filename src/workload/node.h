@@ -95,6 +95,7 @@ class Node {
   void on_undeploy(client::ServiceRequest);
   void on_workload_ping(client::ServiceRequest);
   void on_workload_info(client::ServiceRequest);
+  void on_workload_log(client::ServiceRequest);
 
   // Checks a deployment and fills in every default; `error_id` says what kind of mistake it was.
   Result<FunctionOptions> plan(std::string_view ns, const DeployRequest& request,

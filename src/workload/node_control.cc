@@ -149,6 +149,7 @@ Status Node::add_endpoints() {
       {"NamespacePing", "*", "WPING", {}, &Node::on_workload_ping},
       {"WorkloadPing", "*", "WPING", "*", &Node::on_workload_ping},
       {"WorkloadInfo", "*", "WINFO", "*", &Node::on_workload_info},
+      {"WorkloadLog", "*", "WLOGS", "*", &Node::on_workload_log},
   };
   for (const auto& e : endpoints) {
     if (Status s = add_endpoint(e.name, e.ns, e.verb, e.argument, e.handler); !s) return s;
@@ -366,6 +367,11 @@ void Node::on_workload_info(client::ServiceRequest request) {
   WorkloadInfo facts = function->info();
   facts.node_id = id_;
   respond(request, encode(facts));
+}
+
+void Node::on_workload_log(client::ServiceRequest request) {
+  const DeployedFunction* function = find(namespace_of(request), argument_of(request));
+  if (function != nullptr) respond(request, encode(function->log()));
 }
 
 }  // namespace brokkr::workload

@@ -108,7 +108,9 @@ Status JsFunction::use_script(v8::Local<v8::Script> script, const FunctionSpec& 
       !accepted->IsTrue()) {
     return Error{Errc::InvalidArgument,
                  spec.file_name + ": the file's last expression is " +
-                     (handler->IsUndefined() ? "nothing" : "a " + to_text(isolate, handler->TypeOf(isolate))) +
+                     (handler->IsUndefined() ? "nothing"
+                      : handler->IsObject()  ? "an object"
+                                             : "a " + to_text(isolate, handler->TypeOf(isolate))) +
                      ", not a function (subject, payload) => ...; a module has export default"};
   }
   return {};
