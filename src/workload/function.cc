@@ -297,10 +297,6 @@ uint64_t DeployedFunction::in_flight() const {
   return count;
 }
 
-void DeployedFunction::check_memory() {
-  for (size_t i = 0; i < instances_.size(); ++i) instances_[i]->check_memory();
-}
-
 WorkloadSummary DeployedFunction::summary() const {
   WorkloadSummary summary;
   summary.id = options_.id;

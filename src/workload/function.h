@@ -72,8 +72,6 @@ class DeployedFunction final : public InstanceOwner {
   WorkloadInfo info() const;
   WorkloadLog log() const;
   bool is_idle() const { return in_flight() == 0 && queue_.empty(); }
-  // For a timer of the node.
-  void check_memory();
 
  private:
   struct QueuedCall {

@@ -21,6 +21,7 @@ constexpr int kReadsPerTurn = 16;
 // How long the report of a process's end may lag behind the end of its socket.
 constexpr auto kExitReportLag = std::chrono::milliseconds(500);
 constexpr uint32_t kInstancePidsMax = 4;
+constexpr auto kMemoryCheckEvery = std::chrono::milliseconds(100);
 // What frames may carry besides reply or host-call payload.
 constexpr size_t kFrameOverheadBytes = 1U << 20;
 
@@ -70,7 +71,8 @@ void InstanceFlusher::on_turn_end() {
 Instance::Instance(const Deps& deps, const Options& options, InstanceOwner& owner)
     : deps_(deps), options_(options), owner_(owner),
       in_(std::max<size_t>(options.spec.limits.reply_bytes_max, 8U << 20) + kFrameOverheadBytes),
-      deadline_(deps.loop, [this] { on_deadline(); }) {
+      deadline_(deps.loop, [this] { on_deadline(); }),
+      memory_check_(deps.loop, [this] { check_memory(); }) {
   progress_ = deps_.loop.clock().now();
   deadline_.start(options_.start_limit);
   open_socket();
@@ -153,6 +155,10 @@ void Instance::call(std::string_view subject, std::string_view reply, std::strin
   if (in_flight_++ == 0) {
     progress_ = call.sent;
     if (!deadline_.is_armed()) deadline_.start(options_.spec.limits.wall_time + options_.grace);
+    // With a control group the kernel watches.
+    if (cgroup_ == nullptr && options_.memory_bytes_max != 0 && !memory_check_.is_armed()) {
+      memory_check_.start(kMemoryCheckEvery);
+    }
   }
   mark_dirty();
 }
@@ -378,7 +384,8 @@ uint64_t Instance::memory_bytes() const {
 }
 
 void Instance::check_memory() {
-  if (in_flight_ == 0 || state_ == State::Dead || options_.memory_bytes_max == 0) return;
+  if (in_flight_ == 0 || state_ == State::Dead) return;
+  memory_check_.start(kMemoryCheckEvery);
   const uint64_t used = memory_bytes();
   if (used <= options_.memory_bytes_max) return;
   kill(runtime::OutcomeCode::OutOfMemory,

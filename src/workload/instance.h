@@ -116,8 +116,6 @@ class Instance final : private ForkedChild, private io::FdHandler {
   void drain();
   // Ends it now; its calls are answered with `code` and `reason`.
   void kill(runtime::OutcomeCode code, std::string reason);
-  // Kills it when it is over its memory limit. For a timer; does nothing while it is idle.
-  void check_memory();
 
  private:
   friend class InstanceFlusher;
@@ -134,6 +132,8 @@ class Instance final : private ForkedChild, private io::FdHandler {
   void on_deadline();
   void become_dead(runtime::OutcomeCode code, const std::string& reason);
   void close_socket();
+  // While there is work: kills it when it is over its memory limit.
+  void check_memory();
 
   const Deps deps_;
   const Options& options_;
@@ -155,6 +155,7 @@ class Instance final : private ForkedChild, private io::FdHandler {
   uint32_t in_flight_ = 0;
   MonotonicTime progress_{};      // when it last proved alive
   io::Timer deadline_;
+  io::Timer memory_check_;
   runtime::OutcomeCode kill_code_ = runtime::OutcomeCode::Crashed;
   std::string kill_reason_;
   std::string engine_version_;

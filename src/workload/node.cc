@@ -15,7 +15,6 @@ namespace {
 
 constexpr const char* kEngineFile = "libbrokkr_engine_v8.so";
 constexpr auto kAnnounceTimeout = std::chrono::seconds(5);
-constexpr auto kMemoryCheckEvery = std::chrono::milliseconds(100);
 constexpr auto kUndeployGrace = std::chrono::seconds(2);
 constexpr size_t kNodeIdLength = 55;
 
@@ -57,7 +56,6 @@ Node::Node(const Deps& deps, NodeOptions options)
     : deps_(deps), options_(std::move(options)), id_(make_node_id()),
       started_wall_(deps.loop.clock().wall_now()), started_(deps.loop.clock().now()),
       flusher_(deps.loop), bury_(deps.loop, [this] { graveyard_.clear(); }),
-      memory_check_(deps.loop, [this] { check_memory(); }),
       stop_limit_(deps.loop, [this] { finish_stop(); }),
       lameduck_(deps.loop, [this] { retire_all(); }) {}
 
@@ -105,7 +103,6 @@ Status Node::open() {
                                std::move(options_.connection), std::move(events));
   if (!connection) return connection.error();
   connection_ = std::move(*connection);
-  if ((layers_ & sandbox::kCgroupMemory) == 0) memory_check_.start(kMemoryCheckEvery);
   return {};
 }
 
@@ -232,11 +229,6 @@ void Node::publish_event(std::string_view ns, std::string_view type, std::string
   if (!sent) deps_.log.debug("workload: event not sent: " + sent.error().text);
 }
 
-void Node::check_memory() {
-  for (const auto& [id, function] : functions_) function->check_memory();
-  memory_check_.start(kMemoryCheckEvery);
-}
-
 NodeInfo Node::info() const {
   NodeInfo info;
   info.node_id = id_;
@@ -284,7 +276,6 @@ void Node::retire_all() {
 }
 
 void Node::finish_stop() {
-  memory_check_.stop();
   functions_.clear();
   zygotes_.clear();
   publish_event(kSystemNamespace, "NODESTOPPED",

@@ -108,7 +108,6 @@ class Node {
   DeployedFunction* find(std::string_view ns, std::string_view id_or_name) const;
   Zygote& zygote_of(const std::string& ns);
   void publish_event(std::string_view ns, std::string_view type, std::string_view json);
-  void check_memory();
   void retire_all();
   void finish_stop();
 
@@ -131,7 +130,6 @@ class Node {
   std::unordered_map<std::string, std::string> names_;                // "ns name" -> id of the live one
   std::vector<FunctionPtr> graveyard_;
   io::Timer bury_;
-  io::Timer memory_check_;
   io::Timer stop_limit_;
   io::Timer lameduck_;
 };
