@@ -1,0 +1,143 @@
+"""A small synchronous NATS client on the standard library: enough for tests to ask and to listen."""
+import json
+import os
+import select
+import socket
+import time
+
+
+class NatsError(Exception):
+    pass
+
+
+class Message:
+    __slots__ = ("subject", "reply", "headers", "data")
+
+    def __init__(self, subject: str, reply: str, headers: dict[str, str], data: bytes):
+        self.subject, self.reply, self.headers, self.data = subject, reply, headers, data
+
+    @property
+    def error_code(self) -> int:
+        """What Nats-Service-Error-Code says, or 0."""
+        return int(self.headers.get("Nats-Service-Error-Code", "0"))
+
+
+class NatsClient:
+    """One connection. `request` waits for its own reply and keeps what else arrives for `next`."""
+
+    def __init__(self, host: str, port: int, timeout: float = 10):
+        self.socket = socket.create_connection((host, port), timeout)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.buffer = bytearray()
+        self.kept: dict[str, list[Message]] = {}
+        self.sids: dict[str, str] = {}
+        self.inbox = "_INBOX." + os.urandom(8).hex()
+        self.count = 0
+        self._read_line(timeout)  # INFO
+        self._send(b'CONNECT {"verbose":false,"headers":true,"no_responders":true,"protocol":1}\r\nPING\r\n')
+        while self._read_line(timeout) != b"PONG":
+            pass
+        self.subscribe(self.inbox + ".*")
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def subscribe(self, subject: str, queue: str = "") -> None:
+        sid = str(len(self.sids) + 1)
+        self.sids[sid] = subject
+        self.kept[subject] = []
+        self._send(f"SUB {subject} {queue} {sid}\r\n".replace("  ", " ").encode())
+
+    def publish(self, subject: str, data: bytes = b"", reply: str = "") -> None:
+        self._send(f"PUB {subject} {reply} {len(data)}\r\n".replace("  ", " ").encode() + data + b"\r\n")
+
+    def flush(self, timeout: float = 10) -> None:
+        self._send(b"PING\r\n")
+        deadline = time.monotonic() + timeout
+        while (line := self._read_line(deadline - time.monotonic())) != b"PONG":
+            self._handle(line, deadline)
+
+    def request(self, subject: str, data: bytes = b"", timeout: float = 10) -> Message:
+        reply = self.send_request(subject, data)
+        return self.wait_reply(reply, timeout)
+
+    def send_request(self, subject: str, data: bytes = b"") -> str:
+        self.count += 1
+        reply = f"{self.inbox}.{self.count}"
+        self.publish(subject, data, reply)
+        return reply
+
+    def wait_reply(self, reply: str, timeout: float = 10) -> Message:
+        deadline = time.monotonic() + timeout
+        kept = self.kept[self.inbox + ".*"]
+        while True:
+            for i, message in enumerate(kept):
+                if message.subject == reply:
+                    return kept.pop(i)
+            self._handle(self._read_line(deadline - time.monotonic()), deadline)
+
+    def next(self, subscription: str, timeout: float = 10) -> Message:
+        deadline = time.monotonic() + timeout
+        while not self.kept[subscription]:
+            self._handle(self._read_line(deadline - time.monotonic()), deadline)
+        return self.kept[subscription].pop(0)
+
+    def drop(self, subscription: str) -> int:
+        """Forgets what has come for a subscription; says how many."""
+        count = len(self.kept[subscription])
+        self.kept[subscription].clear()
+        return count
+
+    def _send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def _fill(self, timeout: float) -> None:
+        if timeout <= 0 or not select.select([self.socket], [], [], timeout)[0]:
+            raise TimeoutError("no message in time")
+        piece = self.socket.recv(1 << 18)
+        if not piece:
+            raise NatsError("connection closed")
+        self.buffer += piece
+
+    def _read_line(self, timeout: float) -> bytes:
+        deadline = time.monotonic() + timeout
+        while (end := self.buffer.find(b"\r\n")) < 0:
+            self._fill(deadline - time.monotonic())
+        line = bytes(self.buffer[:end])
+        del self.buffer[:end + 2]
+        return line
+
+    def _read_bytes(self, size: int, deadline: float) -> bytes:
+        while len(self.buffer) < size + 2:
+            self._fill(deadline - time.monotonic())
+        data = bytes(self.buffer[:size])
+        del self.buffer[:size + 2]
+        return data
+
+    def _handle(self, line: bytes, deadline: float) -> None:
+        words = line.decode().split(" ")
+        if words[0] == "PING":
+            return self._send(b"PONG\r\n")
+        if words[0] == "-ERR":
+            raise NatsError(line.decode())
+        if words[0] not in ("MSG", "HMSG"):
+            return None
+        size = int(words[-1])
+        header_size = int(words[-2]) if words[0] == "HMSG" else 0
+        fixed = 5 if words[0] == "HMSG" else 4
+        reply = words[3] if len(words) > fixed else ""
+        data = self._read_bytes(size, deadline)
+        headers = {}
+        head = data[:header_size].decode(errors="replace").split("\r\n")
+        if header_size and len(status := head[0].split(" ", 2)) > 1:
+            headers["Status"] = status[1]
+        for entry in head[1:]:
+            key, colon, value = entry.partition(":")
+            if colon:
+                headers[key] = value.strip()
+        self.kept[self.sids[words[2]]].append(Message(words[1], reply, headers, data[header_size:]))
+        return None
+
+
+def as_json(message: Message):
+    return json.loads(message.data)
