@@ -43,12 +43,18 @@ void put_line(OutputBuffer& out, size_t size_max, Write write) {
 
 // One message being delivered.
 struct Shard::Delivery {
-  Account& account;
+  Delivery(Connection* publisher, const Message& what)
+      : from(publisher),
+        message(what),
+        header_text(what.header_size),
+        body_text(what.header_size == 0 ? 0 : what.payload.size() - what.header_size) {}
+  // Without the header block.
+  std::string_view body() const { return message.payload.substr(message.header_size); }
+
   Connection* from;
   const Message& message;
-  std::string_view body;        // without the header block
-  std::string_view header_text;  // the header block's size in decimal; empty without one
-  std::string_view body_text;    // the body's size in decimal
+  const protocol::SizeText header_text;  // sizes in decimal; of use only with a header block
+  const protocol::SizeText body_text;
   bool delivered = false;
   bool delivered_here = false;  // to a client or subscription of this loop
 };
@@ -57,15 +63,8 @@ bool Shard::publish(Account& account, Connection* from, const Message& message) 
   ++stats_.traffic.in_msgs;
   stats_.traffic.in_bytes += message.payload.size();
   const subject::Match match = account.interest().match(message.subject);
-  Delivery delivery{account, from, message, message.payload, {}, message.size_text};
+  Delivery delivery(from, message);
   if (!match.empty()) {
-    const protocol::SizeText header_text(message.header_size);
-    const protocol::SizeText body_text(message.payload.size() - message.header_size);
-    if (message.header_size > 0) {
-      delivery.body.remove_prefix(message.header_size);
-      delivery.header_text = header_text.view();
-      delivery.body_text = body_text.view();
-    }
     ++delivering_;
     for (const subject::Interest* interest : match) {
       for (subject::Subscriber* subscriber : interest->subscribers()) {
@@ -123,24 +122,16 @@ bool Shard::deliver_forwarded(const ForwardedMessage& forwarded) {
   message.payload = forwarded.payload;
   message.header_size = forwarded.header_size;
   const protocol::SizeText size_text(message.payload.size());
-  const protocol::SizeText header_text(message.header_size);
-  const protocol::SizeText body_text(message.payload.size() - message.header_size);
   message.size_text = size_text.view();
-  Delivery delivery{target, nullptr, message, message.payload, {}, message.size_text};
-  if (message.header_size > 0) {
-    delivery.body.remove_prefix(message.header_size);
-    delivery.header_text = header_text.view();
-    delivery.body_text = body_text.view();
-  }
+  Delivery delivery(nullptr, message);
   const subject::Match match = target.interest().match(message.subject);
   ++delivering_;
   for (const subject::Interest* interest : match) {
-    if (forwarded.to_plain) {
-      for (subject::Subscriber* subscriber : interest->subscribers()) {
-        auto& subscription = static_cast<Subscription&>(*subscriber);
-        if (subscription.kind == Subscription::Kind::OtherLoop) continue;
-        delivery.delivered |= deliver(subscription, delivery);
-      }
+    if (!forwarded.to_plain) break;
+    for (subject::Subscriber* subscriber : interest->subscribers()) {
+      auto& subscription = static_cast<Subscription&>(*subscriber);
+      if (subscription.kind == Subscription::Kind::OtherLoop) continue;
+      delivery.delivered |= deliver(subscription, delivery);
     }
   }
   for (const auto& [pattern, queue] : forwarded.groups) {
@@ -184,16 +175,16 @@ bool Shard::deliver_to_client(Subscription& subscription, Delivery& delivery) {
   OutputBuffer& out = to.output();
   const bool with_headers = message.header_size > 0 && to.wants_headers();
   const std::string_view payload =
-      message.header_size == 0 || with_headers ? message.payload : delivery.body;
+      message.header_size == 0 || with_headers ? message.payload : delivery.body();
   const size_t line_max =
       protocol::message_line_size_max(message.subject, subscription.sid, message.reply);
   const auto write_line = [&](char* line) {
     if (with_headers) {
       return protocol::write_hmsg_line(line, message.subject, subscription.sid, message.reply,
-                                       delivery.header_text, message.size_text);
+                                       delivery.header_text.view(), message.size_text);
     }
     const std::string_view size =
-        message.header_size > 0 ? delivery.body_text : message.size_text;
+        message.header_size > 0 ? delivery.body_text.view() : message.size_text;
     return protocol::write_msg_line(line, message.subject, subscription.sid, message.reply, size);
   };
   put_line(out, line_max, write_line);
