@@ -11,17 +11,16 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 build_packages=(
   g++ cmake ninja-build pkg-config ccache lld make python3
-  libssl-dev libsodium-dev          # TLS, digests; nkeys, xkeys
+  libssl-dev                        # digests, random numbers
   libsimdjson-dev libxxhash-dev     # base
-  libfmt-dev libspdlog-dev          # log file
   libcli11-dev                      # command line
-  libmicrohttpd-dev                 # monitoring, console
+  libmicrohttpd-dev                 # monitoring
   libseccomp-dev libcrypt-dev       # sandbox; bcrypt
 )
 test_packages=(
-  libgtest-dev libbenchmark-dev librapidcheck-dev
+  libgtest-dev libbenchmark-dev
   libnats-dev                       # the official C client, run against the server
-  curl openssl
+  openssl                           # makes the certificate of the peer the exchanges with TLS need
 )
 # Node is needed by the official JavaScript clients only, so a `node` and `npm` from anywhere will do.
 # What libnode108 needs at run time when it is unpacked instead of installed.

@@ -14,7 +14,7 @@ option=
 [[ $url == nats://127.0.0.1:4222 ]] || option=" -s $url"
 
 trap stop_server EXIT
-trap 'exit 130' INT
+trap 'exit 0' INT  # the way to end it
 trap 'exit 143' TERM
 start_server "$binary" "$address" "$port" "$@"
 "$binary" devrun "$root/examples/echo.js" --trigger_subject=echo --name echo -s "$url"
