@@ -75,6 +75,7 @@ void reset_signals() {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != plan.parent) _exit(127);  // it ended before the line above
   }
+  setsid();
   plan.error = place_descriptors(plan);
   for (size_t i = 0; i < plan.limit_count; ++i) {
     setrlimit(static_cast<__rlimit_resource_t>(plan.limits[i].first), &plan.limits[i].second);

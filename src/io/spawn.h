@@ -37,7 +37,8 @@ struct SpawnOptions {
 // A child process, watched through a pidfd. The destructor kills and reaps it. Loop-confined.
 class ChildProcess final : private FdHandler {
  public:
-  // Starts it with no signal blocked or ignored. Blocks until exec has succeeded or failed (vfork);
+  // Starts it with no signal blocked or ignored, in a session of its own: Ctrl-C at our terminal is
+  // for us alone to act on. Blocks until exec has succeeded or failed (vfork);
   // fails with System, naming the path. `on_exit` is called once unless the child is destroyed
   // first, and may destroy it.
   static Result<std::unique_ptr<ChildProcess>> start(Loop&, const SpawnOptions&,

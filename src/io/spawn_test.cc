@@ -54,6 +54,11 @@ TEST_F(SpawnTest, ReportsCodeAndSignal) {
   EXPECT_EQ(status_->text(), "signal 9 (Killed)");
 }
 
+TEST_F(SpawnTest, ChildLeadsASessionOfItsOwn) {
+  run("read -r pid name state parent group session rest </proc/$$/stat; [ $session = $$ ]");
+  EXPECT_EQ(status_->text(), "exit code 0");
+}
+
 TEST_F(SpawnTest, ChildHasOnlyTheDescriptorsItWasGiven) {
   const int leaked = open("/dev/null", O_RDWR);  // not close-on-exec
   // The shell keeps its own copies from 10 up.
