@@ -168,8 +168,67 @@ def function_table(function_runs):
     return table(["warm function", "target", "measured", "met"], rows)
 
 
+def at_most(value, limit):
+    return verdict(limit / value, 1) if value > 0 else "yes"
+
+
+def warm_rows(name, runs, target):
+    per_core = [1e9 / run["tree_cpu_ns_per_message"] for run in runs]
+    added = series(runs, "added_p50_ns")
+    rows = [[f"{name}: bare request-reply p50, us", "", spread(series(runs, "bare_p50_ns"), micros), "-"],
+            [f"{name}: call p50, us", "", spread(series(runs, "function_p50_ns"), micros), "-"],
+            [f"{name}: added at p50, us", "<= 100" if name == "echo.js" else "", spread(added, micros),
+             at_most(statistics.median(added), 100_000) if name == "echo.js" else "-"],
+            [f"{name}: calls/s", "", spread(series(runs, "messages_per_second")), "-"],
+            [f"{name}: calls/s per core of broker and instances", f">= {number(target)}", spread(per_core),
+             verdict(statistics.median(per_core), target)]]
+    return rows
+
+
+def start_rows(name, starts, limit_ms):
+    total = starts["total"]
+    detail = ", ".join(f"{key.replace('_', ' ')} {starts[key]['p50_ns'] / 1e6:.2f}"
+                       for key in ("deploy", "first_call", "second_call"))
+    return [[f"{name}: deploy to first reply p50, ms", f"<= {limit_ms}",
+             f"{total['p50_ns'] / 1e6:.2f} (p99 {total['p99_ns'] / 1e6:.1f}, {total['count']} starts)",
+             at_most(total["p50_ns"], limit_ms * 1e6)],
+            [f"{name}: its parts p50, ms", "", detail, "-"]] + \
+        ([[f"{name}: CPU time of one, ms", "", f"{starts['cpu_ns_each'] / 1e6:.1f}", "-"]] if "cpu_ns_each" in starts else [])
+
+
+def idle_rows(idle):
+    gib = lambda what: f"{idle[what]['pss_bytes'] / 2**30:.3f} (+ {idle[what]['page_table_bytes'] / 2**30:.3f} page tables)"
+    name = f"{idle['functions']} functions"
+    limit = 0.6 * 2**30 * idle["functions"] / 1000
+    return [[f"{name}, idle: PSS of {idle['idle']['processes']} processes, GiB", f"<= {limit / 2**30:.2g}", gib("idle"),
+             at_most(idle["idle"]["pss_bytes"], limit)],
+            [f"{name}, after one call each: PSS, GiB", "", gib("called"), "-"],
+            [f"{name}: time to deploy each, ms", "", f"{idle['deploy_ns_each'] / 1e6:.2f}", "-"],
+            ["one function: PSS with broker and zygote, MiB", "", f"{idle['one']['pss_bytes'] / 2**20:.1f}", "-"]]
+
+
+def functions_section(section):
+    """What bench/functions.py measured."""
+    rows = []
+    if "warm" in section:
+        rows += warm_rows("echo.js", section["warm"], 30_000)
+    if "wasm" in section:
+        rows += warm_rows("echo.wasm, fresh instance a call", section["wasm"], 15_000)
+    if "cold" in section:
+        rows += start_rows("cold start, zygote warm", section["cold"], 3)
+    if "namespace" in section:
+        rows += start_rows("first function of a namespace", section["namespace"], 120)
+    if "idle" in section:
+        rows += idle_rows(section["idle"])
+    facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in section["facts"].items() if key != "command")
+    return f"## Functions\n\n`{section['facts']['command']}`: {facts}\n\n" + table(["what", "target", "measured", "met"], rows)
+
+
 def render(results, scenarios):
+    if "facts" not in results:
+        return "# Results\n\n" + functions_section(results["functions"])
     facts, runs = results["facts"], results["runs"]
+    scenarios = [scenario for scenario in scenarios if scenario.name in runs]
     keys = list(facts["versions"])
     parts = ["# Results\n"]
     parts.append(table(["fact", "value"], [
@@ -191,5 +250,7 @@ def render(results, scenarios):
     if chosen(scenarios, "memory"):
         parts.append("## Memory\n\n" + memory_table(scenarios, runs, keys))
     if results["function"]:
-        parts.append("## Functions\n\n" + function_table(results["function"]))
+        parts.append("## A warm function\n\n" + function_table(results["function"]))
+    if "functions" in results:
+        parts.append(functions_section(results["functions"]))
     return "\n".join(parts)
