@@ -21,8 +21,8 @@ import run as bench
 from scenarios import SCENARIOS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "workload"))
-from blocking_client import Client  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+from nats_client import NatsClient  # noqa: E402
 
 ROWS = ("warm", "wasm", "cold", "namespace", "idle")
 DEPLOYS_AT_ONCE = 8
@@ -32,16 +32,16 @@ class Deployer:
     """Deploys by the control API itself: the command line's own start would drown a cold start."""
 
     def __init__(self, port):
-        self.client = Client(f"nats://127.0.0.1:{port}", patience=60)
+        self.client = NatsClient("127.0.0.1", port)
         deadline = time.monotonic() + 20
         while True:
             answer = self.client.request("$NEX.SVC.default.control.AUCTION", b'{"agent_type":"v8"}')
-            if answer.payload:
+            if answer.data:
                 break
             if time.monotonic() > deadline:
                 raise SystemExit("no node answers")
             time.sleep(0.02)
-        self.node_id = json.loads(answer.payload)["node_id"]
+        self.node_id = json.loads(answer.data)["node_id"]
 
     def request_of(self, path, name, subject, namespace="default", **limits):
         artifact = pathlib.Path(path).read_bytes()
@@ -53,10 +53,10 @@ class Deployer:
 
     def check(self, answer):
         if answer.headers:
-            raise RuntimeError(f"not deployed: {answer.headers} {answer.payload!r}")
+            raise RuntimeError(f"not deployed: {answer.headers} {answer.data!r}")
 
     def deploy(self, *what, **more):
-        self.check(self.client.request(*self.request_of(*what, **more)))
+        self.check(self.client.request(*self.request_of(*what, **more), 60))
 
     def deploy_all(self, requests):
         waiting = 0
@@ -64,10 +64,10 @@ class Deployer:
             self.client.send_request(*request)
             waiting += 1
             if waiting >= DEPLOYS_AT_ONCE:
-                self.check(self.client.next(self.client.replies))
+                self.check(self.client.next_reply(60))
                 waiting -= 1
         for _ in range(waiting):
-            self.check(self.client.next(self.client.replies))
+            self.check(self.client.next_reply(60))
 
     def stop(self, name, namespace="default"):
         self.client.request(f"$NEX.SVC.{namespace}.control.UNDEPLOY.{name}", b"{}")
@@ -119,7 +119,7 @@ def measure_starts(deployer, path, count, namespace_of):
     for i in range(count):
         subject, name, namespace = f"start.s{i}", f"start{i}", namespace_of(i)
         request = deployer.request_of(path, name, subject, namespace)
-        deploy = timed(lambda: deployer.check(deployer.client.request(*request)))
+        deploy = timed(lambda: deployer.check(deployer.client.request(*request, 60)))
         first = timed(lambda: deployer.client.request(subject, b"first"))
         second = timed(lambda: deployer.client.request(subject, b"second"))
         for key, value in zip(samples, (deploy, first, deploy + first, second)):
@@ -188,7 +188,7 @@ class Functions:
             idle = memory_of(pid)
             for i in range(count):
                 answer = deployer.client.request(f"idle.{i}", b"hello")
-                if b"hello" not in answer.payload:
+                if b"hello" not in answer.data:
                     raise RuntimeError(f"function {i} answers {answer}")
             called = memory_of(pid)
             return {"functions": count, "deploy_ns_each": took / max(1, count - 1), "one": one, "idle": idle,

@@ -48,8 +48,13 @@ class NatsClient:
         self.kept[subject] = []
         self._send(f"SUB {subject} {queue} {sid}\r\n".replace("  ", " ").encode())
 
-    def publish(self, subject: str, data: bytes = b"", reply: str = "") -> None:
-        self._send(f"PUB {subject} {reply} {len(data)}\r\n".replace("  ", " ").encode() + data + b"\r\n")
+    def publish(self, subject: str, data: bytes = b"", reply: str = "", headers: list | None = None) -> None:
+        verb, size, block = "PUB", "", b""
+        if headers is not None:
+            block = b"NATS/1.0\r\n" + b"".join(f"{key}: {value}\r\n".encode() for key, value in headers) + b"\r\n"
+            verb, size = "HPUB", f" {len(block)}"
+        line = f"{verb} {subject} {reply}".rstrip() + f"{size} {len(block) + len(data)}\r\n"
+        self._send(line.encode() + block + data + b"\r\n")
 
     def flush(self, timeout: float = 10) -> None:
         self._send(b"PING\r\n")
@@ -57,15 +62,19 @@ class NatsClient:
         while (line := self._read_line(deadline - time.monotonic())) != b"PONG":
             self._handle(line, deadline)
 
-    def request(self, subject: str, data: bytes = b"", timeout: float = 10) -> Message:
-        reply = self.send_request(subject, data)
+    def request(self, subject: str, data: bytes = b"", timeout: float = 10, headers: list | None = None) -> Message:
+        reply = self.send_request(subject, data, headers)
         return self.wait_reply(reply, timeout)
 
-    def send_request(self, subject: str, data: bytes = b"") -> str:
+    def send_request(self, subject: str, data: bytes = b"", headers: list | None = None) -> str:
         self.count += 1
         reply = f"{self.inbox}.{self.count}"
-        self.publish(subject, data, reply)
+        self.publish(subject, data, reply, headers)
         return reply
+
+    def next_reply(self, timeout: float = 10) -> Message:
+        """Of any request under way."""
+        return self.next(self.inbox + ".*", timeout)
 
     def wait_reply(self, reply: str, timeout: float = 10) -> Message:
         deadline = time.monotonic() + timeout

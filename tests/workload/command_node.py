@@ -10,9 +10,9 @@ import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "conformance"))
+sys.path[:0] = [str(ROOT / "tests" / "conformance"), str(ROOT / "tests" / "support")]
 import server as servers  # noqa: E402
-from blocking_client import Client  # noqa: E402
+from nats_client import NatsClient  # noqa: E402
 
 PATIENCE_SECONDS = 60  # a busy machine; nothing waits that long when all is well
 
@@ -23,8 +23,9 @@ class Node:
         self.environment = dict(os.environ, NATS_URL=url, HOME=str(folder))
         self.environment.pop("NEX_NAMESPACE", None)
 
-    def client(self) -> Client:
-        return Client(self.url)
+    def client(self):
+        host, port = self.url.removeprefix("nats://").split(":")
+        return contextlib.closing(NatsClient(host, int(port), PATIENCE_SECONDS))
 
     def try_run(self, *words: str, program: str = "") -> tuple[int, str, str]:
         """Exit code, stdout, stderr of our command line."""
