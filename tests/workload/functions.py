@@ -2,18 +2,21 @@
 """What functions can do and what the commands around them say, as a list of claims.
 
     functions.py --brokkr PATH [CLAIM ...]   all claims, or those whose name holds one of the words
+    functions.py --brokkr PATH --cold        without the warm fork: a process starts its own engine
 
-Every claim runs on `brokkr up` and, where there is a nats-server, on a node attached to it.
+Every claim runs on `brokkr up` and, unless cold, where there is a nats-server, on a node attached to it.
 """
 import argparse
+import itertools
 import json
 import pathlib
+import subprocess
 import sys
 import threading
 import time
 import traceback
 
-from command_node import PATIENCE_SECONDS, ROOT, Node, each_node
+from command_node import PATIENCE_SECONDS, ROOT, Node, Running, each_node
 
 CLAIMS = []
 
@@ -334,6 +337,17 @@ def watch_deploys_again_when_the_file_changes(node):
 
 
 @claim
+def run_deploys_too(node):
+    path = node.write("run.js", "(s) => s")
+    reply = node.run_json("run", path, "--name=runner", "--type=v8", "--trigger-subject=run.*")
+    equal((reply["name"], reply["trigger_subjects"]), ("runner", ["run.*"]))
+    equal(ask(node, "run.x").data, b'"run.x"')
+    holds(node.run("workload", "start", path, "--trigger_subject=run2", "--name=runner2"), "Workload 'runner2' accepted",
+          reply["node_id"])
+    equal({one["name"] for one in node.run_json("workload", "ls") if one["name"].startswith("runner")}, {"runner", "runner2"})
+
+
+@claim
 def namespaces_keep_names_apart(node):
     for ns in ("red", "blue"):
         node.deploy("same.js", f"() => '{ns}'", f"ns.{ns}", f"--namespace={ns}")
@@ -434,6 +448,20 @@ def the_node_tells_its_layers_and_limits(node):
 
 
 @claim
+def a_missing_layer_is_told_and_refused_when_required(node):
+    # A user namespace that allows none below it stands for a container.
+    inside = ["unshare", "-Ur", "sh", "-c", 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"', "inside"]
+    if subprocess.run([*inside, "true"], capture_output=True).returncode != 0:
+        return
+    words = [*inside, node.brokkr, "up", "-a", "127.0.0.1", "-p", "-1", "--data", str(node.folder / "inside")]
+    done = subprocess.run([*words, "--sandbox=required"], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    equal(done.returncode, 1)
+    holds(done.stdout + done.stderr, "sandbox=required, but here it is missing: user namespace")
+    with Running(words, node.environment, node.folder) as running:
+        running.wait_for("sandbox is missing: user namespace")
+
+
+@claim
 def other_names_answer_alike(node):
     for name in ("nex", "nats"):
         link = node.folder / name
@@ -494,7 +522,8 @@ def mistakes_are_told_on_stderr(node):
 
 def run(args) -> bool:
     right = True
-    for where, context in each_node(args.brokkr):
+    nodes = itertools.islice(each_node(args.brokkr, "--cold-start"), 1) if args.cold else each_node(args.brokkr)
+    for where, context in nodes:
         with context as node:
             for function in CLAIMS:
                 if args.claims and not any(word in function.__name__ for word in args.claims):
@@ -513,6 +542,7 @@ def run(args) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--brokkr", required=True)
+    parser.add_argument("--cold", action="store_true")
     parser.add_argument("claims", nargs="*")
     args = parser.parse_args()
     return 0 if run(args) else 1
