@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 
 namespace brokkr::workload {
 namespace {
@@ -24,6 +25,7 @@ constexpr uint32_t kInstancePidsMax = 4;
 constexpr auto kMemoryCheckEvery = std::chrono::milliseconds(100);
 // What frames may carry besides reply or host-call payload.
 constexpr size_t kFrameOverheadBytes = 1U << 20;
+constexpr size_t kHostCallBytesMax = 8U << 20;
 
 // The process's number as we see it, of a pidfd.
 pid_t pid_of(int pidfd) {
@@ -70,7 +72,9 @@ void InstanceFlusher::on_turn_end() {
 
 Instance::Instance(const Deps& deps, const Options& options, InstanceOwner& owner)
     : deps_(deps), options_(options), owner_(owner),
-      in_(std::max<size_t>(options.spec.limits.reply_bytes_max, 8U << 20) + kFrameOverheadBytes),
+      body_bytes_max_(std::max<size_t>(options.spec.limits.reply_bytes_max, kHostCallBytesMax) +
+                      kFrameOverheadBytes),
+      in_(body_bytes_max_),
       deadline_(deps.loop, [this] { on_deadline(); }),
       memory_check_(deps.loop, [this] { check_memory(); }) {
   progress_ = deps_.loop.clock().now();
@@ -204,26 +208,42 @@ void Instance::on_ready(uint32_t ready) {
   if ((ready & io::kWritable) != 0) flush();
   if ((ready & (io::kReadable | io::kHangup)) == 0) return;
   for (int i = 0; i < kReadsPerTurn && socket_ >= 0; ++i) {
-    char* into = in_.prepare(kReadBytes);
-    const size_t room = in_.room();
-    const ssize_t n = recv(socket_, into, room, 0);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && errno == EAGAIN) return;
-    if (n <= 0) {
-      close_socket();
-      // The zygote's report says how it ended; it is on its way.
-      deadline_.start(kExitReportLag);
-      return;
-    }
-    in_.commit(static_cast<size_t>(n));
-    Frame frame;
-    while (in_.next(frame)) handle(frame);
-    if (in_.is_corrupt()) {
-      return kill(runtime::OutcomeCode::Crashed, "its process broke the protocol");
-    }
-    in_.shrink();
-    if (static_cast<size_t>(n) < room) return;
+    if (!read_frames()) return;
   }
+}
+
+// False when there is nothing more to read for now. Whole frames are handled where they were received,
+// in the loop's buffer; only the piece of one is kept here.
+bool Instance::read_frames() {
+  const std::span<char> shared = deps_.loop.receive_buffer(0);
+  const bool is_direct = in_.is_empty();
+  char* into = is_direct ? shared.data() : in_.prepare(kReadBytes);
+  const size_t room = is_direct ? shared.size() : in_.room();
+  const ssize_t n = recv(socket_, into, room, 0);
+  if (n < 0 && (errno == EINTR || errno == EAGAIN)) return errno == EINTR;
+  if (n <= 0) {
+    close_socket();
+    // The zygote's report says how it ended; it is on its way.
+    deadline_.start(kExitReportLag);
+    return false;
+  }
+  Frame frame;
+  FrameParse parsed = FrameParse::Partial;
+  if (is_direct) {
+    std::string_view rest(into, static_cast<size_t>(n));
+    while ((parsed = take_frame(rest, frame, body_bytes_max_)) == FrameParse::Whole) handle(frame);
+    in_.append(rest);
+  } else {
+    in_.commit(static_cast<size_t>(n));
+    while (in_.next(frame)) handle(frame);
+    if (in_.is_corrupt()) parsed = FrameParse::Corrupt;
+    in_.shrink();
+  }
+  if (parsed == FrameParse::Corrupt) {
+    kill(runtime::OutcomeCode::Crashed, "its process broke the protocol");
+    return false;
+  }
+  return static_cast<size_t>(n) == room;
 }
 
 void Instance::handle(const Frame& frame) {

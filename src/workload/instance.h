@@ -127,6 +127,7 @@ class Instance final : private ForkedChild, private io::FdHandler {
   void send_load();
   void mark_dirty();
   void flush();
+  bool read_frames();
   void handle(const Frame& frame);
   void finish(Call& call, const CallResult& result);
   void on_deadline();
@@ -148,7 +149,8 @@ class Instance final : private ForkedChild, private io::FdHandler {
   size_t out_sent_ = 0;
   bool is_dirty_ = false;
   bool wants_writable_ = false;
-  FrameBuffer in_;
+  const size_t body_bytes_max_;
+  FrameBuffer in_;                // the beginning of a frame whose rest has not come
   std::vector<Call> calls_;       // by the low half of the id
   std::vector<uint32_t> free_;
   uint32_t generation_ = 0;

@@ -2,6 +2,7 @@
 
 #include <poll.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -23,7 +24,9 @@ namespace {
 
 using std::chrono::microseconds;
 
-constexpr size_t kFrameReadBytes = 64U << 10;
+// Reads start small, as an idle instance's memory counts, and grow while they are filled.
+constexpr size_t kFrameReadBytesMin = 4U << 10;
+constexpr size_t kFrameReadBytesMax = 64U << 10;
 constexpr size_t kFlushBytes = 64U << 10;
 // An outcome waits at most this long for company.
 constexpr auto kFlushAfter = microseconds(100);
@@ -33,6 +36,7 @@ constexpr int kSpinTriesMax = 64;
 constexpr size_t kLogLineBytesMax = 16U << 10;
 constexpr uint64_t kOwnLogBytesPerSecondMax = 1U << 20;
 constexpr auto kTrimAfterIdle = std::chrono::seconds(2);
+constexpr int64_t kTrimPagesMin = 1024;  // 4 MiB
 constexpr uint16_t kNoDeadlineCode = 408;
 
 bool has_one_cpu() {
@@ -53,6 +57,12 @@ class Channel {
     return true;
   }
   std::string& out() { return out_; }
+  // For times without traffic.
+  void trim() {
+    read_bytes_ = kFrameReadBytesMin;
+    in_.shrink();
+    out_ = {};
+  }
   FrameBuffer& in() { return in_; }
 
   void flush() {
@@ -77,10 +87,13 @@ class Channel {
 
  private:
   bool try_read(FrameBuffer& into) {
-    char* bytes = into.prepare(kFrameReadBytes);
+    char* bytes = into.prepare(read_bytes_);
     for (;;) {
       const ssize_t n = recv(kInstanceDescriptor, bytes, into.room(), MSG_DONTWAIT);
       if (n > 0) {
+        if (static_cast<size_t>(n) >= read_bytes_) {
+          read_bytes_ = std::min(read_bytes_ * 2, kFrameReadBytesMax);
+        }
         into.commit(static_cast<size_t>(n));
         return true;
       }
@@ -126,6 +139,7 @@ class Channel {
 
   SystemClock clock_;
   FrameBuffer in_;
+  size_t read_bytes_ = kFrameReadBytesMin;
   std::string out_;
   const bool is_spin_allowed_ = !has_one_cpu();
   int spin_credit_ = 0;
@@ -326,11 +340,22 @@ class InstanceProcess final : public runtime::Host, public runtime::OutcomeSink 
     return last_call_ != MonotonicTime() && clock_.now() - last_call_ >= kTrimAfterIdle;
   }
 
+  // Collecting garbage touches the whole heap and so takes copies of pages shared with the zygote:
+  // it pays only when the process has taken far more pages than that since the last time.
   void trim() {
     last_call_ = {};
-    if (function_ != nullptr) function_->trim();
-    channel_.in().shrink();
+    channel_.trim();
     nested_.shrink();
+    const int64_t pages = pages_taken();
+    if (function_ == nullptr || pages - pages_at_trim_ < kTrimPagesMin) return;
+    function_->trim();
+    pages_at_trim_ = pages_taken();
+  }
+
+  static int64_t pages_taken() {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_minflt;
   }
 
   uint64_t write_call(const runtime::HostCall& request) {
@@ -396,6 +421,7 @@ class InstanceProcess final : public runtime::Host, public runtime::OutcomeSink 
   uint64_t calls_ = 0;
   MonotonicTime oldest_unsent_{};
   MonotonicTime last_call_{};         // zero once trimmed
+  int64_t pages_at_trim_ = 0;
 };
 
 }  // namespace

@@ -15,8 +15,6 @@ struct WireHeader {
 };
 static_assert(sizeof(WireHeader) == kFrameHeaderBytes);
 
-constexpr size_t kShrinkAboveBytes = 64U << 10;
-
 }  // namespace
 
 FrameWriter::FrameWriter(std::string& out, FrameType type, uint64_t id, uint16_t code,
@@ -87,22 +85,28 @@ void FrameBuffer::append(std::string_view bytes) {
   commit(bytes.size());
 }
 
-bool FrameBuffer::next(Frame& frame) {
-  if (is_corrupt_ || end_ - begin_ < kFrameHeaderBytes) return false;
+FrameParse take_frame(std::string_view& bytes, Frame& frame, size_t body_bytes_max) {
+  if (bytes.size() < kFrameHeaderBytes) return FrameParse::Partial;
   WireHeader header{};
-  std::memcpy(&header, data_.data() + begin_, sizeof header);
-  if (header.size > body_max_) {
-    is_corrupt_ = true;
-    return false;
-  }
-  if (end_ - begin_ - kFrameHeaderBytes < header.size) return false;
+  std::memcpy(&header, bytes.data(), sizeof header);
+  if (header.size > body_bytes_max) return FrameParse::Corrupt;
+  if (bytes.size() - kFrameHeaderBytes < header.size) return FrameParse::Partial;
   frame.type = static_cast<FrameType>(header.type);
   frame.flags = header.flags;
   frame.code = header.code;
   frame.id = header.id;
-  frame.body = {data_.data() + begin_ + kFrameHeaderBytes, header.size};
-  begin_ += kFrameHeaderBytes + header.size;
-  return true;
+  frame.body = bytes.substr(kFrameHeaderBytes, header.size);
+  bytes.remove_prefix(kFrameHeaderBytes + header.size);
+  return FrameParse::Whole;
+}
+
+bool FrameBuffer::next(Frame& frame) {
+  if (is_corrupt_) return false;
+  std::string_view rest(data_.data() + begin_, end_ - begin_);
+  const FrameParse parsed = take_frame(rest, frame, body_max_);
+  is_corrupt_ = parsed == FrameParse::Corrupt;
+  begin_ = end_ - rest.size();
+  return parsed == FrameParse::Whole;
 }
 
 bool FrameBuffer::has_frame() const {
@@ -118,8 +122,8 @@ std::string FrameBuffer::take_rest() {
   return rest;
 }
 
-void FrameBuffer::shrink() {
-  if (!is_empty() || data_.size() <= kShrinkAboveBytes) return;
+void FrameBuffer::shrink(size_t bytes) {
+  if (!is_empty() || data_.size() <= bytes) return;
   data_ = {};
   begin_ = end_ = 0;
 }

@@ -83,6 +83,13 @@ class FieldReader {
   bool is_ok_ = true;
 };
 
+// What stands at the front of some bytes.
+enum class FrameParse : uint8_t { Whole, Partial, Corrupt };
+
+// Cuts one frame off the front of `bytes`; its body points into them. Changes neither argument
+// unless the frame is Whole.
+FrameParse take_frame(std::string_view& bytes, Frame& frame, size_t body_bytes_max);
+
 // Bytes as they came, cut into frames. Loop-confined.
 class FrameBuffer {
  public:
@@ -103,8 +110,8 @@ class FrameBuffer {
   // Hands over the unread bytes and forgets them, leaving the frame handed out last in place.
   std::string take_rest();
   bool is_empty() const { return begin_ == end_; }
-  // Gives memory back when nothing is unread.
-  void shrink();
+  // Gives memory beyond `bytes` back when nothing is unread.
+  void shrink(size_t bytes = 0);
 
  private:
   const size_t body_max_;
