@@ -24,9 +24,10 @@ def run(build: pathlib.Path, server: str, select: list[str], report: pathlib.Pat
     with tempfile.TemporaryDirectory() as folder:
         link = os.path.join(folder, "nats-server")
         os.symlink(os.path.realpath(server), link)
-        env = os.environ | {"NATS_TEST_SERVER_EXE": link, "NATS_TEST_TRAVIS": "yes",
-                            "PATH": folder + os.pathsep + os.environ["PATH"]}
-        done = subprocess.run(["ctest", "-j1", "--timeout", "60", *select], cwd=build, env=env,
+        version = subprocess.run([link, "-v"], capture_output=True, text=True, check=True).stdout.strip()
+        env = os.environ | {"NATS_TEST_SERVER_EXE": link, "NATS_TEST_SERVER_VERSION": version,
+                            "NATS_TEST_TRAVIS": "yes", "PATH": folder + os.pathsep + os.environ["PATH"]}
+        done = subprocess.run(["ctest", "-j1", "--timeout", "60", "--output-on-failure", *select], cwd=build, env=env,
                               capture_output=True, text=True)
     report.write_text(done.stdout)
     return dict(re.findall(r"Test +#\d+: (\S+) \.+[ *]*(Passed|Failed|Timeout|Skipped|Not Run)", done.stdout))
