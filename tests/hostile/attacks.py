@@ -80,7 +80,7 @@ def large_beginnings(site: Site, chance: random.Random) -> str:
     time.sleep(0.2)
     each = (site.memory() - before) * 1024 / len(clients)
     close_all(clients)
-    assert each < 32, f"{each:.1f} KiB for each"
+    assert each < 64, f"{each:.1f} KiB for each"
     return f"{each:.1f} KiB each"
 
 
