@@ -293,12 +293,22 @@ void Connection::refresh_permissions(const std::shared_ptr<const auth::User>& us
     reply_grants_ = std::make_unique<auth::ReplyGrants>(*permissions_);
   }
   std::vector<Subscription*> denied;
+  std::vector<Subscription*> changed;
   subscriptions_.for_each([&](Subscription& subscription) {
     const std::string_view pattern = subscription.pattern();
     const std::string_view queue = subscription.queue();
-    subscription.has_delivery_filter = permissions_->needs_delivery_filter(pattern, queue);
-    if (!permissions_->may_subscribe(pattern, queue)) denied.push_back(&subscription);
+    if (!permissions_->may_subscribe(pattern, queue)) return denied.push_back(&subscription);
+    const bool is_filtered = permissions_->needs_delivery_filter(pattern, queue);
+    if (subscription.has_delivery_filter != is_filtered) changed.push_back(&subscription);
   });
+  for (Subscription* subscription : changed) {
+    // The other loops count filtered members apart, so it leaves as the one and comes as the other.
+    const std::string pattern(subscription->pattern());
+    const std::string queue(subscription->queue());
+    shard_.remove_interest(*account_, *subscription);
+    subscription->has_delivery_filter = !subscription->has_delivery_filter;
+    shard_.add_interest(*account_, pattern, queue, *subscription);
+  }
   for (Subscription* subscription : denied) {
     send_error(quoted("Permissions Violation for Subscription to ", subscription->pattern(),
                       " (sid \"" + subscription->sid + "\")"));

@@ -17,10 +17,14 @@ constexpr Duration kStall = std::chrono::milliseconds(2);
 constexpr Duration kStallOver = std::chrono::milliseconds(5);
 constexpr Duration kCongestionStall = std::chrono::milliseconds(1);
 
-// How many subscriptions a member of a group is: another loop's stand-in is as many as it has.
+// How many subscriptions a member of a group is: another loop's stand-in is as many as it has. Those
+// whose messages are filtered there come in only when nobody else takes the message: a refused one
+// would come back behind later ones.
 uint64_t weight_of(const subject::Subscriber& member) {
   const auto& subscription = static_cast<const Subscription&>(member);
-  return subscription.kind == Subscription::Kind::OtherLoop ? subscription.delivered : 1;
+  const bool is_other_loop = subscription.kind == Subscription::Kind::OtherLoop;
+  if (is_other_loop && subscription.has_delivery_filter) return 0;
+  return is_other_loop ? subscription.delivered : 1;
 }
 
 // A line of at most `size_max` bytes, as `write` puts it.
@@ -256,11 +260,14 @@ bool Shard::deliver_to_group(std::span<const MatchedGroup> lists, Delivery& deli
   for (const MatchedGroup& list : lists) {
     if (deliver_to_local_member(list.group->members(), delivery)) return true;
   }
-  for (const MatchedGroup& list : lists) {
-    for (subject::Subscriber* member : list.group->members()) {
-      auto& subscription = static_cast<Subscription&>(*member);
-      if (subscription.kind != Subscription::Kind::OtherLoop) continue;
-      return deliver_to_member(subscription, list, delivery);
+  for (const bool filtered : {false, true}) {
+    for (const MatchedGroup& list : lists) {
+      for (subject::Subscriber* member : list.group->members()) {
+        auto& subscription = static_cast<Subscription&>(*member);
+        if (subscription.kind != Subscription::Kind::OtherLoop) continue;
+        if (subscription.has_delivery_filter != filtered) continue;
+        return deliver_to_member(subscription, list, delivery);
+      }
     }
   }
   return false;

@@ -13,6 +13,7 @@ namespace {
 // the machine's order: a batch never leaves the process.
 enum class FrameKind : char { Message = 'M', Interest = 'I', Version = 'V', Confirmed = 'C', NoTaker = 'N' };
 
+constexpr char kFilteredMark = 'f';
 constexpr char kKeySeparator = ' ';  // no subject, queue name or account name holds a blank
 
 template <typename T>
@@ -48,12 +49,15 @@ class FrameReader {
   std::string_view rest_;
 };
 
-std::string make_key(const Account& account, std::string_view pattern, std::string_view queue) {
+std::string make_key(const Account& account, std::string_view pattern, std::string_view queue,
+                     bool is_filtered) {
   std::string key(account.name());
   key += kKeySeparator;
   key += pattern;
   key += kKeySeparator;
   key += queue;
+  key += kKeySeparator;
+  if (is_filtered && !queue.empty()) key += kFilteredMark;
   return key;
 }
 
@@ -102,19 +106,18 @@ void LoopLinks::stop() {
 
 // --- interest --------------------------------------------------------------------------------
 
-void LoopLinks::on_interest_added(const Account& account, std::string_view pattern,
-                                  std::string_view queue) {
-  if (!is_alone()) change_interest(account, pattern, queue, 1);
+void LoopLinks::on_interest_added(const Account& account, const Subscription& subscription) {
+  if (!is_alone()) change_interest(account, subscription, 1);
 }
 
-void LoopLinks::on_interest_removed(const Account& account, std::string_view pattern,
-                                    std::string_view queue) {
-  if (!is_alone()) change_interest(account, pattern, queue, -1);
+void LoopLinks::on_interest_removed(const Account& account, const Subscription& subscription) {
+  if (!is_alone()) change_interest(account, subscription, -1);
 }
 
-void LoopLinks::change_interest(const Account& account, std::string_view pattern,
-                                std::string_view queue, int by) {
-  std::string key = make_key(account, pattern, queue);
+void LoopLinks::change_interest(const Account& account, const Subscription& subscription, int by) {
+  const std::string_view queue = subscription.queue();
+  std::string key =
+      make_key(account, subscription.pattern(), queue, subscription.has_delivery_filter);
   LocalInterest& interest = local_[key];
   interest.count = by > 0 ? interest.count + 1 : interest.count - 1;
   // Of plain subscriptions the others only need to know whether there are any; of a queue group
@@ -152,12 +155,13 @@ void LoopLinks::announce_changes() {
   }
 }
 
-// `key` is "account pattern queue"; the queue may be empty.
+// `key` is "account pattern queue mark"; the queue may be empty, the mark tells filtered members.
 void LoopLinks::handle_interest(uint32_t from, std::string_view key, uint64_t count) {
   const size_t first = key.find(kKeySeparator);
   const size_t second = key.find(kKeySeparator, first + 1);
   const std::string_view pattern = key.substr(first + 1, second - first - 1);
-  const std::string_view queue = key.substr(second + 1);
+  const size_t third = key.find(kKeySeparator, second + 1);
+  const std::string_view queue = key.substr(second + 1, third - second - 1);
   Account& account = shard_.account(key.substr(0, first));
   subject::InterestTree& tree = account.interest();
   auto& known = peers_[from].interest;
@@ -173,6 +177,7 @@ void LoopLinks::handle_interest(uint32_t from, std::string_view key, uint64_t co
     auto subscription = std::make_unique<Subscription>();
     subscription->kind = Subscription::Kind::OtherLoop;
     subscription->other_loop = from;
+    subscription->has_delivery_filter = key.ends_with(kFilteredMark) && third + 2 == key.size();
     tree.add(pattern, queue, *subscription);
     account.add_stand_in();
     found = known.emplace(key, std::move(subscription)).first;

@@ -61,8 +61,9 @@ class LoopLinks final : private io::FdHandler, private io::TurnHook {
   bool is_alone() const { return loops_ < 2; }
 
   // The interest of this loop's own clients changed. Others learn of it at the end of the turn.
-  void on_interest_added(const Account&, std::string_view pattern, std::string_view queue);
-  void on_interest_removed(const Account&, std::string_view pattern, std::string_view queue);
+  // Queue members whose messages are filtered are counted apart: others are asked first.
+  void on_interest_added(const Account&, const Subscription&);
+  void on_interest_removed(const Account&, const Subscription&);
   // Counts up with each change others must learn of; `known_version` is what all have confirmed.
   uint64_t version() const { return version_; }
   uint64_t known_version() const { return known_version_; }
@@ -127,7 +128,7 @@ class LoopLinks final : private io::FdHandler, private io::TurnHook {
   void handle_inbox(TurnBudget* budget);
   bool has_work() const override { return has_output_ || confirmed_news_; }
   void on_turn_end() override;
-  void change_interest(const Account&, std::string_view pattern, std::string_view queue, int by);
+  void change_interest(const Account&, const Subscription&, int by);
   void announce_changes();
   bool handle_batch(Received&, TurnBudget* budget);
   void handle_message(uint32_t from, ForwardedMessage&);

@@ -109,12 +109,12 @@ void Shard::add_interest(Account& account, std::string_view pattern, std::string
                          Subscription& subscription) {
   DCHECK(delivering_ == 0);
   account.interest().add(pattern, queue, subscription);
-  links_.on_interest_added(account, pattern, queue);
+  links_.on_interest_added(account, subscription);
 }
 
 void Shard::remove_interest(Account& account, Subscription& subscription) {
   DCHECK(delivering_ == 0);
-  links_.on_interest_removed(account, subscription.pattern(), subscription.queue());
+  links_.on_interest_removed(account, subscription);
   account.interest().remove(subscription);
 }
 
