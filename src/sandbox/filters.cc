@@ -33,6 +33,10 @@ constexpr int kInstanceCalls[] = {
     SCMP_SYS(getrlimit), SCMP_SYS(getrusage), SCMP_SYS(sysinfo), SCMP_SYS(uname),
     SCMP_SYS(set_robust_list), SCMP_SYS(rseq), SCMP_SYS(restart_syscall), SCMP_SYS(exit),
     SCMP_SYS(exit_group),
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    // How a sanitizer's runtime finds out whether memory is readable.
+    SCMP_SYS(pipe2),
+#endif
 };
 
 // What libraries try by habit and do without: time zone files, terminal checks, /proc.
