@@ -1,6 +1,8 @@
 #include "sandbox/cgroup.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -59,7 +61,33 @@ std::string group_path(const std::string& self_text, std::string_view controller
   return {};
 }
 
-std::string own_name() { return "/brokkr-" + std::to_string(getpid()); }
+constexpr std::string_view kOwnPrefix = "brokkr-";
+
+std::string own_name() { return "/" + std::string(kOwnPrefix) + std::to_string(getpid()); }
+
+std::vector<std::string> folders_in(const std::string& parent) {
+  std::vector<std::string> names;
+  DIR* folder = opendir(parent.c_str());
+  if (folder == nullptr) return names;
+  while (const dirent* entry = readdir(folder)) {
+    if (entry->d_type == DT_DIR && entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+  }
+  closedir(folder);
+  return names;
+}
+
+// What processes that were killed have left. A group still in use refuses to be removed.
+void remove_stale(const std::string& parent) {
+  for (const std::string& name : folders_in(parent)) {
+    if (!name.starts_with(kOwnPrefix)) continue;
+    const auto pid = parse_uint(std::string_view(name).substr(kOwnPrefix.size()));
+    const bool is_gone = pid && kill(static_cast<pid_t>(*pid), 0) != 0 && errno == ESRCH;
+    if (!is_gone) continue;
+    const std::string stale = parent + "/" + name;
+    for (const std::string& group : folders_in(stale)) rmdir((stale + "/" + group).c_str());
+    rmdir(stale.c_str());
+  }
+}
 
 }  // namespace
 
@@ -107,6 +135,7 @@ bool CgroupTree::open_version_2(const std::string& folder) {
   const bool is_handed_down =
       has_word(read_text(folder + "/cgroup.subtree_control"), "memory") ||
       write_text(folder + "/cgroup.subtree_control", "+memory +pids").operator bool();
+  if (is_handed_down) remove_stale(folder);
   const std::string own = folder + own_name();
   if (!is_handed_down || (mkdir(own.c_str(), 0755) != 0 && errno != EEXIST)) return false;
   if (!write_text(own + "/cgroup.subtree_control", "+memory +pids")) {
@@ -125,7 +154,9 @@ void CgroupTree::open_version_1(const std::string& mount_root, const std::string
     // In a container the path may name a group outside of what is mounted.
     if (group.empty() || access((root + group).c_str(), W_OK) != 0) group = "/";
     if (access((root + "/cgroup.procs").c_str(), W_OK) != 0) return;
-    const std::string own = root + (group == "/" ? "" : group) + own_name();
+    const std::string parent = root + (group == "/" ? "" : group);
+    remove_stale(parent);
+    const std::string own = parent + own_name();
     if (mkdir(own.c_str(), 0755) == 0 || errno == EEXIST) folder = own;
   };
   open_one("memory", memory_folder_);

@@ -45,8 +45,8 @@ class Cgroup {
 class CgroupTree {
  public:
   // Looks below the group this process is in, at `mount_root` (/sys/fs/cgroup); makes a folder of
-  // its own, "brokkr-<pid>", in each hierarchy it may write to. Never fails: without any it makes no
-  // groups.
+  // its own, "brokkr-<pid>", in each hierarchy it may write to, and removes those of processes that
+  // have gone. Never fails: without any it makes no groups.
   static std::unique_ptr<CgroupTree> open(const std::string& mount_root = "/sys/fs/cgroup",
                                           const std::string& self = "/proc/self/cgroup");
   ~CgroupTree();

@@ -161,6 +161,18 @@ TEST_F(CgroupTest, VersionTwoNeedsTheMemoryController) {
   EXPECT_EQ(get("/here" + own_ + "/i1/memory.max"), "5");
 }
 
+TEST_F(CgroupTest, WhatKilledProcessesLeftIsRemoved) {
+  put("/self", "4:memory:/\n");
+  put("/memory/cgroup.procs", "");
+  // No process has a number beyond the kernel's limit.
+  const std::string stale = root_ + "/memory/brokkr-99999999";
+  const std::string alive = root_ + "/memory/brokkr-1";
+  for (const std::string& folder : {stale, stale + "/i5", alive}) mkdir(folder.c_str(), 0755);
+  const auto tree = CgroupTree::open(root_, root_ + "/self");
+  EXPECT_NE(access(stale.c_str(), F_OK), 0);
+  EXPECT_EQ(access(alive.c_str(), F_OK), 0);
+}
+
 TEST_F(CgroupTest, NowhereToWriteMeansNoGroups) {
   const auto tree = CgroupTree::open(root_ + "/none", root_ + "/none");
   EXPECT_EQ(tree->layers(), 0U);
