@@ -142,6 +142,9 @@ class Target:
     binary: str
     extra: str = ""     # configuration added to every group
     counts: bool = True # a release that the tables do not know is reported, and fails nothing
+    # nats-server is here to vouch for the tables, not under test: on a loaded machine it counts
+    # connections of the exchange before that are already closed. Brokkr is never asked twice.
+    retries: int = 0
 
 
 @dataclasses.dataclass
@@ -164,6 +167,9 @@ def run_group(target: Target, group: Group, args, known: Differences, counts: Co
     with server:
         for exchange in wanted:
             lines, errors = play(exchange, server, args.record)
+            for _ in range(target.retries):
+                if errors and server.process.poll() is None:
+                    lines, errors = play(exchange, server, args.record)
             if args.v:
                 print(f"-- {target.label}: {exchange.name}", *lines, sep="\n   ")
             if args.record:
@@ -205,7 +211,7 @@ def targets(args) -> list[Target]:
     if oracle:
         version = servers.version_of(oracle)
         known = version.startswith(RECORDED_RELEASES) or args.oracle is not None
-        found.append(Target("nats-server " + version, oracle, counts=known))
+        found.append(Target("nats-server " + version, oracle, counts=known, retries=3))
     elif args.brokkr:
         print("no nats-server on this machine: compared with the recorded answers only")
     if not found:
