@@ -95,8 +95,9 @@ class FakeFunction final : public runtime::Function {
 
   void spin(uint64_t id, OutcomeSink& sink) {
     is_terminated_ = false;
-    while (behaviour_ == "hang" || !is_terminated_) {
-    }
+    // A loop without a visible effect may be taken to end; this one has one.
+    volatile uint64_t turns = 0;
+    while (behaviour_ == "hang" || !is_terminated_) turns = turns + 1;
     Outcome outcome;
     outcome.code = OutcomeCode::TimedOut;
     outcome.error = "terminated";
