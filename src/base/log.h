@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -34,8 +35,8 @@ class Log {
   // Opens the file again under its name (SIGUSR1 after logrotate moved it).
   virtual Status reopen() = 0;
   virtual void set_level(LogLevel) = 0;
-  LogLevel level() const { return level_; }
-  bool is_on(LogLevel wanted) const { return wanted <= level_; }
+  LogLevel level() const { return level_.load(std::memory_order_relaxed); }
+  bool is_on(LogLevel wanted) const { return wanted <= level(); }
 
   void error(std::string_view text) { write(LogLevel::Error, text); }
   void warn(std::string_view text) { write(LogLevel::Warn, text); }
@@ -44,7 +45,8 @@ class Log {
   void trace(std::string_view text) { if (is_on(LogLevel::Trace)) write(LogLevel::Trace, text); }
 
  protected:
-  LogLevel level_ = LogLevel::Info;
+  // Every loop asks before it makes a line; a reload changes it on the main loop.
+  std::atomic<LogLevel> level_ = LogLevel::Info;
 };
 
 }  // namespace brokkr

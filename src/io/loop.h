@@ -121,8 +121,6 @@ class Loop {
   // `receive_prefix_bytes`. Valid within one handler call.
   std::span<char> receive_buffer(size_t prefix_bytes);
 
-  void set_spin_allowed(bool allowed) { spin_allowed_ = allowed; }
-
  private:
   friend class Timer;
   struct Slot {
