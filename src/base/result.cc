@@ -20,6 +20,7 @@ const char* to_string(Errc code) {
     case Errc::Closed: return "closed";
     case Errc::NoResponders: return "no responders";
     case Errc::Unsupported: return "unsupported";
+    case Errc::OutOfSpace: return "out of space";
     case Errc::System: return "system error";
   }
   return "unknown";

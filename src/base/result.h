@@ -26,6 +26,7 @@ enum class Errc : uint8_t {
   Closed,
   NoResponders,
   Unsupported,
+  OutOfSpace,  // the disk or a quota is full
   System,
 };
 
