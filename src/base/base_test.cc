@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/metrics.h"
 #include "base/random.h"
+#include "base/sha256.h"
 
 namespace brokkr {
 namespace {
@@ -34,6 +35,32 @@ TEST(Duration, UptimeIsInWholeSeconds) {
 TEST(WallTime, FractionDropsTrailingZeros) {
   EXPECT_EQ(format_rfc3339(WallTime(Duration(0))), "1970-01-01T00:00:00Z");
   EXPECT_EQ(format_rfc3339(WallTime(Duration(1'500'000'000))), "1970-01-01T00:00:01.5Z");
+}
+
+TEST(Sha256, InPartsIsTheSameAsInOne) {
+  Sha256 digest;
+  digest.update("hello ");
+  digest.update("");
+  digest.update("world");
+  EXPECT_EQ(hex_encode(digest.finish()), sha256_hex("hello world"));
+}
+
+TEST(Rfc3339, IsReadAsItIsWritten) {
+  for (const char* text : {"1970-01-01T00:00:00Z", "2026-11-23T08:39:28.322529589Z",
+                           "2024-02-29T23:59:59.5Z", "1969-12-31T23:59:59.999999999Z"}) {
+    WallTime time;
+    ASSERT_TRUE(parse_rfc3339(text, time)) << text;
+    EXPECT_EQ(format_rfc3339(time), text);
+  }
+  WallTime time;
+  ASSERT_TRUE(parse_rfc3339("2026-11-23T10:39:28+02:00", time));
+  EXPECT_EQ(format_rfc3339(time), "2026-11-23T08:39:28Z");
+  for (const char* text :
+       {"", "2026-11-23", "2026-11-23T08:39:28", "2026-11-23 08:39:28Z", "2026-11-23T08:39:28.Z",
+        "2026-02-29T08:39:28Z", "2026-13-01T08:39:28Z", "2026-11-23T24:00:00Z",
+        "2026-11-23T08:39:28Zx", "0001-01-01T00:00:00Z", "2026-11-23T08:39:28+0200"}) {
+    EXPECT_FALSE(parse_rfc3339(text, time)) << text;
+  }
 }
 
 TEST(Bytes, Base64RoundTripsBothAlphabets) {

@@ -42,6 +42,51 @@ bool is_digit(char c) {
   return c >= '0' && c <= '9';
 }
 
+// Exactly `width` digits from the front of `text`; -1 when they are not there.
+int take_digits(std::string_view& text, size_t width) {
+  if (text.size() < width) return -1;
+  int value = 0;
+  for (size_t i = 0; i < width; ++i) {
+    if (!is_digit(text[i])) return -1;
+    value = value * 10 + (text[i] - '0');
+  }
+  text.remove_prefix(width);
+  return value;
+}
+
+bool take_char(std::string_view& text, char wanted) {
+  if (text.empty() || text[0] != wanted) return false;
+  text.remove_prefix(1);
+  return true;
+}
+
+// ".5" as nanoseconds; -1 when there is a point and no digit after it.
+int64_t take_fraction(std::string_view& text) {
+  if (!take_char(text, '.')) return 0;
+  int64_t nanoseconds = 0;
+  int64_t scale = kSecond;
+  size_t digits = 0;
+  for (; digits < text.size() && is_digit(text[digits]); ++digits) {
+    scale /= 10;
+    nanoseconds += (text[digits] - '0') * scale;
+  }
+  text.remove_prefix(digits);
+  return digits == 0 ? -1 : nanoseconds;
+}
+
+// "Z", "+02:00" as seconds east of UTC.
+bool take_zone(std::string_view& text, int64_t& seconds) {
+  seconds = 0;
+  if (take_char(text, 'Z')) return true;
+  const int sign = take_char(text, '+') ? 1 : take_char(text, '-') ? -1 : 0;
+  const int hours = take_digits(text, 2);
+  const bool has_colon = take_char(text, ':');
+  const int minutes = take_digits(text, 2);
+  if (sign == 0 || !has_colon || hours < 0 || hours > 23 || minutes < 0 || minutes > 59) return false;
+  seconds = sign * (hours * 3600 + minutes * 60);
+  return true;
+}
+
 }  // namespace
 
 MonotonicTime SystemClock::now() const {
@@ -73,6 +118,35 @@ std::string format_rfc3339(WallTime time) {
     while (out.back() == '0') out.pop_back();
   }
   return out + "Z";
+}
+
+bool parse_rfc3339(std::string_view text, WallTime& out) {
+  namespace chrono = std::chrono;
+  const int year = take_digits(text, 4);
+  if (!take_char(text, '-')) return false;
+  const int month = take_digits(text, 2);
+  if (!take_char(text, '-')) return false;
+  const int day = take_digits(text, 2);
+  if (!take_char(text, 'T')) return false;
+  const int hour = take_digits(text, 2);
+  if (!take_char(text, ':')) return false;
+  const int minute = take_digits(text, 2);
+  if (!take_char(text, ':')) return false;
+  const int second = take_digits(text, 2);
+  const int64_t fraction = take_fraction(text);
+  int64_t zone = 0;
+  if (!take_zone(text, zone) || !text.empty() || fraction < 0) return false;
+  if (year < 1678 || year > 2261 || month < 1 || day < 1 || hour < 0 || hour > 23 || minute < 0 ||
+      minute > 59 || second < 0 || second > 59) {
+    return false;
+  }
+  const chrono::year_month_day date{chrono::year(year), chrono::month(static_cast<unsigned>(month)),
+                                    chrono::day(static_cast<unsigned>(day))};
+  if (!date.ok()) return false;
+  const int64_t seconds = chrono::sys_days(date).time_since_epoch().count() * int64_t{86400} +
+                          hour * 3600 + minute * 60 + second - zone;
+  out = WallTime(Duration(seconds * kSecond + fraction));
+  return true;
 }
 
 std::string format_go_duration(Duration duration) {

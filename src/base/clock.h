@@ -45,6 +45,9 @@ class ManualClock final : public Clock {
 
 // "2026-11-23T08:39:28.322529589Z", trailing zeros of the fraction dropped (Go's RFC3339Nano).
 std::string format_rfc3339(WallTime);
+// Reads what Go's RFC 3339 reader takes: "2026-11-23T08:39:28.5Z", "...+02:00"; at most nine digits of
+// fraction count. False on anything else and on years that nanoseconds since 1970 cannot express.
+bool parse_rfc3339(std::string_view text, WallTime& out);
 
 // Go's time.Duration text: "1h2m3.5s", "100.78974ms", "0s". The inverse of parse_go_duration.
 std::string format_go_duration(Duration);
