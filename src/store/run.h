@@ -59,7 +59,8 @@ struct RunIndex {
   RunInfo info;
   std::vector<uint64_t> seqs;       // empty when dense: seq is info.first_seq + ordinal
   std::vector<uint32_t> subjects;   // by ordinal: index into `names`
-  std::vector<uint64_t> positions;  // by ordinal: opaque to all but RunReader
+  std::vector<uint64_t> positions;  // by ordinal: opaque to all but RunFile
+  std::vector<uint32_t> sizes;      // by ordinal: Record::counted_bytes
   std::vector<Subject> names;       // sorted by text
   std::vector<Expiry> expiries;     // sorted by time
   std::vector<MessageId> ids;
@@ -112,10 +113,10 @@ class RunFile {
                                                Keyring* keys);
   virtual ~RunFile() = default;
   // Reads the footer; when that is damaged, rebuilds it by reading the run. `damaged` is set when
-  // some messages could not be found again.
-  virtual Result<std::shared_ptr<const RunIndex>> load_index(const RunInfo&, bool& damaged) = 0;
-  // Reads one message; `block` may be one of an earlier call to save a read. Error only when the disk
-  // fails; damage is in the answer.
+  // some messages could not be found again. The caller may drop what it does not need.
+  virtual Result<std::unique_ptr<RunIndex>> load_index(const RunInfo&, bool& damaged) = 0;
+  // Reads one message, using only `info`, `seqs`, `positions` of the index; `block` may be one of an
+  // earlier call to save a read. Error only when the disk fails; damage is in the answer.
   virtual Result<ReadRecord> read(const RunIndex&, uint32_t ordinal,
                                   const std::shared_ptr<const std::string>& block) = 0;
   // All runs in the file, from its own index or, when damaged, by searching. For recovery without a
