@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "broker/shard.h"
+#include "jetstream/stream.h"
+
+namespace brokkr::jetstream {
+
+class JetStream;
+
+// What an account may use; -1: no limit.
+struct AccountLimits {
+  int64_t max_memory = -1;
+  int64_t max_storage = -1;
+  int64_t max_streams = -1;
+  int64_t max_consumers = -1;
+  int64_t max_ack_pending = -1;
+  int64_t memory_max_stream_bytes = -1;
+  int64_t storage_max_stream_bytes = -1;
+  bool max_bytes_required = false;
+};
+
+// The streams of one account. Loop-confined; owned by JetStream.
+class Account {
+ public:
+  Account(JetStream& jetstream, broker::Account& account, AccountLimits limits);
+  ~Account();
+
+  const std::string& name() const { return account_.name(); }
+  JetStream& jetstream() { return jetstream_; }
+  broker::Account& interest() { return account_; }
+  const AccountLimits& limits() const { return limits_; }
+
+  using Streams = std::map<std::string, std::unique_ptr<Stream>, std::less<>>;
+  Streams& streams() { return streams_; }
+  Stream* find_stream(std::string_view name);
+  // Checks everything a configuration must be checked for, and makes it so.
+  ApiResult<Stream*> create_stream(StreamConfig config, bool is_pedantic);
+  ApiStatus update_stream(Stream& stream, StreamConfig config, bool is_pedantic);
+  void delete_stream(Stream& stream);
+
+  // A message of the server's own to whoever listens in the account. True when somebody did.
+  bool publish(std::string_view subject, std::string_view reply, std::string_view headers,
+               std::string_view body);
+  // The same, sent to those interested in `route` but showing `subject`: how consumers deliver.
+  bool deliver(std::string_view route, std::string_view subject, std::string_view reply,
+               std::string_view headers, std::string_view body);
+  bool has_interest(std::string_view subject) const;
+  // An advisory or metric: `write` adds the members after type, id and timestamp. Not even built when
+  // nobody listens.
+  void advise(std::string_view subject, std::string_view type, FunctionRef<void(json::Writer&)> write);
+
+ private:
+  JetStream& jetstream_;
+  broker::Account& account_;
+  const AccountLimits limits_;
+  Streams streams_;
+};
+
+}  // namespace brokkr::jetstream
