@@ -19,7 +19,7 @@ namespace brokkr::store {
 // Where a run is and what it sums up to. In the catalog; enough to start a stream without a read.
 struct RunInfo {
   uint64_t file = 0;           // "<file>.run"
-  uint64_t offset = 0;         // of the run's first block
+  uint64_t offset = 0;         // of the run in the file
   uint64_t footer_offset = 0;  // in the file
   uint32_t footer_bytes = 0;
   uint64_t first_seq = 0;
@@ -63,8 +63,16 @@ struct RunIndex {
   std::vector<uint32_t> sizes;      // by ordinal: Record::counted_bytes
   std::vector<Subject> names;       // sorted by text
   std::vector<Expiry> expiries;     // sorted by time
-  std::vector<MessageId> ids;
+  std::vector<MessageId> ids;       // ascending by seq
   std::string text;
+  // Where compressed or encrypted blocks are; opaque, like `positions`.
+  struct Block {
+    uint64_t offset = 0;
+    uint32_t bytes = 0;
+  };
+  std::vector<Block> blocks;
+  int64_t min_ts = 0;
+  int64_t max_ts = 0;
 
   // Index of the first message with a sequence >= seq; info.count when none.
   uint32_t lower_bound(uint64_t seq) const;
@@ -115,8 +123,9 @@ class RunFile {
   // Reads the footer; when that is damaged, rebuilds it by reading the run. `damaged` is set when
   // some messages could not be found again. The caller may drop what it does not need.
   virtual Result<std::unique_ptr<RunIndex>> load_index(const RunInfo&, bool& damaged) = 0;
-  // Reads one message, using only `info`, `seqs`, `positions` of the index; `block` may be one of an
-  // earlier call to save a read. Error only when the disk fails; damage is in the answer.
+  // Reads one message, using only `info`, `seqs`, `positions` and `blocks` of the index; `block` may
+  // be one of an earlier call to save a read: who reads on passes it and gets larger blocks. Error
+  // only when the disk fails; damage is in the answer, with the sequence.
   virtual Result<ReadRecord> read(const RunIndex&, uint32_t ordinal,
                                   const std::shared_ptr<const std::string>& block) = 0;
   // All runs in the file, from its own index or, when damaged, by searching. For recovery without a
@@ -124,6 +133,11 @@ class RunFile {
   virtual Result<std::vector<std::pair<RunOwner, RunInfo>>> list_runs() = 0;
   virtual uint64_t size() const = 0;
 };
+
+// The value of the first Nats-Msg-Id header (upper and lower case matter), or empty; and the hash a
+// footer remembers it by.
+std::string_view find_message_id(std::string_view headers);
+void hash_message_id(std::string_view id, uint64_t (&hash)[2]);
 
 std::string run_file_name(uint64_t file);
 // The number in "<16 hex digits>.run"; 0 for another name.
