@@ -15,7 +15,8 @@
 // these calls, so a test can put a disk behind them that loses, tears and corrupts.
 namespace brokkr::store {
 
-// An open file. Calls block. One thread at a time writes and syncs; reads may come from any thread.
+// An open file. Calls block. One thread at a time writes; reads and syncs may come from any thread
+// beside it, a sync covers the writes that returned before it began.
 // Errors: OutOfSpace when the disk (or quota) is full, else System with the path and the reason.
 class File {
  public:
@@ -27,8 +28,8 @@ class File {
   // Returns once all written bytes and the size are on stable storage (fdatasync). After a failure
   // nothing is known about what was written before; the caller must not try again.
   virtual Status sync() = 0;
-  // Makes the file `bytes` long with every byte written as zero, so that later writes below it
-  // neither allocate nor change metadata.
+  // Extends the file to `bytes` with every added byte written as zero, so that later writes below
+  // neither allocate nor change metadata. No effect on a file that is as long already.
   virtual Status fill_zero(uint64_t bytes) = 0;
   // Tells the kernel that a range will be read soon. Never blocks, never fails.
   virtual void prefetch(uint64_t offset, uint64_t bytes) const = 0;

@@ -52,6 +52,9 @@ struct ParsedRecord {
 ParsedRecord parse_record(std::string_view bytes, bool check_content = true);
 
 // CRC-32C (Castagnoli), with the processor's instruction where there is one.
+// The checksum of `a` then `b` is crc32c(b, crc32c(a)).
 uint32_t crc32c(std::string_view bytes, uint32_t seed = 0);
+// The same on a processor that has none.
+uint32_t crc32c_portable(std::string_view bytes, uint32_t seed = 0);
 
 }  // namespace brokkr::store
