@@ -11,10 +11,11 @@ class NatsError(Exception):
 
 
 class Message:
-    __slots__ = ("subject", "reply", "headers", "data")
+    __slots__ = ("subject", "reply", "headers", "data", "head")
 
-    def __init__(self, subject: str, reply: str, headers: dict[str, str], data: bytes):
+    def __init__(self, subject: str, reply: str, headers: dict[str, str], data: bytes, head: bytes = b""):
         self.subject, self.reply, self.headers, self.data = subject, reply, headers, data
+        self.head = head  # the header block as it came, without its empty last line
 
     @property
     def error_code(self) -> int:
@@ -34,7 +35,7 @@ class NatsClient:
         self.inbox = "_INBOX." + os.urandom(8).hex()
         self.count = 0
         self._read_line(timeout)  # INFO
-        self._send(b'CONNECT {"verbose":false,"headers":true,"no_responders":true,"protocol":1}\r\nPING\r\n')
+        self._send(b'CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"protocol":1}\r\nPING\r\n')
         while self._read_line(timeout) != b"PONG":
             pass
         self.subscribe(self.inbox + ".*")
@@ -47,6 +48,12 @@ class NatsClient:
         self.sids[sid] = subject
         self.kept[subject] = []
         self._send(f"SUB {subject} {queue} {sid}\r\n".replace("  ", " ").encode())
+
+    def unsubscribe(self, subject: str) -> None:
+        for sid in [sid for sid, kept in self.sids.items() if kept == subject]:
+            self._send(f"UNSUB {sid}\r\n".encode())
+            self.sids[sid] = ""  # what is under way is read and forgotten
+        self.kept.pop(subject, None)
 
     def publish(self, subject: str, data: bytes = b"", reply: str = "", headers: list | None = None) -> None:
         verb, size, block = "PUB", "", b""
@@ -90,6 +97,15 @@ class NatsClient:
         while not self.kept[subscription]:
             self._handle(self._read_line(deadline - time.monotonic()), deadline)
         return self.kept[subscription].pop(0)
+
+    def pump(self, timeout: float = 0) -> None:
+        """Takes in what has come; waits at most `timeout` for something to come."""
+        if b"\r\n" not in self.buffer:
+            if not select.select([self.socket], [], [], timeout)[0]:
+                return
+            self._fill(10)
+        while b"\r\n" in self.buffer:
+            self._handle(self._read_line(10), time.monotonic() + 10)
 
     def drop(self, subscription: str) -> int:
         """Forgets what has come for a subscription; says how many."""
@@ -144,7 +160,9 @@ class NatsClient:
             key, colon, value = entry.partition(":")
             if colon:
                 headers[key] = value.strip()
-        self.kept[self.sids[words[2]]].append(Message(words[1], reply, headers, data[header_size:]))
+        if subscription := self.sids[words[2]]:
+            message = Message(words[1], reply, headers, data[header_size:], data[:header_size].removesuffix(b"\r\n\r\n"))
+            self.kept[subscription].append(message)
         return None
 
 
