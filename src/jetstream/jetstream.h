@@ -11,6 +11,7 @@
 #include "io/loop.h"
 #include "io/worker.h"
 #include "jetstream/account.h"
+#include "jetstream/upkeep.h"
 #include "store/store.h"
 
 namespace brokkr::jetstream {
@@ -52,6 +53,7 @@ class JetStream {
   broker::Shard& shard();
   io::Loop& loop();
   store::Store& store();
+  Upkeep& upkeep();
   Random& random();
   Log& log();
   const Options& options() const;
