@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "auth/authenticator.h"
+#include "broker/client_info.h"
 #include "broker/server.h"
 #include "broker/turn_budget.h"
 
@@ -549,6 +550,75 @@ cid:1 - "v1:x" - "$G/user:[REDACTED]" - ->> [-ERR Invalid Subject]
 cid:1 - "v1:x" - "$G/user:[REDACTED]" - <<- [PING]
 cid:1 - "v1:x" - "$G/user:[REDACTED]" - ->> [PONG]
 )");
+}
+
+TEST_P(BrokerTest, ServersMessagesGoOneWayAndShowAnotherSubject) {
+  RawClient a = client();
+  RawClient b = client();  // on the other loop when there are two
+  for (RawClient* each : {&a, &b}) each->send("SUB route.me 1\r\nSUB shown.> 2\r\n").sync();
+  int taken = 0;
+  server_->visit_shards([&](Shard& shard) {
+    if (shard.index() != 0) return;
+    Account& account = shard.global_account();
+    taken += shard.deliver(account, "route.me", "shown.one", "ack", "", "hi") ? 1 : 0;
+    taken += shard.deliver(account, "nobody", "shown.two", "", "", "hi") ? 1 : 0;
+  });
+  EXPECT_EQ(taken, 1);
+  for (RawClient* each : {&a, &b}) each->expect("MSG shown.one 1 ack 2\r\nhi\r\n").expect("");
+  EXPECT_EQ(a.sync() + b.sync(), "");
+}
+
+TEST_P(BrokerTest, WatchTellsOfInterestThatComesAndGoes) {
+  std::string heard;
+  std::unique_ptr<InterestWatch> watch;
+  const auto on_main = [&](auto what) {
+    server_->visit_shards([&](Shard& shard) {
+      if (shard.index() == 0) what(shard);
+    });
+  };
+  on_main([&](Shard& shard) {
+    watch = shard.watch_interest(shard.global_account(), "a.b",
+                                 [&](bool now) { heard += now ? '+' : '-'; });
+  });
+  const auto heard_now = [&] {
+    std::string text;
+    on_main([&](Shard&) { text = heard; });
+    return text;
+  };
+  RawClient a = client();
+  RawClient b = client();
+  a.send("SUB other 1\r\nSUB a.* 2\r\n").sync();
+  EXPECT_EQ(heard_now(), "+");
+  b.send("SUB a.b 1\r\n").sync();
+  a.send("UNSUB 2\r\n").sync();
+  EXPECT_EQ(heard_now(), "+");
+  b.send("UNSUB 1\r\n").sync();
+  EXPECT_EQ(heard_now(), "+-");
+  on_main([&](Shard&) { watch.reset(); });
+  a.send("SUB a.b 3\r\n").sync();
+  EXPECT_EQ(heard_now(), "+-");
+}
+
+TEST_P(BrokerTest, OwnSubscriptionsLearnWhoAsks) {
+  std::unique_ptr<InternalSubscription> subscription;
+  std::string client_json;
+  server_->visit_shards([&](Shard& shard) {
+    if (shard.index() != 0) return;
+    subscription = shard.subscribe(
+        shard.global_account(), "$JS.API.>", "", [&, loop = &shard](const Message& message) {
+          client_json = message.from != nullptr ? client_info(*message.from) : message.client;
+          loop->publish(loop->global_account(), message.reply, "", "", "done");
+        });
+  });
+  for (int i = 0; i < 2; ++i) {
+    RawClient asker = client(R"({"verbose":false,"name":"joe","lang":"x","version":"3"})");
+    asker.send("SUB in 1\r\nPUB $JS.API.INFO in 0\r\n\r\n").expect("MSG in 1 4\r\ndone\r\n");
+    EXPECT_NE(client_json.find(R"("acc":"$G","name":"joe","lang":"x","ver":"3")"),
+              std::string::npos) << client_json;
+  }
+  server_->visit_shards([&](Shard& shard) {
+    if (shard.index() == 0) subscription.reset();
+  });
 }
 
 }  // namespace

@@ -168,6 +168,7 @@ void Connection::handle_publish(const protocol::Command& command) {
   message.payload = command.payload;
   message.size_text = command.size_text;
   message.header_size = command.header_size;
+  message.from = this;
   shard_.publish(*account_, this, message);
 }
 

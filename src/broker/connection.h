@@ -120,6 +120,7 @@ class Connection final : private io::TransportHandler {
   bool wants_no_responders() const { return connect_.no_responders; }
 
   uint64_t id() const { return id_; }
+  Shard& shard() const { return shard_; }
   State state() const { return state_; }
   ConnectionType type() const { return type_; }
   Account* account() const { return account_; }

@@ -66,7 +66,11 @@ struct Shard::Delivery {
 bool Shard::publish(Account& account, Connection* from, const Message& message) {
   ++stats_.traffic.in_msgs;
   stats_.traffic.in_bytes += message.payload.size();
-  const subject::Match match = account.interest().match(message.subject);
+  return route(account, from, message);
+}
+
+bool Shard::route(Account& account, Connection* from, const Message& message) {
+  const subject::Match match = account.interest().match(message.routed_by());
   Delivery delivery(from, message);
   if (!match.empty()) {
     ++delivering_;
@@ -105,30 +109,42 @@ void Shard::finish_delivery(Account& account, const Message& message, Connection
 
 bool Shard::publish(Account& account, std::string_view subject, std::string_view reply,
                     std::string_view headers, std::string_view body) {
-  std::string bytes;
-  bytes.reserve(headers.size() + body.size() + 2);
+  ++stats_.traffic.in_msgs;
+  stats_.traffic.in_bytes += headers.size() + body.size();
+  return deliver(account, {}, subject, reply, headers, body);
+}
+
+bool Shard::deliver(Account& account, std::string_view route_subject, std::string_view subject,
+                    std::string_view reply, std::string_view headers, std::string_view body) {
+  std::string bytes = std::move(scratch_);  // a handler may publish from within
+  bytes.clear();
   bytes.append(headers).append(body).append("\r\n");
   Message message;
   message.subject = subject;
+  message.route = route_subject;
   message.reply = reply;
   message.payload = std::string_view(bytes).substr(0, bytes.size() - 2);
   const protocol::SizeText size_text(message.payload.size());
   message.size_text = size_text.view();
   message.header_size = static_cast<uint32_t>(headers.size());
-  return publish(account, nullptr, message);
+  const bool delivered = route(account, nullptr, message);
+  if (bytes.capacity() <= kScratchMax) scratch_ = std::move(bytes);
+  return delivered;
 }
 
 bool Shard::deliver_forwarded(const ForwardedMessage& forwarded) {
   Account& target = account(forwarded.account);
   Message message;
   message.subject = forwarded.subject;
+  message.route = forwarded.route;
+  message.client = forwarded.client;
   message.reply = forwarded.reply;
   message.payload = forwarded.payload;
   message.header_size = forwarded.header_size;
   const protocol::SizeText size_text(message.payload.size());
   message.size_text = size_text.view();
   Delivery delivery(nullptr, message);
-  const subject::Match match = target.interest().match(message.subject);
+  const subject::Match match = target.interest().match(message.routed_by());
   ++delivering_;
   for (const subject::Interest* interest : match) {
     if (!forwarded.to_plain) break;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "broker/client_info.h"
 #include "broker/shard.h"
 #include "broker/turn_budget.h"
 
@@ -48,6 +49,14 @@ class FrameReader {
  private:
   std::string_view rest_;
 };
+
+// Whether the other loop may ask who made the request: JetStream tells in its advisories.
+bool shows_client(const Message& message) {
+  return message.from != nullptr && message.subject.starts_with("$JS.") &&
+         !message.subject.starts_with("$JS.ACK.") &&
+         !message.subject.starts_with("$JS.API.CONSUMER.MSG.NEXT.") &&
+         !message.subject.starts_with("$JS.API.DIRECT.GET.");
+}
 
 std::string make_key(const Account& account, std::string_view pattern, std::string_view queue,
                      bool is_filtered) {
@@ -171,6 +180,7 @@ void LoopLinks::handle_interest(uint32_t from, std::string_view key, uint64_t co
     tree.remove(*found->second);
     account.remove_stand_in();
     known.erase(found);
+    shard_.note_interest(account, pattern);
     return;
   }
   if (found == known.end()) {
@@ -181,6 +191,7 @@ void LoopLinks::handle_interest(uint32_t from, std::string_view key, uint64_t co
     tree.add(pattern, queue, *subscription);
     account.add_stand_in();
     found = known.emplace(key, std::move(subscription)).first;
+    shard_.note_interest(account, pattern);
   }
   found->second->delivered = count;
 }
@@ -221,12 +232,15 @@ void LoopLinks::forward(const Account& account, const Message& message, ForwardO
   // The other loop must know whom the publisher subscribed before: it may pass the message back.
   announce_changes();
   if (marked_.size() > 1 || message.reply.empty()) options.requester = 0;
+  const std::string client = shows_client(message) ? client_info(*message.from) : "";
   for (const uint32_t loop : marked_) {
     Mark& mark = marks_[loop];
     std::string& out = peers_[loop].out;
     out += static_cast<char>(FrameKind::Message);
     put_text(out, account.name());
     put_text(out, message.subject);
+    put_text(out, message.route);
+    put_text(out, client.empty() ? message.client : client);
     put_text(out, message.reply);
     put_number(out, message.header_size);
     put_number(out, options.requester);
@@ -331,6 +345,8 @@ bool LoopLinks::handle_batch(Received& received, TurnBudget* budget) {
       case FrameKind::Message: {
         message.account = reader.text();
         message.subject = reader.text();
+        message.route = reader.text();
+        message.client = reader.text();
         message.reply = reader.text();
         message.header_size = reader.number<uint32_t>();
         message.requester = reader.number<uint64_t>();

@@ -29,6 +29,8 @@ struct Message;
 struct ForwardedMessage {
   std::string_view account;
   std::string_view subject;
+  std::string_view route;   // see Message
+  std::string_view client;  // see Message
   std::string_view reply;
   std::string_view payload;  // CRLF follows
   uint32_t header_size = 0;

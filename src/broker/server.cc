@@ -128,6 +128,9 @@ void Server::fill_info(protocol::ServerInfo& info) const {
   info.host = settings.host.empty() ? "0.0.0.0" : settings.host;
   info.port = now->addresses.empty() ? settings.port : now->addresses.front().port;
   info.lame_duck_mode = is_lame_duck();
+  info.jetstream = settings.jetstream_api_level > 0;
+  info.api_lvl = settings.jetstream_api_level;
+  info.domain = settings.jetstream_domain;
   if (!settings.client_advertise.empty()) info.connect_urls = {settings.client_advertise};
 }
 

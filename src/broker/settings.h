@@ -43,6 +43,8 @@ struct Settings {
   bool trace_headers = false;       // the trace shows header blocks instead of payloads
   uint32_t max_traced_msg_len = 0;  // 0 means no limit
   bool no_fast_producer_stall = false;
+  int jetstream_api_level = 0;   // 0: there is no JetStream
+  std::string jetstream_domain;
 };
 
 }  // namespace brokkr::broker

@@ -32,6 +32,7 @@ Shard::Shard(Server& server, io::Loop& loop, uint32_t index, uint32_t loops, Sha
       shared_(std::move(shared)),
       log_(log),
       random_(secure_seed()),
+      interest_news_(loop),
       links_(*this, index, loops) {
   parser_.set_limits({settings().max_control_line, settings().max_payload});
   global_account_ = &account(kGlobalAccount);
@@ -110,12 +111,26 @@ void Shard::add_interest(Account& account, std::string_view pattern, std::string
   DCHECK(delivering_ == 0);
   account.interest().add(pattern, queue, subscription);
   links_.on_interest_added(account, subscription);
+  note_interest(account, pattern);
 }
 
 void Shard::remove_interest(Account& account, Subscription& subscription) {
   DCHECK(delivering_ == 0);
   links_.on_interest_removed(account, subscription);
+  if (account.watches().empty()) return account.interest().remove(subscription);
+  const std::string pattern(subscription.pattern());
   account.interest().remove(subscription);
+  note_interest(account, pattern);
+}
+
+void Shard::note_interest(Account& account, std::string_view pattern) {
+  if (!account.watches().empty()) account.watches().mark(pattern, interest_news_);
+}
+
+std::unique_ptr<InterestWatch> Shard::watch_interest(Account& account, std::string_view subject,
+                                                     InterestWatch::Handler callback) {
+  return std::unique_ptr<InterestWatch>(
+      new InterestWatch(account, interest_news_, subject, std::move(callback)));
 }
 
 std::unique_ptr<InternalSubscription> Shard::subscribe(Account& account, std::string_view pattern,

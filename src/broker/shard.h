@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/random.h"
 #include "broker/connection.h"
+#include "broker/interest_watch.h"
 #include "broker/loop_link.h"
 #include "broker/settings.h"
 #include "broker/subscription.h"
@@ -38,6 +39,9 @@ class Account {
   const std::string& name() const { return name_; }
   subject::InterestTree& interest() { return interest_; }
   const subject::InterestTree& interest() const { return interest_; }
+  // Whether anybody subscribes to it, here or on another loop.
+  bool has_interest(std::string_view subject) { return interest_.has_interest(subject); }
+  InterestWatches& watches() { return watches_; }
   // How many entries of `interest` stand for what other loops have.
   size_t stand_in_count() const { return stand_ins_; }
   void add_stand_in() { ++stand_ins_; }
@@ -46,16 +50,24 @@ class Account {
  private:
   const std::string name_;
   subject::InterestTree interest_;
+  InterestWatches watches_;
   size_t stand_ins_ = 0;
 };
 
 // A message on its way. The payload includes the header block; its CRLF follows in memory.
 struct Message {
   std::string_view subject;
+  // Who is interested in this gets it, and is shown `subject`. Empty: in `subject`.
+  std::string_view route;
   std::string_view reply;
   std::string_view payload;
   std::string_view size_text;  // payload.size() in decimal
   uint32_t header_size = 0;
+  // The client that published it; null for the server's own and those of other loops.
+  const Connection* from = nullptr;
+  // Of a request to JetStream that came from another loop: who made it, as JSON.
+  std::string_view client;
+  std::string_view routed_by() const { return route.empty() ? subject : route; }
 };
 
 // A subscription of the server's own. Loop-confined.
@@ -138,6 +150,14 @@ class Shard final : private io::TurnHook {
   // A message made here: builds what `publish` needs. `headers` is a NATS/1.0 block or empty.
   bool publish(Account& account, std::string_view subject, std::string_view reply,
                std::string_view headers, std::string_view body);
+  // The same for whoever is interested in `route`; they are shown `subject`.
+  bool deliver(Account& account, std::string_view route, std::string_view subject,
+               std::string_view reply, std::string_view headers, std::string_view body);
+  // Tells `callback` of each change of whether anybody subscribes to the literal `subject`, on any
+  // loop; soon after it, and never while a message is routed. The watch ends with the returned object,
+  // which may be destroyed from the callback.
+  std::unique_ptr<InterestWatch> watch_interest(Account& account, std::string_view subject,
+                                                InterestWatch::Handler callback);
   // A message another loop forwarded: to this loop's subscribers only. Whether any took it.
   bool deliver_forwarded(const ForwardedMessage& message);
   // On the requester's own subscription for the reply: nobody listens.
@@ -154,6 +174,8 @@ class Shard final : private io::TurnHook {
   // For connections.
   void add_interest(Account&, std::string_view pattern, std::string_view queue, Subscription&);
   void remove_interest(Account&, Subscription&);
+  // After a change to what an account is interested in, also by other loops.
+  void note_interest(Account&, std::string_view pattern);
   void put_dirty(Connection& connection) { dirty_.push_back(&connection); }
   void put_closing(Connection& connection) { closing_.push_back(&connection); }
   void sweep();
@@ -192,6 +214,7 @@ class Shard final : private io::TurnHook {
 
  private:
   static constexpr size_t kFloodBytes = 4 << 20;
+  static constexpr size_t kScratchMax = 256 << 10;
   struct Delivery;
   // Members of one queue name on one pattern.
   struct MatchedGroup {
@@ -204,6 +227,7 @@ class Shard final : private io::TurnHook {
   void flush_dirty();
   void remember_closed(Connection&);
 
+  bool route(Account&, Connection* from, const Message&);
   bool deliver(Subscription&, Delivery&);
   bool deliver_to_client(Subscription&, Delivery&);
   void gather_groups(const subject::Interest&);
@@ -238,6 +262,8 @@ class Shard final : private io::TurnHook {
   size_t queued_bytes_ = 0;  // since the last flush
   std::deque<ClosedConnection> closed_;
   ShardStats stats_;
+  std::string scratch_;  // the payload of a message made here; empty while one is under way
+  InterestNews interest_news_;
   LoopLinks links_;
 };
 

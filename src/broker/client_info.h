@@ -1,0 +1,12 @@
+#pragma once
+
+#include <string>
+
+namespace brokkr::broker {
+
+class Connection;
+
+// Who a client is, as a JSON object in the form of nats-server's ClientInfo: for advisories.
+std::string client_info(const Connection& connection);
+
+}  // namespace brokkr::broker
