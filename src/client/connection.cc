@@ -21,6 +21,10 @@ Subscription::~Subscription() {
   if (core_ != nullptr) core_->unsubscribe(*this);
 }
 
+ReconnectWatch::~ReconnectWatch() {
+  if (core_ != nullptr) core_->forget(*this);
+}
+
 void Subscription::unsubscribe() {
   if (core_ != nullptr) core_->unsubscribe(*this);
 }
@@ -84,6 +88,9 @@ void Connection::flush(Duration timeout, DoneHandler done) {
 }
 void Connection::drain(DoneHandler done) { core_->drain(std::move(done)); }
 void Connection::close() { core_->close(); }
+std::unique_ptr<ReconnectWatch> Connection::watch_reconnects(Callback<void()> handler) {
+  return core_->watch_reconnects(std::move(handler));
+}
 State Connection::state() const { return core_->state(); }
 const protocol::ServerInfo& Connection::server_info() const { return core_->server_info(); }
 std::string Connection::server_text() const { return core_->server_text(); }

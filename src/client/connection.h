@@ -73,6 +73,22 @@ class Subscription {
   bool* destroyed_ = nullptr;  // set while a handler of it runs, to tell it has gone meanwhile
 };
 
+// Calls back each time its connection has lost its server and found one again, for as long as it
+// lives: what the old server was asked for is then to be asked for again. May be destroyed from
+// within any handler and may outlive its connection. Loop-confined.
+class ReconnectWatch {
+ public:
+  ~ReconnectWatch();
+  ReconnectWatch(const ReconnectWatch&) = delete;
+  ReconnectWatch& operator=(const ReconnectWatch&) = delete;
+
+ private:
+  friend class Core;
+  ReconnectWatch() = default;
+  Core* core_ = nullptr;  // null once the connection has closed
+  Callback<void()> handler_;
+};
+
 // When collecting several replies ends: whichever comes first.
 struct ManyOptions {
   Duration timeout = std::chrono::seconds(5);
@@ -140,6 +156,9 @@ class Connection {
   void drain(DoneHandler done = {});
   // Closes at once: pending requests and flushes end with Closed, then Events::closed.
   void close();
+
+  // `handler` runs after subscriptions are in place again and before Events::reconnected.
+  std::unique_ptr<ReconnectWatch> watch_reconnects(Callback<void()> handler);
 
   State state() const;
   bool is_connected() const { return state() == State::Connected || state() == State::Draining; }

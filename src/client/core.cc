@@ -54,6 +54,33 @@ void Core::abandon(std::unique_ptr<Core> core) {
 void Core::detach_subscriptions() {
   for (const auto& [sid, subscription] : subscriptions_) subscription->core_ = nullptr;
   subscriptions_.clear();
+  for (ReconnectWatch* watch : reconnect_watches_) watch->core_ = nullptr;
+  reconnect_watches_.clear();
+}
+
+std::unique_ptr<ReconnectWatch> Core::watch_reconnects(Callback<void()> handler) {
+  std::unique_ptr<ReconnectWatch> watch(new ReconnectWatch());
+  watch->handler_ = std::move(handler);
+  if (state_ == State::Closed) return watch;
+  watch->core_ = this;
+  reconnect_watches_.push_back(watch.get());
+  return watch;
+}
+
+void Core::forget(ReconnectWatch& watch) { std::erase(reconnect_watches_, &watch); }
+
+// A handler may destroy its own watch, others, or the connection.
+void Core::tell_reconnect_watches() {
+  const auto is_here = [this](ReconnectWatch* watch) {
+    return std::find(reconnect_watches_.begin(), reconnect_watches_.end(), watch) !=
+           reconnect_watches_.end();
+  };
+  for (ReconnectWatch* watch : std::vector<ReconnectWatch*>(reconnect_watches_)) {
+    if (!is_here(watch)) continue;
+    Callback<void()> handler = std::move(watch->handler_);
+    handler();
+    if (is_here(watch)) watch->handler_ = std::move(handler);
+  }
 }
 
 void Core::attempt() {
@@ -105,7 +132,8 @@ void Core::become_connected() {
     if (events_.connected) events_.connected();
   } else {
     ++stats_.reconnects;
-    if (events_.reconnected) events_.reconnected();
+    tell_reconnect_watches();
+    if (state_ == State::Connected && !is_abandoned_ && events_.reconnected) events_.reconnected();
   }
 }
 

@@ -77,6 +77,8 @@ class Core final : private io::TransportHandler, private io::TurnHook {
   void flush(Duration timeout, DoneHandler);
   void drain(DoneHandler);
   void close();
+  std::unique_ptr<ReconnectWatch> watch_reconnects(Callback<void()> handler);
+  void forget(ReconnectWatch&);
 
   State state() const { return state_; }
   const protocol::ServerInfo& server_info() const { return info_; }
@@ -124,6 +126,7 @@ class Core final : private io::TransportHandler, private io::TurnHook {
   void on_ping_interval();
   void on_drain_step(const Status&);
   void detach_subscriptions();
+  void tell_reconnect_watches();
 
   // core_stream.cc: bytes in and out
   void on_readable() override;
@@ -194,6 +197,7 @@ class Core final : private io::TransportHandler, private io::TurnHook {
   std::string inbox_;       // "_INBOX.<nuid>."
   std::vector<std::unique_ptr<PendingRequest>> requests_;
   std::vector<uint32_t> free_requests_;
+  std::vector<ReconnectWatch*> reconnect_watches_;
   std::deque<Ping> pings_;
   uint64_t next_ping_ = 1;
   int keep_alives_ = 0;  // without an answer
