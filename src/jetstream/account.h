@@ -11,6 +11,7 @@
 
 namespace brokkr::jetstream {
 
+class ConsumerRouter;
 class JetStream;
 
 // What an account may use; -1: no limit.
@@ -44,6 +45,9 @@ class Account {
   ApiStatus update_stream(Stream& stream, StreamConfig config, bool is_pedantic);
   void delete_stream(Stream& stream);
 
+  // Where acknowledgements and requests for messages find their consumers; made at first use.
+  ConsumerRouter& router();
+
   // A message of the server's own to whoever listens in the account. True when somebody did.
   bool publish(std::string_view subject, std::string_view reply, std::string_view headers,
                std::string_view body);
@@ -59,6 +63,7 @@ class Account {
   JetStream& jetstream_;
   broker::Account& account_;
   const AccountLimits limits_;
+  std::shared_ptr<ConsumerRouter> router_;  // outlives the streams
   Streams streams_;
 };
 

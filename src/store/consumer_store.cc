@@ -10,7 +10,7 @@ namespace {
 // follow. Signed numbers are zigzagged.
 //
 //   image     = version delivered.consumer delivered.stream floor.consumer floor.stream
-//               delivered_at acked_at count entry*
+//               delivered_at acked_at count entry* count entry*, first the pending, then the exhausted
 //   entry     = stream_seq - the one before, consumer_seq (relative), timestamp (relative), deliveries
 //   delta     = operation*
 //   operation = head [rest], head = zigzag(stream_seq - the last operation's) << 3 | kind
@@ -26,6 +26,7 @@ enum Operation : uint32_t {
   kReset = 3,  // rest: size of an image, the image
   kForgotten = 4,
   kJump = 5,  // rest: stream_seq, absolute
+  kExhausted = 6,
 };
 
 uint64_t zigzag(uint64_t difference) {
@@ -43,6 +44,19 @@ void put_varint(std::string& out, uint64_t value) {
 }
 
 constexpr uint64_t kHeadMax = UINT64_MAX >> 3;
+
+void put_entries(std::string& out, const PendingMap& entries) {
+  put_varint(out, entries.size());
+  Pending base{0, 0, 0};
+  for (const Pending* p = entries.first(); p != nullptr; p = entries.next(*p)) {
+    put_varint(out, p->stream_seq - base.stream_seq);
+    put_varint(out, zigzag(p->consumer_seq - base.consumer_seq));
+    put_varint(out, zigzag(static_cast<uint64_t>(p->timestamp_ns) -
+                           static_cast<uint64_t>(base.timestamp_ns)));
+    put_varint(out, p->deliveries);
+    base = *p;
+  }
+}
 
 Error corrupt_consumer(const char* what) {
   return {Errc::Corrupt, std::string("consumer state: ") + what};
@@ -224,14 +238,29 @@ void ConsumerStore::note_delivered(uint64_t consumer_seq, uint64_t stream_seq, u
   state_.delivered.stream = std::max(state_.delivered.stream, stream_seq);
   state_.delivered_at_ns = timestamp_ns;
   if (is_pending) {
-    state_.pending.put({stream_seq, consumer_seq, timestamp_ns, std::max(deliveries, 1U)});
+    state_.pending.put({stream_seq, consumer_seq, timestamp_ns, std::max(deliveries, 1U), false});
   }
 }
 
 void ConsumerStore::settled(uint64_t stream_seq) {
-  if (!state_.pending.erase(stream_seq) || queue_ == nullptr) return;
+  if (!state_.pending.erase(stream_seq) && !state_.exhausted.erase(stream_seq)) return;
+  if (queue_ == nullptr) return;
   changed();
   put_delta(kSettled, stream_seq);
+}
+
+void ConsumerStore::exhausted(uint64_t stream_seq) {
+  note_exhausted(stream_seq);
+  if (queue_ == nullptr) return;
+  changed();
+  put_delta(kExhausted, stream_seq);
+}
+
+void ConsumerStore::note_exhausted(uint64_t stream_seq) {
+  const Pending* pending = state_.pending.find(stream_seq);
+  if (pending == nullptr) return;
+  state_.exhausted.put(*pending);
+  state_.pending.erase(stream_seq);
 }
 
 void ConsumerStore::touch(uint64_t stream_seq, int64_t timestamp_ns) {
@@ -281,16 +310,31 @@ void ConsumerStore::encode(std::string& out) const {
   put_varint(out, state_.ack_floor.stream);
   put_varint(out, zigzag(static_cast<uint64_t>(state_.delivered_at_ns)));
   put_varint(out, zigzag(static_cast<uint64_t>(state_.acked_at_ns)));
-  put_varint(out, state_.pending.size());
+  put_entries(out, state_.pending);
+  put_entries(out, state_.exhausted);
+}
+
+Status ConsumerStore::read_entries(DeltaReader& reader, PendingMap& out) {
+  const uint64_t count = reader.varint();
+  if (!reader.is_good()) return corrupt_consumer("cut short");
+  if (count > reader.left() / kEntryBytesMin) return corrupt_consumer("more entries than bytes");
   DeltaBase base;
-  for (const Pending* p = state_.pending.first(); p != nullptr; p = state_.pending.next(*p)) {
-    put_varint(out, p->stream_seq - base.stream_seq);
-    put_varint(out, zigzag(p->consumer_seq - base.consumer_seq));
-    put_varint(out, zigzag(static_cast<uint64_t>(p->timestamp_ns) -
-                           static_cast<uint64_t>(base.timestamp_ns)));
-    put_varint(out, p->deliveries);
-    base = {p->stream_seq, p->consumer_seq, p->timestamp_ns};
+  for (uint64_t i = 0; i < count; ++i) {
+    const uint64_t step = reader.varint();
+    if ((step == 0 && i > 0) || base.stream_seq + step < base.stream_seq) {
+      return corrupt_consumer("entries out of order");
+    }
+    base.stream_seq += step;
+    base.consumer_seq = reader.relative(base.consumer_seq);
+    base.timestamp_ns =
+        static_cast<int64_t>(reader.relative(static_cast<uint64_t>(base.timestamp_ns)));
+    const uint64_t deliveries = reader.varint();
+    if (!reader.is_good()) return corrupt_consumer("cut short");
+    if (deliveries == 0 || deliveries > UINT32_MAX) return corrupt_consumer("impossible deliveries");
+    out.put({base.stream_seq, base.consumer_seq, base.timestamp_ns,
+             static_cast<uint32_t>(deliveries), false});
   }
+  return {};
 }
 
 Status ConsumerStore::decode(std::string_view bytes) {
@@ -303,24 +347,9 @@ Status ConsumerStore::decode(std::string_view bytes) {
   state.ack_floor.stream = reader.varint();
   state.delivered_at_ns = static_cast<int64_t>(unzigzag(reader.varint()));
   state.acked_at_ns = static_cast<int64_t>(unzigzag(reader.varint()));
-  const uint64_t count = reader.varint();
-  if (!reader.is_good()) return corrupt_consumer("cut short");
-  if (count > reader.left() / kEntryBytesMin) return corrupt_consumer("more pending than bytes");
-  DeltaBase base;
-  for (uint64_t i = 0; i < count; ++i) {
-    const uint64_t step = reader.varint();
-    if ((step == 0 && i > 0) || base.stream_seq + step < base.stream_seq) {
-      return corrupt_consumer("pending out of order");
-    }
-    base.stream_seq += step;
-    base.consumer_seq = reader.relative(base.consumer_seq);
-    base.timestamp_ns =
-        static_cast<int64_t>(reader.relative(static_cast<uint64_t>(base.timestamp_ns)));
-    const uint64_t deliveries = reader.varint();
-    if (!reader.is_good()) return corrupt_consumer("cut short");
-    if (deliveries == 0 || deliveries > UINT32_MAX) return corrupt_consumer("impossible deliveries");
-    state.pending.put(
-        {base.stream_seq, base.consumer_seq, base.timestamp_ns, static_cast<uint32_t>(deliveries)});
+  for (PendingMap* map : {&state.pending, &state.exhausted}) {
+    Status status = read_entries(reader, *map);
+    if (!status) return status;
   }
   if (!reader.at_end()) return corrupt_consumer("bytes after its end");
   state_ = std::move(state);
@@ -364,7 +393,9 @@ Status ConsumerStore::apply_operation(DeltaReader& reader) {
       return {};
     }
     case kSettled:
-      if (reader.is_good()) state_.pending.erase(base.stream_seq);
+      if (!reader.is_good()) return {};
+      state_.pending.erase(base.stream_seq);
+      state_.exhausted.erase(base.stream_seq);
       return {};
     case kFloor: {
       const uint64_t consumer_seq = reader.relative(base.consumer_seq);
@@ -377,6 +408,9 @@ Status ConsumerStore::apply_operation(DeltaReader& reader) {
       return decode(image);
     }
     case kJump: base.stream_seq = reader.varint(); return {};
+    case kExhausted:
+      if (reader.is_good()) note_exhausted(base.stream_seq);
+      return {};
     case kForgotten:
       if (reader.is_good()) note_forgotten(base.stream_seq);
       return {};

@@ -23,6 +23,7 @@ struct Pending {
   uint64_t consumer_seq = 0;  // of the last delivery
   int64_t timestamp_ns = 0;   // of the last delivery
   uint32_t deliveries = 1;
+  bool is_queued = false;  // for the owner: it waits to be delivered again; not kept
 };
 
 // Pending deliveries ordered by stream sequence: appended at the end, erased anywhere, walked in
@@ -64,7 +65,8 @@ struct ConsumerState {
   int64_t delivered_at_ns = 0;
   int64_t acked_at_ns = 0;
   PendingMap pending;
-  // Messages that reached max_deliver are neither pending nor acknowledged; nothing is kept of them.
+  // Messages that were delivered as often as may be: neither pending nor acknowledged.
+  PendingMap exhausted;
 };
 
 // What a restart must still know of a consumer. The owner changes `state` and says what it did; the
@@ -89,12 +91,17 @@ class ConsumerStore {
   bool in_memory() const { return in_memory_; }
   const ConsumerState& state() const { return state_; }
   const PendingMap& pending() const { return state_.pending; }
+  // For `touch` and what is not kept.
+  Pending* find_pending(uint64_t stream_seq) { return state_.pending.find(stream_seq); }
+  PendingMap& pending() { return state_.pending; }
 
   // A (re)delivery. `is_pending`: it waits for an acknowledgement.
   void delivered(uint64_t consumer_seq, uint64_t stream_seq, uint32_t deliveries,
                  int64_t timestamp_ns, bool is_pending);
-  // Not pending any more (acknowledged, terminated, out of deliveries, deleted).
+  // Neither pending nor exhausted any more (acknowledged, terminated, deleted).
   void settled(uint64_t stream_seq);
+  // Pending until now, and out of deliveries.
+  void exhausted(uint64_t stream_seq);
   // Shifts the time a pending one is counted from (in progress, negative acknowledgement).
   // Not logged: after a restart it may be delivered a little earlier or later.
   void touch(uint64_t stream_seq, int64_t timestamp_ns);
@@ -119,9 +126,11 @@ class ConsumerStore {
   void changed();  // asks for a place in the next group
   void put_delta(uint32_t operation, uint64_t stream_seq);
   Status apply_operation(DeltaReader& reader);
+  static Status read_entries(DeltaReader& reader, PendingMap& out);
   void note_delivered(uint64_t consumer_seq, uint64_t stream_seq, uint32_t deliveries,
                       int64_t timestamp_ns, bool is_pending);
   void note_forgotten(uint64_t stream_seq);
+  void note_exhausted(uint64_t stream_seq);
 
   // What the next operation of a delta is written relative to.
   struct DeltaBase {

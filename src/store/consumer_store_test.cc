@@ -53,6 +53,22 @@ TEST_F(ConsumerStoreTest, DeltaBringsACopyUpToDate) {
   EXPECT_EQ(copy_.pending().find(103)->deliveries, 1U);
 }
 
+TEST_F(ConsumerStoreTest, ExhaustedMessagesAreRemembered) {
+  consumer_.delivered(1, 7, 5, 5, true);
+  consumer_.exhausted(7);
+  ASSERT_TRUE(copy_.apply_delta(take()));
+  expect_equal();
+  EXPECT_TRUE(copy_.pending().empty());
+  ASSERT_NE(copy_.state().exhausted.find(7), nullptr);
+  EXPECT_EQ(copy_.state().exhausted.find(7)->deliveries, 5U);
+  ASSERT_TRUE(copy_.decode(image_of(consumer_)));
+  expect_equal();
+  consumer_.settled(7);
+  ASSERT_TRUE(copy_.apply_delta(take()));
+  expect_equal();
+  EXPECT_TRUE(copy_.state().exhausted.empty());
+}
+
 TEST_F(ConsumerStoreTest, ADeltaNeedsNotTheOneBefore) {
   consumer_.delivered(1, 7, 1, 5, true);
   take();
@@ -136,7 +152,7 @@ TEST_F(ConsumerStoreTest, DamagedBytesNeverGrowOrCrash) {
     ConsumerStore target(no_stream(), 1, "c", "", false, nullptr);
     const Status status = of_image ? target.decode(bytes) : target.apply_delta(bytes);
     if (status) {
-      EXPECT_LE(target.pending().size(), bytes.size());
+      EXPECT_LE(target.pending().size() + target.state().exhausted.size(), bytes.size());
     }
   }
   EXPECT_FALSE(copy_.decode(std::string("\x01\x01\x01\x01\x01\x01\x01\xff\xff\xff\xff\x0f", 12)));
@@ -158,13 +174,13 @@ TEST_F(ConsumerStoreTest, PendingMapBehavesAsAnOrderedMap) {
       case 1: {
         next += 1 + (random.below(4) == 0 ? random.below(5) : 0);
         const auto deliveries = static_cast<uint32_t>(1 + random.below(5));
-        map.put({next, 0, 0, deliveries});
+        map.put({next, 0, 0, deliveries, false});
         model[next] = deliveries;
         break;
       }
       case 2:
         if (random.below(20) == 0) {
-          map.put({seq, 0, 0, 9});
+          map.put({seq, 0, 0, 9, false});
           model[seq] = 9;
         }
         break;
