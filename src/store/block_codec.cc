@@ -1,0 +1,87 @@
+#include "store/block_codec.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "store/block_compress.h"
+#include "store/block_crypto.h"
+#include "store/record.h"
+
+// Stored form: method (1 byte: compression, cipher in the high half), three zero bytes, u32 plain
+// size, the bytes, then a CRC-32C (over the nonce, head and bytes) or, encrypted, a 16-byte tag.
+namespace brokkr::store {
+namespace {
+
+constexpr size_t kBlockHeadBytes = 8;
+constexpr size_t kCrcBytes = 4;
+constexpr size_t kTagBytes = 16;
+
+uint32_t block_crc(uint64_t nonce, std::string_view bytes) {
+  char seed[sizeof nonce];
+  std::memcpy(seed, &nonce, sizeof nonce);
+  return crc32c(bytes, crc32c(std::string_view(seed, sizeof seed)));
+}
+
+}  // namespace
+
+void encode_block(std::string_view plain, Compression compression, const FileKey* key, uint64_t nonce,
+                  std::string& out) {
+  const size_t start = out.size();
+  out.append(kBlockHeadBytes, '\0');
+  if (compression != Compression::None && !compress(compression, plain, out)) compression = Compression::None;
+  if (compression == Compression::None) out.append(plain);
+  const Cipher cipher = key == nullptr ? Cipher::None : cipher_of(*key);
+  out[start] = static_cast<char>(static_cast<unsigned>(compression) | static_cast<unsigned>(cipher) << 4);
+  const auto plain_bytes = static_cast<uint32_t>(plain.size());
+  std::memcpy(&out[start + 4], &plain_bytes, sizeof plain_bytes);
+  if (key == nullptr) {
+    const uint32_t crc = block_crc(nonce, std::string_view(out).substr(start));
+    out.append(reinterpret_cast<const char*>(&crc), sizeof crc);
+    return;
+  }
+  char tag[kTagBytes];
+  const size_t body = start + kBlockHeadBytes;
+  seal(*key, nonce, std::string_view(out).substr(start, kBlockHeadBytes),
+       std::span<char>(&out[0] + body, out.size() - body), tag);
+  out.append(tag, sizeof tag);
+}
+
+Status decode_block(std::string_view stored, const FileKey* key, uint64_t nonce, size_t plain_max,
+                    std::string& plain) {
+  const Error damaged{Errc::Corrupt, "block damaged"};
+  const size_t end_bytes = key == nullptr ? kCrcBytes : kTagBytes;
+  if (stored.size() < kBlockHeadBytes + end_bytes) return damaged;
+  const auto method = static_cast<uint8_t>(stored[0]);
+  const auto compression = static_cast<Compression>(method & 0xf);
+  if (method >> 4 != static_cast<unsigned>(key == nullptr ? Cipher::None : cipher_of(*key))) return damaged;
+  uint32_t plain_bytes = 0;
+  std::memcpy(&plain_bytes, &stored[4], sizeof plain_bytes);
+  std::string_view body = stored.substr(kBlockHeadBytes, stored.size() - kBlockHeadBytes - end_bytes);
+  const std::string_view end = stored.substr(stored.size() - end_bytes);
+  std::string opened;
+  if (key == nullptr) {
+    uint32_t crc = 0;
+    std::memcpy(&crc, end.data(), sizeof crc);
+    if (crc != block_crc(nonce, stored.substr(0, stored.size() - end_bytes))) return damaged;
+  } else {
+    opened.resize(body.size());
+    if (!unseal(*key, nonce, stored.substr(0, kBlockHeadBytes), body, end, opened.data())) return damaged;
+    body = opened;
+  }
+  if (plain_bytes > plain_max) {
+    return Error{Errc::LimitExceeded, "block of " + std::to_string(plain_bytes) + " bytes exceeds " + std::to_string(plain_max)};
+  }
+  if (compression == Compression::None) {
+    if (body.size() != plain_bytes) return damaged;
+    if (key == nullptr) {
+      plain.assign(body);
+    } else {
+      plain = std::move(opened);
+    }
+    return {};
+  }
+  plain.resize(plain_bytes);
+  return decompress(compression, body, plain) ? Status() : damaged;
+}
+
+}  // namespace brokkr::store

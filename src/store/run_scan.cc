@@ -1,0 +1,216 @@
+#include "store/run_scan.h"
+
+#include <algorithm>
+
+#include "store/run_builder.h"
+
+namespace brokkr::store {
+namespace {
+
+constexpr size_t kScanBytes = 1 << 20;
+// A record with subject and headers, or a block of one.
+constexpr size_t kPieceBytesMax = kRecordBytesMax + (1 << 20);
+
+// A piece of the file in memory that moves forward.
+class Window {
+ public:
+  Window(const File& file, uint64_t end) : file_(file), end_(end) {}
+  // Bytes from `offset` on: as many as asked for unless the end is near.
+  Result<std::string_view> view(uint64_t offset, size_t bytes) {
+    bytes = static_cast<size_t>(std::min<uint64_t>(bytes, end_ - offset));
+    if (offset < start_ || offset + bytes > start_ + bytes_.size()) {
+      start_ = offset;
+      bytes_.resize(static_cast<size_t>(std::min<uint64_t>(std::max(bytes, kScanBytes), end_ - offset)));
+      if (const Status status = fill(); !status) return status.error();
+    }
+    return std::string_view(bytes_).substr(static_cast<size_t>(offset - start_));
+  }
+
+ private:
+  // What the disk refuses to read counts as zeroes, page by page, unless it refuses everything.
+  Status fill() {
+    Result<size_t> got = file_.read_at(start_, bytes_);
+    if (got) {
+      bytes_.resize(*got);
+      return {};
+    }
+    bool has_read = false;
+    for (size_t at = 0; at < bytes_.size(); at += kPageBytes) {
+      const std::span<char> page(&bytes_[at], std::min(kPageBytes, bytes_.size() - at));
+      const Result<size_t> read = file_.read_at(start_ + at, page);
+      has_read = has_read || read;
+      if (!read) std::fill(page.begin(), page.end(), '\0');
+    }
+    return has_read ? Status() : Status(got.error());
+  }
+
+  static constexpr size_t kPageBytes = 4096;
+  const File& file_;
+  const uint64_t end_;
+  uint64_t start_ = 0;
+  std::string bytes_;
+};
+
+RunPiece::Kind piece_kind(SectionKind kind) {
+  switch (kind) {
+    case SectionKind::RunHead: return RunPiece::Kind::Head;
+    case SectionKind::Block: return RunPiece::Kind::Block;
+    case SectionKind::Footer: return RunPiece::Kind::Footer;
+    case SectionKind::FileIndex: break;
+  }
+  return RunPiece::Kind::Index;
+}
+
+class Scanner {
+ public:
+  Scanner(const RunScan& scan, uint64_t to) : scan_(scan), window_(scan.file, to) {}
+
+  // What starts at `offset`; of kind Gap when nothing does.
+  Result<RunPiece> read_piece(uint64_t offset) {
+    RunPiece piece;
+    piece.kind = RunPiece::Kind::Gap;
+    piece.offset = offset;
+    const Result<std::string_view> view = window_.view(offset, kSectionHeaderBytes);
+    if (!view) return view.error();
+    if (const auto section = parse_section_header(*view, scan_.head.salt, offset)) {
+      return read_section(*section, piece);
+    }
+    return scan_.has_bare_records ? read_record(piece) : piece;
+  }
+
+ private:
+  Result<RunPiece> read_section(const SectionHeader& section, RunPiece piece) {
+    const Result<std::string_view> view = window_.view(piece.offset, section.total_bytes());
+    if (!view) return view.error();
+    if (view->size() < section.total_bytes()) return piece;
+    const size_t plain_max = section.kind == SectionKind::Block ? kPieceBytesMax : section.payload_bytes;
+    const Status status = decode_section(view->substr(0, section.total_bytes()), scan_.head.salt, piece.offset,
+                                         scan_.key, plain_max, plain_);
+    piece.bytes = section.total_bytes();
+    if (status) {
+      piece.kind = piece_kind(section.kind);
+      piece.plain = plain_;
+    }
+    return piece;
+  }
+
+  Result<RunPiece> read_record(RunPiece piece) {
+    // Most records are in the window whole; one that is not says so by being cut.
+    for (size_t bytes = 4096;; bytes = bytes * 16) {
+      const Result<std::string_view> view = window_.view(piece.offset, std::min(bytes, kPieceBytesMax));
+      if (!view) return view.error();
+      piece.record = parse_record(*view, scan_.check_content);
+      if (piece.record.damage == RecordDamage::Cut && view->size() >= bytes && bytes < kPieceBytesMax) continue;
+      const bool is_record = piece.record.damage == RecordDamage::None ||
+                             piece.record.damage == RecordDamage::Content;
+      if (!is_record) return piece;
+      piece.kind = RunPiece::Kind::Record;
+      piece.bytes = piece.record.bytes;
+      piece.stored = view->substr(0, piece.record.bytes);
+      return piece;
+    }
+  }
+
+  const RunScan& scan_;
+  Window window_;
+  std::string plain_;
+};
+
+// Gathers what a scan finds of one run. A run has bare records or blocks, never both: records found
+// beside blocks are bytes of a damaged block.
+class RunGatherer {
+ public:
+  void take(const RunPiece& piece) {
+    if (piece.kind == RunPiece::Kind::Gap) gap_bytes_ += piece.bytes;
+    if (piece.kind == RunPiece::Kind::Head) {
+      if (auto head = parse_run_head(piece.plain)) {
+        owner_ = {head->stream, std::move(head->account), std::move(head->name), {}};
+      }
+    }
+    if (piece.kind == RunPiece::Kind::Record) {
+      add(piece.record.record, bare_position(piece.offset, record_check(piece.stored)), bare_);
+    }
+    if (piece.kind == RunPiece::Kind::Block) take_block(piece);
+  }
+  void limit(const RunInfo& info) {
+    first_seq_ = info.first_seq;
+    last_seq_ = info.last_seq == 0 ? UINT64_MAX : info.last_seq;
+  }
+  std::unique_ptr<RunIndex> finish() {
+    auto index = (blocks_ > 0 ? blocked_ : bare_).finish();
+    index->owner = std::move(owner_);
+    return index;
+  }
+  uint64_t gap_bytes() const { return gap_bytes_; }
+
+ private:
+  void add(const Record& record, uint64_t position, RunBuilder& builder) {
+    if (record.seq >= first_seq_ && record.seq <= last_seq_) builder.add(record, position);
+  }
+  void take_block(const RunPiece& piece) {
+    blocked_.add_block(piece.offset, static_cast<uint32_t>(piece.bytes));
+    const size_t block = blocks_++;
+    size_t at = 0;
+    while (at < piece.plain.size()) {
+      const ParsedRecord parsed = parse_record(piece.plain.substr(at), false);
+      if (parsed.damage != RecordDamage::None) {
+        gap_bytes_ += piece.plain.size() - at;
+        return;
+      }
+      add(parsed.record, block_position(block, at), blocked_);
+      at += parsed.bytes;
+    }
+  }
+
+  uint64_t first_seq_ = 0;
+  uint64_t last_seq_ = UINT64_MAX;
+  uint64_t gap_bytes_ = 0;
+  size_t blocks_ = 0;
+  RunOwner owner_;
+  // Every message id is taken: one that the run left out as old is forgotten again by its time.
+  RunBuilder bare_{INT64_MIN};
+  RunBuilder blocked_{INT64_MIN};
+};
+
+}  // namespace
+
+Status RunScan::run(uint64_t from, uint64_t to, FunctionRef<void(const RunPiece&)> visit) const {
+  Scanner scanner(*this, to);
+  RunPiece gap;
+  gap.kind = RunPiece::Kind::Gap;
+  uint64_t at = from;
+  while (at < to) {
+    const Result<RunPiece> piece = scanner.read_piece(at);
+    if (!piece) return piece.error();
+    if (piece->bytes == 0) {
+      if (gap.bytes == 0) gap.offset = at;
+      const uint64_t step = std::min<uint64_t>(8, to - at);
+      gap.bytes += step;
+      at += step;
+      continue;
+    }
+    if (gap.bytes > 0) visit(gap);
+    gap.bytes = 0;
+    visit(*piece);
+    at += piece->bytes;
+  }
+  if (gap.bytes > 0) visit(gap);
+  return {};
+}
+
+Result<std::unique_ptr<RunIndex>> rebuild_run_index(const RunScan& scan, const RunInfo& info, uint64_t& gap_bytes) {
+  RunGatherer gatherer;
+  gatherer.limit(info);
+  const Status status =
+      scan.run(info.offset, info.footer_offset, [&](const RunPiece& piece) { gatherer.take(piece); });
+  if (!status) return status.error();
+  auto index = gatherer.finish();
+  index->info.file = info.file;
+  index->info.offset = info.offset;
+  index->info.footer_offset = info.footer_offset;
+  index->info.footer_bytes = info.footer_bytes;
+  gap_bytes = gatherer.gap_bytes();
+  return index;
+}
+
+}  // namespace brokkr::store
