@@ -232,13 +232,34 @@ void Values::set(const std::string& name, std::vector<std::string> values, bool 
   values_[name] = {std::move(values), is_given};
 }
 
+// Go's units and those for people: days, weeks, months of 30 days, years of 365.
 bool parse_duration(std::string_view text, Duration& out) {
-  if (text.size() > 1 && text.back() == 'd') {
-    const auto days = parse_double(text.substr(0, text.size() - 1));
-    if (days) out = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(*days * 86400));
-    return days.has_value();
+  if (parse_go_duration(text, out)) return true;
+  Duration total{};
+  while (!text.empty()) {
+    const size_t digits = text.find_first_not_of("0123456789.");
+    if (digits == 0 || digits == std::string_view::npos) return false;
+    const size_t end = std::min(text.find_first_of("0123456789.", digits), text.size());
+    const std::string_view unit = text.substr(digits, end - digits);
+    const auto amount = parse_double(text.substr(0, digits));
+    static constexpr std::pair<std::string_view, double> kDays[] = {
+        {"d", 1}, {"D", 1}, {"w", 7}, {"W", 7}, {"M", 30}, {"y", 365}, {"Y", 365}};
+    double days = 0;
+    for (const auto& [name, length] : kDays) {
+      if (unit == name) days = length;
+    }
+    Duration part{};
+    if (!amount) return false;
+    if (days > 0) {
+      part = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(*amount * days * 86400));
+    } else if (!parse_go_duration(text.substr(0, end), part)) {
+      return false;
+    }
+    total += part;
+    text.remove_prefix(end);
+    if (text.empty()) out = total;
   }
-  return parse_go_duration(text, out);
+  return total != Duration{};
 }
 
 bool parse_size(std::string_view text, uint64_t& out) {

@@ -229,7 +229,7 @@ TEST(TableText, DrawsBoxes) {
   table.header({"Name", "N"});
   table.row({"µ", "1"});
   EXPECT_EQ(table.text(),
-            "╭──────────╮\n│    T     │\n├──────┬───┤\n│ Name │ N │\n├──────┼───┤\n│ µ    │ 1 │\n╰──────┴───╯\n");
+            "╭──────────╮\n│     T    │\n├──────┬───┤\n│ Name │ N │\n├──────┼───┤\n│ µ    │ 1 │\n╰──────┴───╯\n");
 }
 
 }  // namespace

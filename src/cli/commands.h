@@ -14,6 +14,9 @@ Command bench_command();
 Command server_command();
 Command service_command();
 
+// JetStream.
+Command stream_command();
+
 // The workload side, with nex's spelling.
 Command devrun_command();
 Command run_command();

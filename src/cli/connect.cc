@@ -22,7 +22,7 @@ std::string config_folder() {
   return std::string(home == nullptr ? "" : home) + "/.config/nats";
 }
 
-// What of a context file we use: url, user, password, token, inbox_prefix.
+// What of a context file we use: url, user, password, token, inbox_prefix and where JetStream is.
 Result<json::Value> read_context(const Values& values) {
   if (values.is_on("no-context")) return json::Value();
   std::string name = values.text("context");
@@ -71,7 +71,9 @@ std::vector<Flag> connection_flags() {
       {"inbox-prefix", "Custom inbox prefix to use for inboxes", Kind::Text, "PREFIX"},
       {"context", "Configuration context", Kind::Text, "NAME", "", "NATS_CONTEXT"},
       {"no-context", "Disable the selected context"},
-      {"js-domain", "JetStream domain to access", Kind::Text, "DOMAIN", "", "", false, true},
+      {"js-domain,domain", "JetStream domain to access", Kind::Text, "DOMAIN"},
+      {"js-api-prefix", "Subject prefix for access to JetStream API", Kind::Text, "PREFIX"},
+      {"js-event-prefix", "Subject prefix for access to JetStream Advisories", Kind::Text, "PREFIX", "", "", false, true},
       {"colors", "Sets a color scheme to use", Kind::Text, "SCHEME", "", "NATS_COLOR", false, true},
       {"trace", "Trace API interactions", Kind::Bool, "", "", "", false, true},
       {"version", "Show application version"},
@@ -127,6 +129,19 @@ Result<std::unique_ptr<client::Session>> connect(const Context& context, const V
   }
   if (!session) return session.error();
   return session;
+}
+
+Result<std::string> jetstream_prefix(const Values& values) {
+  auto stored = read_context(values);
+  if (!stored) return stored.error();
+  const std::string domain = first_of(values, "js-domain", stored->get_string("jetstream_domain"));
+  const std::string prefix =
+      first_of(values, "js-api-prefix", stored->get_string("jetstream_api_prefix"));
+  if (!domain.empty() && !prefix.empty()) {
+    return Error{Errc::InvalidArgument, "--js-domain and --js-api-prefix are mutually exclusive"};
+  }
+  if (!prefix.empty()) return prefix.ends_with('.') ? prefix.substr(0, prefix.size() - 1) : prefix;
+  return domain.empty() ? std::string("$JS.API") : "$JS." + domain + ".API";
 }
 
 Result<std::string> make_headers(const std::vector<std::string>& flags) {

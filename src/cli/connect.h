@@ -20,6 +20,10 @@ Result<client::Options> make_options(const Context&, const Values&);
 Result<std::unique_ptr<client::Session>> connect(const Context&, const Values&,
                                                  uint64_t* errors = nullptr);
 
+// What stands before the verbs of JetStream's API: "$JS.API", with a domain "$JS.<domain>.API", or
+// what --js-api-prefix says.
+Result<std::string> jetstream_prefix(const Values&);
+
 // "K:V" flags as a header block; empty when there are none. Fails on a flag without a colon.
 Result<std::string> make_headers(const std::vector<std::string>& flags);
 

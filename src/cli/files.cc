@@ -72,6 +72,56 @@ Result<std::string> read_file(const std::string& path, size_t bytes_max) {
   return text;
 }
 
+Status write_file(const std::string& path, std::string_view text) {
+  const int fd = open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  if (fd < 0) return system_error(path.c_str(), errno);
+  while (!text.empty()) {
+    const ssize_t n = write(fd, text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) {
+      const int error = errno;
+      close(fd);
+      return system_error(path.c_str(), error);
+    }
+    text.remove_prefix(static_cast<size_t>(n));
+  }
+  if (close(fd) != 0) return system_error(path.c_str(), errno);
+  return {};
+}
+
+Result<std::string> edit_text(std::string_view text, const std::string& suffix) {
+  const char* editor = std::getenv("EDITOR");
+  if (editor == nullptr || *editor == '\0') {
+    return Error{Errc::NotFound, "set EDITOR environment variable to your chosen editor"};
+  }
+  auto words = split_words(editor);
+  if (!words) return Error{Errc::Syntax, "could not parse EDITOR: " + std::string(editor)};
+  const char* folder = std::getenv("TMPDIR");
+  std::string path = std::string(folder == nullptr ? "/tmp" : folder) + "/brokkr-XXXXXX" + suffix;
+  const int fd = mkstemps(path.data(), static_cast<int>(suffix.size()));
+  if (fd < 0) return Error{Errc::System, "could not create temporary file: " + path};
+  close(fd);
+  if (Status written = write_file(path, text); !written) return written.error();
+  words->push_back(path);
+  const pid_t child = fork();
+  if (child == 0) {
+    std::vector<char*> argv;
+    for (std::string& word : *words) argv.push_back(word.data());
+    argv.push_back(nullptr);
+    execvp(argv[0], argv.data());
+    _exit(127);
+  }
+  int status = -1;
+  while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  auto edited = read_file(path, kProgramOutputMax);
+  unlink(path.c_str());
+  if (child < 0 || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+    return Error{Errc::System, "could not edit file " + path + ": " + editor + " failed"};
+  }
+  return edited;
+}
+
 Result<std::string> read_stdin(size_t bytes_max) {
   return read_all(STDIN_FILENO, "stdin", bytes_max);
 }

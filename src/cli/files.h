@@ -13,6 +13,10 @@ namespace brokkr::cli {
 
 // The whole file; fails with System naming it, or LimitExceeded when it is longer than `bytes_max`.
 Result<std::string> read_file(const std::string& path, size_t bytes_max);
+// Only for its owner to read; replaces what was there.
+Status write_file(const std::string& path, std::string_view text);
+// What the user's EDITOR makes of `text`. Fails when there is none or it fails.
+Result<std::string> edit_text(std::string_view text, const std::string& suffix);
 // Until its end.
 Result<std::string> read_stdin(size_t bytes_max);
 // One line without its end; absent at the end of the stream.

@@ -142,21 +142,23 @@ std::string Table::text() const {
     std::string out;
     for (size_t i = 0; i < widths.size(); ++i) {
       const std::string cell = i < cells.size() ? cells[i] : std::string();
-      out += "│ " + cell + std::string(widths[i] - display_width(cell) + 1, ' ');
+      const std::string blank(widths[i] - display_width(cell), ' ');
+      const bool is_right = std::find(right_.begin(), right_.end(), i) != right_.end();
+      out += "│ " + (is_right ? blank + cell : cell + blank) + " ";
     }
     return out + "│\n";
   };
   std::string out;
   if (!title_.empty()) {
     const size_t blank = inner - display_width(title_);
-    out += "╭" + repeat("─", inner) + "╮\n│" + std::string(blank / 2, ' ') + title_ +
-           std::string(blank - blank / 2, ' ') + "│\n" + line("├", "┬", "┤");
+    out += "╭" + repeat("─", inner) + "╮\n│" + std::string(blank - blank / 2, ' ') + title_ +
+           std::string(blank / 2, ' ') + "│\n" + line("├", "┬", "┤");
   } else {
     out += line("╭", "┬", "╮");
   }
   for (size_t i = 0; i < rows_.size(); ++i) {
     out += row(rows_[i]);
-    if (i == 0) out += line("├", "┼", "┤");
+    if (i == 0 && has_header_) out += line("├", "┼", "┤");
   }
   if (!footer_.empty()) out += line("├", "┼", "┤") + row(footer_);
   return out + line("╰", "┴", "╯");

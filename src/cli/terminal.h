@@ -37,8 +37,13 @@ std::string short_duration(Duration);
 class Table {
  public:
   explicit Table(std::string title) : title_(std::move(title)) {}
-  void header(std::vector<std::string> cells) { rows_.insert(rows_.begin(), std::move(cells)); }
+  void header(std::vector<std::string> cells) {
+    rows_.insert(rows_.begin(), std::move(cells));
+    has_header_ = true;
+  }
   void row(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+  // The column's cells stand at its right end, as numbers do.
+  void align_right(size_t column) { right_.push_back(column); }
   // A row below a line of its own, such as a sum.
   void footer(std::vector<std::string> cells) { footer_ = std::move(cells); }
   std::string text() const;
@@ -47,6 +52,8 @@ class Table {
   std::string title_;
   std::vector<std::vector<std::string>> rows_;
   std::vector<std::string> footer_;
+  std::vector<size_t> right_;
+  bool has_header_ = false;
 };
 
 // Columns on a terminal that `text` takes.
