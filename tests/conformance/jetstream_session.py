@@ -55,6 +55,8 @@ class Mask:
             return self._object(value)
         if isinstance(value, list):
             items = [self.value(item, key) for item in value]
+            if key == "sources":  # nats-server keeps them in a Go map
+                items.sort(key=lambda item: json.dumps(item, sort_keys=True))
             if key == "consumers" and "<name" in json.dumps(items):
                 items.sort(key=lambda item: item if isinstance(item, str) else item.get("name", ""))
             return items
@@ -435,8 +437,8 @@ class Pair:
 
     def do_ack(self, index: int, source, position, payload: str = "", mode: str = "reply") -> None:
         """Answers the message at `position` (or "next", not answered before) of the channel `source`: the
-        number of a pull or the subscription's `pattern subject`. Mode `reply` waits for the double ack."""
-        channel = str(source)
+        number of a pull, negative when counted back, or the `pattern subject`. Mode `reply` waits for the double ack."""
+        channel = str(index + source if isinstance(source, int) and source < 0 else source)
         sent = []
         for side in self.sides:
             found = [m for m in side.channels.get(channel, []) if m.reply.startswith("$JS.ACK.")]
