@@ -36,29 +36,39 @@ class MemorySegment {
   void set_subject(uint32_t ordinal, SubjectId id) { subjects_[ordinal] = id; }
   std::string_view bytes_at(uint32_t ordinal) const;
   Record record_at(uint32_t ordinal) const;
+  // `erase` also overwrites the content, unless frozen.
   void remove(uint32_t ordinal, bool erase);
+  void remove_all();
   uint32_t live() const { return live_; }
-  size_t byte_size() const { return bytes_ == nullptr ? 0 : bytes_->size(); }
+  size_t byte_size() const { return size_; }
   size_t memory_bytes() const;
   // Rewrites it without the removed ones.
   void compact();
-  // Offsets of the live ones and the bytes they are in, for a writer on another thread.
+  // The live ones and the bytes they are in, for a writer on another thread.
   struct Image {
-    std::shared_ptr<const std::string> bytes;
-    std::vector<uint64_t> offsets;
-    std::vector<uint32_t> ordinals;
+    std::shared_ptr<const char[]> bytes;
+    std::vector<std::string_view> records;  // into `bytes`
+    std::vector<uint64_t> seqs;
   };
-  Image image() const;
-  // After a crash the last group may lack records; so many at the end are dropped again.
+  void add_to(std::vector<Image>& images) const;
+  // From here on the bytes are another thread's to read.
+  void freeze() { is_frozen_ = true; }
+  bool is_frozen() const { return is_frozen_; }
+
  private:
   static constexpr uint32_t kNone = UINT32_MAX;
+  char* make_room(size_t bytes);
+
   uint64_t first_seq_;
   uint64_t next_seq_;
-  std::shared_ptr<std::string> bytes_;
-  std::vector<uint32_t> offsets_;    // in units of 8 bytes
+  std::shared_ptr<char[]> bytes_;
+  size_t size_ = 0;
+  size_t capacity_ = 0;
+  std::vector<uint32_t> offsets_;  // in units of 8 bytes
   std::vector<SubjectId> subjects_;
-  std::vector<uint64_t> seqs_;       // once compacted
+  std::vector<uint64_t> seqs_;  // once compacted
   uint32_t live_ = 0;
+  bool is_frozen_ = false;
 };
 
 // Messages in a run file. The index is loaded when needed and may be dropped at any time.

@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "store/block_codec.h"
 #include "store/consumer_store.h"
+#include "store/message_ids.h"
 #include "store/record.h"
 #include "store/segment.h"
 #include "store/subject_index.h"
@@ -108,11 +109,12 @@ class SubjectFilter {
  private:
   friend class Stream;
   bool matches_id(SubjectId id) const;
+  void forget_id(SubjectId id) const;
+  void forget_all() { known_.clear(); }
   Stream& stream_;
   const std::vector<std::string> patterns_;
   mutable std::vector<uint64_t> known_;   // a bit per subject id: looked at
   mutable std::vector<uint64_t> chosen_;  // a bit per subject id: matches
-  mutable uint64_t generation_ = 0;       // of the stream's subject ids
 };
 
 // What a purge takes. Zero and empty mean "not given".
@@ -128,6 +130,9 @@ struct PurgeRequest {
 // Loop-confined; lives until Store::delete_stream.
 class Stream {
  public:
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
   const StreamOptions& options() const { return options_; }
   uint32_t id() const { return id_; }
   void set_observer(StreamObserver* observer) { observer_ = observer; }
@@ -206,36 +211,95 @@ class Stream {
   friend class Store;
   friend class SubjectFilter;
   friend class ConsumerStore;
-  friend class StreamLoader;
-  struct Position;
+  friend class Checkpoint;
+
+  // A message's place: which piece, and where in it.
+  struct Position {
+    bool is_sealed = false;
+    uint32_t segment = 0;
+    uint32_t ordinal = 0;
+  };
+  struct Expiry {
+    uint64_t at = 0;  // seconds since 1970
+    uint64_t seq = 0;
+    bool operator>(const Expiry& other) const { return at > other.at; }
+  };
 
   Stream(Store& store, uint32_t id, StreamOptions options);
 
   // --- reading
-  void load_if_needed();
-  RunIndex* index_of(SealedSegment&);
-  Result<Record> read_at(const Position&);
+  void load_if_needed() {
+    if (!is_loaded_) load_index();
+  }
+  const RunIndex* index_of(SealedSegment& segment);
+  uint64_t seq_at(const Position& at) const;
+  SubjectId subject_at(const Position& at);
+  Result<Record> read_at(const Position& at);
   bool find(uint64_t seq, Position& out);
-  template <typename Matches>
-  bool scan_forward(uint64_t from, uint64_t until, Matches matches, Position& out);
-  template <typename Matches>
-  bool scan_backward(uint64_t from, uint64_t down_to, Matches matches, Position& out);
+  // The first live message at or after `from`.
+  bool scan_first(uint64_t from, Position& out);
+  // The first live message in [from, until] whose subject `accepts`; and the last in [down_to, from].
+  template <typename Accepts>
+  bool scan_forward(uint64_t from, uint64_t until, Accepts accepts, Position& out);
+  template <typename Accepts>
+  bool scan_backward(uint64_t from, uint64_t down_to, Accepts accepts, Position& out);
+  template <typename Accepts>
+  uint64_t count_range(uint64_t from, uint64_t until, Accepts accepts);
+  bool find_next(const SubjectFilter& filter, uint64_t from, uint64_t until, Position& out);
+  bool find_last(std::string_view pattern, uint64_t until, Position& out);
   uint64_t first_of(SubjectId id);
   uint64_t last_of(SubjectId id);
-  void mark_lost(const Position&);
+  int64_t timestamp_of(uint64_t seq);
+  uint64_t counted(const Record& record) const;
+  void mark_lost(uint64_t seq);
 
   // --- changing
-  Status check_limits(const NewMessage&, uint64_t counted, SubjectId id);
-  void put(const Record& record, std::string_view message_id);
+  Status check_limits(const NewMessage& message, uint64_t counted);
+  Status check_batch(std::span<const NewMessage> messages);
+  void put(uint64_t seq, const NewMessage& message);
+  void place(const Record& record, uint64_t counted);
   MemorySegment& active_for(uint64_t seq, size_t bytes);
-  void remove_at(const Position&, Removal why, bool erase);
+  void remove_at(const Position& at, Removal why, bool erase);
+  uint64_t remove_matching(const PurgeRequest& request);
+  void drop_below(uint64_t below);
   void forget(SubjectId id, uint64_t seq);
+  void tidy_segment(const Position& at);
   void enforce_limits();
   void enforce_subject_limit(SubjectId id);
-  void drop_empty_segments();
+  void remove_first(Removal why);
   void move_first();
+  bool expire_by_age(WallTime now, std::optional<WallTime>& next);
+  void expire_by_ttl(WallTime now, std::optional<WallTime>& next);
+  bool offer_to_observer(const Position& at);
+  void add_expiry(uint64_t at, uint64_t seq);
   void log_removed(uint64_t seq, uint64_t counted);
+  void flush_removed();
   void touch();  // asks the store for a place in the next group
+  bool is_logged() const;
+
+  // --- starting
+  void load_index();
+  bool load_sealed(SealedSegment& segment);
+  void load_memory(MemorySegment& segment);
+  void mend_segment(SealedSegment& segment, RunIndex& index);
+  void lose_segment(size_t at);
+  Result<std::unique_ptr<RunIndex>> read_index(SealedSegment& segment, bool& is_damaged);
+  void adopt_index(SealedSegment& segment, std::unique_ptr<RunIndex> index,
+                   const std::vector<SubjectId>& ids);
+  void index_message(SubjectId id, uint64_t seq);
+  void encode_options(std::string& out) const;
+  static bool decode_options(std::string_view bytes, StreamOptions& options);
+  void encode_entry(std::string& out) const;
+  bool decode_entry(std::string_view bytes);
+  void replay_append(const Record& record, bool is_lost);
+  void replay_skip(uint64_t seq, int64_t timestamp_ns);
+  void replay_lost(uint64_t seq);
+  void replay_lost_one(uint64_t seq);
+  void replay_removed(std::string_view body);
+  void replay_purge(std::string_view body);
+  void replay_totals(uint64_t count, uint64_t bytes, uint64_t first);
+  void replay_remove_range(uint64_t from, uint64_t to);
+  void take_removed(std::string& out);
 
   Store& store_;
   const uint32_t id_;
@@ -251,13 +315,23 @@ class Stream {
   std::vector<uint64_t> lost_;
   std::string last_message_id_;
   SubjectIndex subjects_;
+  MessageIds ids_;
   std::deque<SealedSegment> sealed_;
   std::deque<std::unique_ptr<MemorySegment>> memory_;  // the last one grows
   std::vector<std::unique_ptr<ConsumerStore>> consumers_;
+  uint32_t next_consumer_ = 1;
+  std::vector<SubjectFilter*> filters_;
+  std::vector<Expiry> expiries_;  // a heap, the next first
+  uint64_t age_cursor_ = 0;       // messages before it do not expire by age
+  SequenceTime first_time_;       // remembers the first message's timestamp
+  std::shared_ptr<const std::string> block_;  // keeps the last record's views alive
+  std::string scratch_;
   // Since the last group.
   std::vector<std::pair<uint64_t, uint64_t>> removed_;  // ranges
   uint64_t removed_count_ = 0;
   uint64_t removed_bytes_ = 0;
+  // Removed in the log, from pieces not loaded yet.
+  std::vector<std::pair<uint64_t, uint64_t>> unloaded_removed_;
   bool is_touched_ = false;
 };
 

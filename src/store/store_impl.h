@@ -1,0 +1,107 @@
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "store/catalog.h"
+#include "store/store.h"
+
+namespace brokkr::store {
+
+class Checkpoint;
+
+// What a store is made of; seen by its own files only.
+struct Store::Impl {
+  using Name = std::pair<std::string, std::string>;  // account, stream
+  // A stream's sequence that may be shown once the log is durable up to there.
+  struct Unseen {
+    Lsn lsn = 0;
+    uint32_t stream = 0;
+    uint64_t seq = 0;
+  };
+  struct Waiter {
+    Lsn lsn = 0;
+    Callback<void()> done;
+  };
+  // A run file that nothing refers to any more, kept until no catalog on disk does.
+  struct Doomed {
+    uint64_t file = 0;
+    uint64_t checkpoint = 0;  // the number of the first catalog without it
+  };
+
+  Impl(Options opts, Environment env);
+  ~Impl();
+
+  Status open(Store& store);
+  Status recover(Store& store);
+  void apply(Store& store, const Frame& frame);
+  void apply_note(std::string_view note);
+  void forget(Stream& stream);
+  void sync_later();
+  void log_consumers();
+  void close_group();
+  void show_unlogged();
+  void checkpoint_if_due(Store& store);
+  // Checkpoints cannot keep up, or fail: the log has grown far beyond its bound.
+  bool is_over_log_limit() const;
+  void on_durable(Lsn lsn);
+  void on_closing_group(std::string& note);
+  void fail(const Error& error);
+  Lsn log(FrameType type, uint32_t stream, std::string_view body);
+  bool is_logged() const { return wal != nullptr; }
+  Result<std::shared_ptr<RunFile>> run_file(uint64_t file);
+  void use_file(uint64_t file) { ++file_uses[file]; }
+  void release_file(uint64_t file);
+  // Counts the index against the cache and drops others beyond it.
+  void keep_index(Stream& stream, const SealedSegment& segment);
+  std::string path(std::string_view name) const { return options.directory + "/" + std::string(name); }
+
+  const Options options;
+  const Environment environment;
+  std::unique_ptr<Keyring> keys;
+  std::unique_ptr<File> lock;
+  std::unique_ptr<Wal> wal;
+  std::string store_id;
+  std::map<Name, std::unique_ptr<Stream>> streams;
+  std::unordered_map<uint32_t, Stream*> by_id;
+  std::vector<std::unique_ptr<Stream>> deleted;  // until the turn ends: their callers may be on the stack
+  uint32_t next_stream = 1;
+  uint64_t next_run_file = 1;
+
+  // Since the last commit.
+  std::vector<Stream*> touched;
+  std::vector<Stream*> touched_now;
+  ConsumerStore::Queue consumer_queue;
+  // For the group's note: last sequences, and stream options that were put.
+  std::unordered_map<uint32_t, uint64_t> group_seqs;
+  std::unordered_map<uint32_t, std::string> group_puts;
+  std::string scratch;
+  std::deque<Unseen> unseen;
+  std::deque<Waiter> waiters;
+  std::unique_ptr<Error> failure;
+  Callback<void(const Error&)> failed;
+  bool is_committing = false;
+
+  // Run files.
+  std::unordered_map<uint64_t, std::shared_ptr<RunFile>> files;
+  std::unordered_map<uint64_t, uint32_t> file_uses;  // segments in it
+  std::vector<Doomed> doomed;
+
+  // Checkpoints.
+  std::unique_ptr<Checkpoint> checkpoint;
+  std::vector<Callback<void(const Status&)>> checkpoint_waiters;
+  uint64_t catalog_number = 0;
+  Lsn catalog_lsn = 0;           // of the newest catalog
+  Lsn previous_catalog_lsn = 0;  // of the one before
+  std::shared_ptr<bool> alive = std::make_shared<bool>(true);
+};
+
+void encode_run(const SealedSegment& segment, std::string& out);
+bool decode_run(class Decoder& in, SealedSegment& segment);
+
+}  // namespace brokkr::store
