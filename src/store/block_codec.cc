@@ -1,10 +1,8 @@
 #include "store/block_codec.h"
 
-#include <algorithm>
-#include <cstring>
-
 #include "store/block_compress.h"
 #include "store/block_crypto.h"
+#include "store/little_endian.h"
 #include "store/record.h"
 
 // Stored form: method (1 byte: compression, cipher in the high half), three zero bytes, u32 plain
@@ -18,7 +16,7 @@ constexpr size_t kTagBytes = 16;
 
 uint32_t block_crc(uint64_t nonce, std::string_view bytes) {
   char seed[sizeof nonce];
-  std::memcpy(seed, &nonce, sizeof nonce);
+  store_le(seed, nonce);
   return crc32c(bytes, crc32c(std::string_view(seed, sizeof seed)));
 }
 
@@ -32,11 +30,11 @@ void encode_block(std::string_view plain, Compression compression, const FileKey
   if (compression == Compression::None) out.append(plain);
   const Cipher cipher = key == nullptr ? Cipher::None : cipher_of(*key);
   out[start] = static_cast<char>(static_cast<unsigned>(compression) | static_cast<unsigned>(cipher) << 4);
-  const auto plain_bytes = static_cast<uint32_t>(plain.size());
-  std::memcpy(&out[start + 4], &plain_bytes, sizeof plain_bytes);
+  store_le(&out[start + 4], static_cast<uint32_t>(plain.size()));
   if (key == nullptr) {
-    const uint32_t crc = block_crc(nonce, std::string_view(out).substr(start));
-    out.append(reinterpret_cast<const char*>(&crc), sizeof crc);
+    char crc[kCrcBytes];
+    store_le(crc, block_crc(nonce, std::string_view(out).substr(start)));
+    out.append(crc, sizeof crc);
     return;
   }
   char tag[kTagBytes];
@@ -54,15 +52,12 @@ Status decode_block(std::string_view stored, const FileKey* key, uint64_t nonce,
   const auto method = static_cast<uint8_t>(stored[0]);
   const auto compression = static_cast<Compression>(method & 0xf);
   if (method >> 4 != static_cast<unsigned>(key == nullptr ? Cipher::None : cipher_of(*key))) return damaged;
-  uint32_t plain_bytes = 0;
-  std::memcpy(&plain_bytes, &stored[4], sizeof plain_bytes);
+  const auto plain_bytes = load_le<uint32_t>(&stored[4]);
   std::string_view body = stored.substr(kBlockHeadBytes, stored.size() - kBlockHeadBytes - end_bytes);
   const std::string_view end = stored.substr(stored.size() - end_bytes);
   std::string opened;
   if (key == nullptr) {
-    uint32_t crc = 0;
-    std::memcpy(&crc, end.data(), sizeof crc);
-    if (crc != block_crc(nonce, stored.substr(0, stored.size() - end_bytes))) return damaged;
+    if (load_le<uint32_t>(end.data()) != block_crc(nonce, stored.substr(0, stored.size() - end_bytes))) return damaged;
   } else {
     opened.resize(body.size());
     if (!unseal(*key, nonce, stored.substr(0, kBlockHeadBytes), body, end, opened.data())) return damaged;
@@ -82,6 +77,14 @@ Status decode_block(std::string_view stored, const FileKey* key, uint64_t nonce,
   }
   plain.resize(plain_bytes);
   return decompress(compression, body, plain) ? Status() : damaged;
+}
+
+std::optional<std::string_view> peek_block(std::string_view stored, uint64_t nonce) {
+  if (stored.size() < kBlockHeadBytes + kCrcBytes || stored[0] != 0) return std::nullopt;
+  const std::string_view body = stored.substr(0, stored.size() - kCrcBytes);
+  if (load_le<uint32_t>(&stored[body.size()]) != block_crc(nonce, body)) return std::nullopt;
+  if (load_le<uint32_t>(&stored[4]) != body.size() - kBlockHeadBytes) return std::nullopt;
+  return body.substr(kBlockHeadBytes);
 }
 
 }  // namespace brokkr::store

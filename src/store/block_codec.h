@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -38,5 +39,8 @@ void encode_block(std::string_view plain, Compression, const FileKey* key, uint6
 // The inverse. Fails with Corrupt on any damage, LimitExceeded beyond `plain_max` bytes.
 Status decode_block(std::string_view stored, const FileKey* key, uint64_t nonce, size_t plain_max,
                     std::string& plain);
+// The plain bytes as they lie in `stored`, when they are neither compressed nor encrypted. Absent when
+// they are, and on any damage.
+std::optional<std::string_view> peek_block(std::string_view stored, uint64_t nonce);
 
 }  // namespace brokkr::store

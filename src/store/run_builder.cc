@@ -3,8 +3,9 @@
 #include <xxhash.h>
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
+
+#include "store/numbered_name.h"
 
 namespace brokkr::store {
 namespace {
@@ -148,20 +149,7 @@ void hash_message_id(std::string_view id, uint64_t (&hash)[2]) {
   hash[1] = value.high64;
 }
 
-std::string run_file_name(uint64_t file) {
-  char name[17];
-  for (unsigned i = 0; i < 16; ++i) name[i] = "0123456789abcdef"[file >> (60 - 4 * i) & 0xf];
-  return std::string(name, 16).append(kRunSuffix);
-}
-
-uint64_t parse_run_file_name(std::string_view name) {
-  if (name.size() != 16 + kRunSuffix.size() || !name.ends_with(kRunSuffix)) return 0;
-  uint64_t file = 0;
-  for (const char c : name.substr(0, 16)) {
-    if ((c < '0' || c > '9') && (c < 'a' || c > 'f')) return 0;
-    file = file << 4 | static_cast<uint64_t>(c <= '9' ? c - '0' : c - 'a' + 10);
-  }
-  return file;
-}
+std::string run_file_name(uint64_t file) { return numbered_name(file, kRunSuffix); }
+uint64_t parse_run_file_name(std::string_view name) { return parse_numbered_name(name, kRunSuffix); }
 
 }  // namespace brokkr::store

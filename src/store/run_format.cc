@@ -302,24 +302,6 @@ bool is_plausible(const FooterCounts& counts, const RunInfo& info, size_t bytes)
 
 }  // namespace
 
-void append_varint(uint64_t value, std::string& out) {
-  while (value >= 0x80) {
-    out.push_back(static_cast<char>(value | 0x80));
-    value >>= 7;
-  }
-  out.push_back(static_cast<char>(value));
-}
-
-uint64_t ByteReader::long_varint() {
-  uint64_t value = 0;
-  for (unsigned shift = 0; shift < 64 && at_ < end_; shift += 7) {
-    const auto byte = static_cast<uint8_t>(*at_++);
-    value |= uint64_t{byte & 0x7fU} << shift;
-    if (byte < 0x80) return value;
-  }
-  return fail();
-}
-
 void append_run_file_head(const RunFileHead& head, std::string& out) { append_head(kHeadMagic, head, out); }
 void append_run_file_tail(const RunFileHead& head, std::string& out) { append_head(kTailMagic, head, out); }
 
