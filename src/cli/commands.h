@@ -16,7 +16,6 @@ Command service_command();
 
 // JetStream.
 Command stream_command();
-Command consumer_command();
 
 // The workload side, with nex's spelling.
 Command devrun_command();
