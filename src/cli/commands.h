@@ -16,6 +16,7 @@ Command service_command();
 
 // JetStream.
 Command stream_command();
+Command consumer_command();
 
 // The workload side, with nex's spelling.
 Command devrun_command();

@@ -1,9 +1,6 @@
 #include "store/checkpoint.h"
 #include "store/wal.h"
 namespace brokkr::store {
-Wal::~Wal() = default;
-Lsn Wal::append(FrameType, uint32_t, std::initializer_list<std::string_view>) { return 0; }
-void Wal::commit() {}
 Checkpoint::~Checkpoint() = default;
 Status Store::Impl::open(Store&) { return {}; }
 void Store::Impl::checkpoint_if_due(Store&) {}

@@ -128,6 +128,10 @@ class RunFile {
   // only when the disk fails; damage is in the answer, with the sequence.
   virtual Result<ReadRecord> read(const RunIndex&, uint32_t ordinal,
                                   const std::shared_ptr<const std::string>& block) = 0;
+  // Overwrites a message's headers and body with zeroes; on disk when this returns. Reading it gives
+  // damage from then on. Unsupported in a compressed or encrypted run, which must be written again to
+  // forget something. Not while the file is being copied.
+  virtual Status erase(const RunIndex&, uint32_t ordinal) = 0;
   // All runs in the file, from its own index or, when damaged, by searching. For recovery without a
   // catalog, and for tools.
   virtual Result<std::vector<std::pair<RunOwner, RunInfo>>> list_runs() = 0;

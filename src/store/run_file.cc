@@ -20,11 +20,12 @@ using Block = std::shared_ptr<const std::string>;
 
 class OpenRunFile final : public RunFile {
  public:
-  OpenRunFile(std::unique_ptr<File> file, uint64_t number) : file_(std::move(file)), number_(number) {}
+  OpenRunFile(Files& files, std::string path, RunFileAccess access)
+      : files_(files), path_(std::move(path)), access_(std::move(access)) {}
 
-  Status start(const std::string& path, Keyring* keys);
   Result<std::unique_ptr<RunIndex>> load_index(const RunInfo& info, bool& damaged) override;
   Result<ReadRecord> read(const RunIndex& index, uint32_t ordinal, const Block& block) override;
+  Status erase(const RunIndex& index, uint32_t ordinal) override;
   Result<std::vector<std::pair<RunOwner, RunInfo>>> list_runs() override;
   uint64_t size() const override { return size_; }
 
@@ -36,8 +37,7 @@ class OpenRunFile final : public RunFile {
     std::unique_ptr<RunIndex> footer;
   };
 
-  Status read_head();
-  RunScan scan() const { return {*file_, head_, key_.get(), false, key_ == nullptr}; }
+  RunScan scan() const { return access_.scan(false); }
   Result<std::string> read_bytes(uint64_t offset, uint64_t bytes) const;
   // Absent when damaged.
   std::unique_ptr<RunIndex> read_footer(const RunInfo& info) const;
@@ -51,12 +51,14 @@ class OpenRunFile final : public RunFile {
   Result<ReadRecord> read_blocked(const RunIndex& index, uint32_t ordinal, const Block& block) const;
   Result<Block> load_block(const RunIndex::Block& place) const;
 
-  const std::unique_ptr<File> file_;
-  const uint64_t number_;
-  RunFileHead head_;
-  uint64_t head_bytes_ = 0;
-  uint64_t size_ = 0;
-  std::shared_ptr<const FileKey> key_;
+  Files& files_;
+  const std::string path_;
+  const RunFileAccess access_;
+  const File* const file_ = access_.file.get();
+  const RunFileHead& head_ = access_.head;
+  const FileKey* const key_ = access_.key.get();
+  const uint64_t number_ = access_.head.number;
+  const uint64_t size_ = access_.size;
 };
 
 uint64_t block_offset(const std::string& block) { return load_le<uint64_t>(&block[8]); }
@@ -85,47 +87,6 @@ ReadRecord checked(const RunIndex& index, uint32_t ordinal, std::string_view byt
   return {parsed.damage, parsed.record, std::move(block)};
 }
 
-Status OpenRunFile::read_head() {
-  const auto near = static_cast<size_t>(std::min<uint64_t>(size_, kRunFileHeadBytesMax));
-  const Result<std::string> front = read_bytes(0, near);
-  const Result<std::string> back = read_bytes(size_ - near, near);
-  if (!front && !back) return front.error();
-  size_t head_bytes = 0;
-  size_t tail_bytes = 0;
-  Result<RunFileHead> head = front ? parse_run_file_head(*front, head_bytes) : Result<RunFileHead>(front.error());
-  const Result<RunFileHead> tail =
-      back ? parse_run_file_tail(*back, tail_bytes) : Result<RunFileHead>(back.error());
-  // Either will do. The tail also knows where the index is.
-  if (tail && (!head || (tail->number == head->number && tail->salt == head->salt))) {
-    head_bytes = tail_bytes;
-    head = tail;
-  }
-  if (!head) return head.error();
-  head_ = *head;
-  head_bytes_ = head_bytes;
-  return {};
-}
-
-Status OpenRunFile::start(const std::string& path, Keyring* keys) {
-  const auto fail = [&](Errc code, const std::string& text) { return Error{code, path + ": " + text}; };
-  const Result<uint64_t> size = file_->size();
-  if (!size) return size.error();
-  size_ = *size;
-  if (const Status status = read_head(); !status) {
-    if (status.error().code == Errc::System) return status;
-    return fail(status.error().code, status.error().text);
-  }
-  if (head_.number != number_) {
-    return fail(Errc::Corrupt, "is run file " + std::to_string(head_.number) + " by what it says");
-  }
-  if (head_.wrapped_key.empty()) return {};
-  if (keys == nullptr) return fail(Errc::PermissionDenied, "encrypted, and no key is configured");
-  auto key = keys->open(run_key_context(head_.number, head_.salt), head_.wrapped_key);
-  if (!key) return fail(key.error().code, key.error().text);
-  key_ = std::move(*key);
-  return {};
-}
-
 Result<std::string> OpenRunFile::read_bytes(uint64_t offset, uint64_t bytes) const {
   std::string out;
   if (offset >= size_) return out;
@@ -143,7 +104,7 @@ std::unique_ptr<RunIndex> OpenRunFile::read_footer(const RunInfo& info) const {
   const auto header = parse_section_header(*section, head_.salt, info.footer_offset);
   if (!header || header->kind != SectionKind::Footer) return nullptr;
   std::string plain;
-  if (!decode_section(*section, head_.salt, info.footer_offset, key_.get(), section->size(), plain)) return nullptr;
+  if (!decode_section(*section, head_.salt, info.footer_offset, key_, section->size(), plain)) return nullptr;
   auto index = std::make_unique<RunIndex>();
   if (!parse_footer(plain, *index)) return nullptr;
   if (index->info.offset != info.offset || index->info.footer_offset != info.footer_offset) return nullptr;
@@ -212,7 +173,7 @@ Result<Block> OpenRunFile::load_block(const RunIndex::Block& place) const {
   const Result<std::string> section = read_bytes(place.offset, place.bytes);
   if (!section) return section.error();
   std::string plain;
-  const Status status = decode_section(*section, head_.salt, place.offset, key_.get(), kBlockPlainMax, plain);
+  const Status status = decode_section(*section, head_.salt, place.offset, key_, kBlockPlainMax, plain);
   if (!status) return Block();
   auto block = make_block(head_.salt, place.offset, plain.size());
   block->append(plain);
@@ -243,6 +204,24 @@ Result<ReadRecord> OpenRunFile::read(const RunIndex& index, uint32_t ordinal, co
   return index.blocks.empty() ? read_bare(index, ordinal, block) : read_blocked(index, ordinal, block);
 }
 
+Status OpenRunFile::erase(const RunIndex& index, uint32_t ordinal) {
+  if (!index.blocks.empty()) return Error{Errc::Unsupported, path_ + ": blocks cannot be changed in place"};
+  const Result<ReadRecord> old = read_bare(index, ordinal, nullptr);
+  if (!old) return old.error();
+  const bool is_whole = old->damage == RecordDamage::None;
+  if (!is_whole) return Error{Errc::Corrupt, path_ + ": message " + std::to_string(old->record.seq) + " damaged"};
+  const std::string zeroes(old->record.headers.size() + old->record.body.size(), '\0');
+  Record blank = old->record;
+  blank.headers = {};
+  blank.body = zeroes;
+  std::string bytes;
+  append_record(blank, bytes);
+  auto file = files_.open(path_, OpenMode::ReadWrite);
+  if (!file) return file.error();
+  if (Status status = (*file)->write_at(bare_offset(index.positions[ordinal]), bytes); !status) return status;
+  return (*file)->sync();
+}
+
 Result<std::vector<FileIndexEntry>> OpenRunFile::read_file_index() const {
   const Error absent{Errc::Corrupt, "no file index"};
   if (head_.index_offset == 0 || head_.index_offset >= size_) return absent;
@@ -252,7 +231,7 @@ Result<std::vector<FileIndexEntry>> OpenRunFile::read_file_index() const {
   if (!header || header->kind != SectionKind::FileIndex) return absent;
   std::string plain;
   const Status status =
-      decode_section(*section, head_.salt, head_.index_offset, key_.get(), section->size(), plain);
+      decode_section(*section, head_.salt, head_.index_offset, key_, section->size(), plain);
   if (!status) return status.error();
   return parse_file_index(plain, number_);
 }
@@ -285,7 +264,7 @@ Result<std::vector<OpenRunFile::Span>> OpenRunFile::search() const {
       is_open = false;
     }
   };
-  const Status status = scan().run(head_bytes_, size_, visit);
+  const Status status = scan().run(access_.head_bytes, size_, visit);
   if (!status) return status.error();
   return spans;
 }
@@ -340,12 +319,9 @@ Result<std::vector<std::pair<RunOwner, RunInfo>>> OpenRunFile::list_runs() {
 Result<std::shared_ptr<RunFile>> RunFile::open(Files& files, const std::string& directory, uint64_t file,
                                                Keyring* keys) {
   const std::string path = directory + "/" + run_file_name(file);
-  if (!files.exists(path)) return Error{Errc::NotFound, path + ": no such file"};
-  auto opened = files.open(path, OpenMode::Read);
-  if (!opened) return opened.error();
-  auto run_file = std::make_shared<OpenRunFile>(std::move(*opened), file);
-  if (const Status status = run_file->start(path, keys); !status) return status.error();
-  return std::shared_ptr<RunFile>(std::move(run_file));
+  auto access = open_run_file(files, path, file, keys);
+  if (!access) return access.error();
+  return std::shared_ptr<RunFile>(std::make_shared<OpenRunFile>(files, path, std::move(*access)));
 }
 
 }  // namespace brokkr::store

@@ -1,8 +1,7 @@
 #include "store/run_scan.h"
 
 #include <algorithm>
-
-#include "store/run_builder.h"
+#include <utility>
 
 namespace brokkr::store {
 namespace {
@@ -116,63 +115,54 @@ class Scanner {
   std::string plain_;
 };
 
-// Gathers what a scan finds of one run. A run has bare records or blocks, never both: records found
-// beside blocks are bytes of a damaged block.
-class RunGatherer {
- public:
-  void take(const RunPiece& piece) {
-    if (piece.kind == RunPiece::Kind::Gap) gap_bytes_ += piece.bytes;
-    if (piece.kind == RunPiece::Kind::Head) {
+}  // namespace
+
+void RunGatherer::limit(const RunInfo& info) {
+  first_seq_ = info.first_seq;
+  last_seq_ = info.last_seq == 0 ? UINT64_MAX : info.last_seq;
+}
+
+void RunGatherer::take(const RunPiece& piece) {
+  switch (piece.kind) {
+    case RunPiece::Kind::Gap: gap_bytes_ += piece.bytes; break;
+    case RunPiece::Kind::Head:
       if (auto head = parse_run_head(piece.plain)) {
         owner_ = {head->stream, std::move(head->account), std::move(head->name), {}};
       }
-    }
-    if (piece.kind == RunPiece::Kind::Record) {
-      add(piece.record.record, bare_position(piece.offset, record_check(piece.stored)), bare_);
-    }
-    if (piece.kind == RunPiece::Kind::Block) take_block(piece);
+      break;
+    case RunPiece::Kind::Record:
+      // What a damaged message counts is known all the same.
+      add(parse_record(piece.stored, false).record, bare_position(piece.offset, record_check(piece.stored)), bare_);
+      break;
+    case RunPiece::Kind::Block: take_block(piece); break;
+    default: break;
   }
-  void limit(const RunInfo& info) {
-    first_seq_ = info.first_seq;
-    last_seq_ = info.last_seq == 0 ? UINT64_MAX : info.last_seq;
-  }
-  std::unique_ptr<RunIndex> finish() {
-    auto index = (blocks_ > 0 ? blocked_ : bare_).finish();
-    index->owner = std::move(owner_);
-    return index;
-  }
-  uint64_t gap_bytes() const { return gap_bytes_; }
+}
 
- private:
-  void add(const Record& record, uint64_t position, RunBuilder& builder) {
-    if (record.seq >= first_seq_ && record.seq <= last_seq_) builder.add(record, position);
-  }
-  void take_block(const RunPiece& piece) {
-    blocked_.add_block(piece.offset, static_cast<uint32_t>(piece.bytes));
-    const size_t block = blocks_++;
-    size_t at = 0;
-    while (at < piece.plain.size()) {
-      const ParsedRecord parsed = parse_record(piece.plain.substr(at), false);
-      if (parsed.damage != RecordDamage::None) {
-        gap_bytes_ += piece.plain.size() - at;
-        return;
-      }
-      add(parsed.record, block_position(block, at), blocked_);
-      at += parsed.bytes;
+void RunGatherer::add(const Record& record, uint64_t position, RunBuilder& builder) {
+  if (record.seq >= first_seq_ && record.seq <= last_seq_) builder.add(record, position);
+}
+
+void RunGatherer::take_block(const RunPiece& piece) {
+  blocked_.add_block(piece.offset, static_cast<uint32_t>(piece.bytes));
+  const size_t block = blocks_++;
+  size_t at = 0;
+  while (at < piece.plain.size()) {
+    const ParsedRecord parsed = parse_record(piece.plain.substr(at), false);
+    if (parsed.damage != RecordDamage::None) {
+      gap_bytes_ += piece.plain.size() - at;
+      return;
     }
+    add(parsed.record, block_position(block, at), blocked_);
+    at += parsed.bytes;
   }
+}
 
-  uint64_t first_seq_ = 0;
-  uint64_t last_seq_ = UINT64_MAX;
-  uint64_t gap_bytes_ = 0;
-  size_t blocks_ = 0;
-  RunOwner owner_;
-  // Every message id is taken: one that the run left out as old is forgotten again by its time.
-  RunBuilder bare_{INT64_MIN};
-  RunBuilder blocked_{INT64_MIN};
-};
-
-}  // namespace
+std::unique_ptr<RunIndex> RunGatherer::finish() {
+  auto index = (blocks_ > 0 ? blocked_ : bare_).finish();
+  index->owner = std::move(owner_);
+  return index;
+}
 
 Status RunScan::run(uint64_t from, uint64_t to, FunctionRef<void(const RunPiece&)> visit) const {
   Scanner scanner(*this, to);
@@ -196,6 +186,61 @@ Status RunScan::run(uint64_t from, uint64_t to, FunctionRef<void(const RunPiece&
   }
   if (gap.bytes > 0) visit(gap);
   return {};
+}
+
+namespace {
+
+Result<std::string> read_part(const File& file, uint64_t offset, size_t bytes) {
+  std::string out(bytes, '\0');
+  const Result<size_t> got = file.read_at(offset, out);
+  if (!got) return got.error();
+  out.resize(*got);
+  return out;
+}
+
+Status read_heads(RunFileAccess& access) {
+  const auto near = static_cast<size_t>(std::min<uint64_t>(access.size, kRunFileHeadBytesMax));
+  const Result<std::string> front = read_part(*access.file, 0, near);
+  const Result<std::string> back = read_part(*access.file, access.size - near, near);
+  if (!front && !back) return front.error();
+  using Head = Result<RunFileHead>;
+  const Head head = front ? parse_run_file_head(*front, access.head_bytes) : Head(front.error());
+  const Head tail = back ? parse_run_file_tail(*back, access.tail_bytes) : Head(back.error());
+  // Either will do. The tail also knows where the index is.
+  if (!head && !tail) return head.error();
+  access.is_head_whole = static_cast<bool>(head);
+  access.is_tail_whole = tail && (!head || (tail->number == head->number && tail->salt == head->salt));
+  access.head = access.is_tail_whole ? *tail : *head;
+  if (!access.is_head_whole) access.head_bytes = access.tail_bytes;
+  if (!access.is_tail_whole) access.tail_bytes = 0;
+  return {};
+}
+
+}  // namespace
+
+Result<RunFileAccess> open_run_file(Files& files, const std::string& path, uint64_t number, Keyring* keys) {
+  const auto fail = [&](Errc code, const std::string& text) { return Error{code, path + ": " + text}; };
+  if (!files.exists(path)) return fail(Errc::NotFound, "no such file");
+  auto opened = files.open(path, OpenMode::Read);
+  if (!opened) return opened.error();
+  RunFileAccess access;
+  access.file = std::move(*opened);
+  const Result<uint64_t> size = access.file->size();
+  if (!size) return size.error();
+  access.size = *size;
+  if (const Status status = read_heads(access); !status) {
+    if (status.error().code == Errc::System) return status.error();
+    return fail(status.error().code, status.error().text);
+  }
+  if (access.head.number != number) {
+    return fail(Errc::Corrupt, "is run file " + std::to_string(access.head.number) + " by what it says");
+  }
+  if (access.head.wrapped_key.empty()) return access;
+  if (keys == nullptr) return fail(Errc::PermissionDenied, "encrypted, and no key is configured");
+  auto key = keys->open(run_key_context(access.head.number, access.head.salt), access.head.wrapped_key);
+  if (!key) return fail(key.error().code, key.error().text);
+  access.key = std::move(*key);
+  return access;
 }
 
 Result<std::unique_ptr<RunIndex>> rebuild_run_index(const RunScan& scan, const RunInfo& info, uint64_t& gap_bytes) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/callback.h"
+#include "store/run_builder.h"
 #include "store/run_format.h"
 
 namespace brokkr::store {
@@ -42,6 +43,46 @@ struct RunScan {
 
   Status run(uint64_t from, uint64_t to, FunctionRef<void(const RunPiece&)> visit) const;
 };
+
+// Gathers what a scan finds of one run into an index. A run has bare records or blocks, never both:
+// records found beside blocks are bytes of a damaged block.
+class RunGatherer {
+ public:
+  // Only sequences of this run count; all when both are 0.
+  void limit(const RunInfo& info);
+  void take(const RunPiece& piece);
+  std::unique_ptr<RunIndex> finish();
+  uint64_t gap_bytes() const { return gap_bytes_; }
+
+ private:
+  void add(const Record& record, uint64_t position, RunBuilder& builder);
+  void take_block(const RunPiece& piece);
+
+  uint64_t first_seq_ = 0;
+  uint64_t last_seq_ = UINT64_MAX;
+  uint64_t gap_bytes_ = 0;
+  size_t blocks_ = 0;
+  RunOwner owner_;
+  // Every message id is taken: one that the run left out as old is forgotten again by its time.
+  RunBuilder bare_{INT64_MIN};
+  RunBuilder blocked_{INT64_MIN};
+};
+
+// A run file opened for reading, by its head or, when that is damaged, by its tail.
+struct RunFileAccess {
+  std::unique_ptr<File> file;
+  uint64_t size = 0;
+  RunFileHead head;
+  size_t head_bytes = 0;
+  size_t tail_bytes = 0;  // 0 when the tail is damaged
+  bool is_head_whole = false;
+  bool is_tail_whole = false;
+  std::shared_ptr<const FileKey> key;
+
+  RunScan scan(bool check_content) const { return {*file, head, key.get(), check_content, key == nullptr}; }
+};
+// NotFound, Corrupt (neither head nor tail, or of another file), PermissionDenied, Unsupported, System.
+Result<RunFileAccess> open_run_file(Files&, const std::string& path, uint64_t number, Keyring* keys);
 
 // An index of the run in [info.offset, info.footer_offset) from what can be read of it. Sequences
 // outside of first_seq to last_seq do not count unless both are 0. `gap_bytes` gets what could not be

@@ -71,7 +71,7 @@ class Wal {
     // Everything up to `lsn` is as durable as the mode promises.
     Callback<void(Lsn lsn)> durable;
     // Appends to the group's end marker what the store wants to find again if a frame of the group
-    // is damaged; handed to `replay` as a GroupEnd frame..
+    // is damaged; handed to replay's `visit` as a GroupEnd frame. Must not append.
     Callback<void(std::string& note)> closing_group;
     // Once. No later append becomes durable.
     Callback<void(const Error&)> failed;
@@ -100,9 +100,14 @@ class Wal {
   Lsn append(FrameType type, uint32_t stream, size_t body_bytes, char*& body);
 
   // Ends the turn: starts to write the group unless one is on its way, in which case it joins the
-  // next. No effect on an empty group.
+  // next. No effect on an empty group. Without SyncMode::Always a small group is written at once and
+  // `durable` is called from in here.
   void commit();
+  // For SyncMode::Interval, every `sync_interval`: puts on stable storage what was written. No effect
+  // when there is nothing or a sync is on its way.
+  void sync_now();
 
+  // The log's own frames count too: after commit this is the end of the group.
   Lsn appended() const { return next_lsn_ - 1; }
   Lsn durable() const { return durable_; }
   bool has_uncommitted() const { return !group_.empty(); }
@@ -122,14 +127,26 @@ class Wal {
   void release_before(Lsn lsn);
 
  private:
-  // (the implementation's)
+  class Writer;
+  Wal(Files&, Executor&, Options, Events, Log&);
+  void seal();
+
   Options options_;
+  // Frames, the last of which may still lack its checksums.
   std::string group_;
+  size_t open_frame_ = SIZE_MAX;  // offset of that one
+  Lsn group_first_lsn_ = 0;
+  uint32_t group_frames_ = 0;
+  uint32_t group_chain_ = 0;
+  Lsn open_batch_ = 0;
+  uint32_t salt_ = 0;  // of the file the group will go into, as far as known
+  uint32_t mask_ = 0;
   uint64_t writing_bytes_ = 0;
   Lsn next_lsn_ = 1;
   Lsn durable_ = 0;
   bool is_full_ = false;
   std::unique_ptr<Error> failure_;
+  std::unique_ptr<Writer> writer_;
 };
 
 }  // namespace brokkr::store
