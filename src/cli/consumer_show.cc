@@ -251,7 +251,8 @@ bool is_wanted(const json::Value& info, const Values& values, WallTime now) {
   };
   const auto fewer = [&](const char* flag, const char* member) {
     const int64_t limit = parse_int(values.text(flag)).value_or(0);
-    check(limit > 0, info.get_int(member) < limit);
+    const int64_t value = info.get_int(member);
+    if (limit > 0) is_match &= value > 0 && (is_inverted ? value > limit : value < limit);
   };
   check(values.is_on("push"), !is_pull(config));
   check(values.is_on("pull"), is_pull(config));

@@ -291,14 +291,15 @@ int run_stream_rmm(const Context& context, const Values& values) {
     auto answer = ask_text("Message Sequence to remove", "", true);
     if (!answer) return fail(context.program, prefixed("invalid input", answer.error()));
     id = std::move(*answer);
+    if (parse_int(id).value_or(1) <= 0) return fail(context.program, "positive message ID required");
   }
-  const auto seq = parse_int(id);
+  const auto seq = parse_uint(id);
   if (!seq) return fail(context.program, "invalid number: \"" + id + "\"");
-  if (*seq <= 0) return fail(context.program, "positive message ID required");
   if (Status status = confirm_key_value(name); !status) return fail(context.program, status.error());
   auto go = confirmed(values, "Really remove message " + id + " from Stream " + name);
   if (!go) return fail(context.program, go.error());
   if (!*go) return 0;
+  if (*seq == 0) return fail(context.program, "sequence number is required");
   auto gone = task->js.request("STREAM.MSG.DELETE." + name, "{\"seq\":" + std::to_string(*seq) + "}");
   return gone ? 0 : fail(context.program, gone.error());
 }

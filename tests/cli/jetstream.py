@@ -1,0 +1,410 @@
+#!/usr/bin/env python3
+"""Runs the JetStream commands step by step and compares what they print with jetstream.golden.
+
+The golden file holds what the original `nats` CLI prints against nats-server, once times and versions
+are masked; `--record` writes it anew. Where the original is on the machine it runs the steps too, so
+that the file itself is checked. What ours does otherwise is in OURS, with the reason. Without
+JetStream in the server (--server, else the nats-server found) there is nothing to run: exit code 77.
+"""
+import argparse
+import difflib
+import os
+import pathlib
+import pty
+import re
+import select
+import shlex
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from cli import PATIENCE_SECONDS, ROOT, Tool, find_original  # noqa: E402
+sys.path.insert(0, str(ROOT / "tests" / "conformance"))
+from server import Server, find_oracle  # noqa: E402
+
+GOLDEN = pathlib.Path(__file__).resolve().parent / "jetstream.golden"
+SKIPPED = 77
+MASKS = [
+    (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(Z| \+0000 UTC)?", "DATE"),
+    (r"DATE\.\d+ \+0000 UTC", "DATE"),
+    (r"^\[\d\d:\d\d:\d\d\]", "[TIME]"),
+    (r"\bN[A-Z2-7]{55}\b", "SERVER_ID"),
+    (r"Host Version: .*", "Host Version: V"),
+    (r"hosted at level \d+", "hosted at level N"),
+    (r'"_nats\.level": "\d+"', '"_nats.level": "N"'),
+    (r'"_nats\.ver": "[^"]+"', '"_nats.ver": "V"'),
+    (r"\(DURATION\) on Subject", "(AGO) on Subject"),
+    (r"│ DURATION +│$", "│ AGO │"),
+    (r"Last delivery: \S+ ago", "Last delivery: AGO ago"),
+    (r"Last Ack: \S+ ago", "Last Ack: AGO ago"),
+    (r"(Client ID|RTT|Connected Server Version|Connected Address|Client IP): .*", r"\1: X"),
+    (r"in DURATION,", "in T,"),
+]
+
+# One scenario from an empty server on.
+STEPS = """
+stream ls
+stream ls --names
+stream ls --json
+stream report
+stream find
+stream info
+stream info NONE
+stream add S1
+stream add A.B --subjects x --defaults
+stream add S1 --subjects x --storage floppy
+stream add S1 --subjects x --defaults --max-age soon
+stream add S1 --subjects x --defaults --republish-source a
+stream add S1 --subjects x --defaults --mirror S2
+stream add S1 --subjects a.*,b --defaults --validate
+stream add S1 --subjects a.*,b --defaults
+stream add S1 --subjects a.*,c --defaults
+stream add S2 --subjects a.x --defaults
+stream add S2 --subjects s2.> --storage memory --replicas 1 --retention work --discard new --max-msgs 100 --max-msgs-per-subject 5 --max-bytes 10MB --max-age 1d2h --max-msg-size 1KB --dupe-window 1m --allow-rollup --deny-delete --no-deny-purge --description 'a b' --metadata k:v --metadata m=w --compression s2 --republish-source s2.a --republish-destination r.a --transform-source s2.b --transform-destination s2.c --limit-consumer-inactive 1h --limit-consumer-max-pending 50 --first-sequence 7
+stream add S3 --subjects s3 --defaults --no-ack --allow-msg-ttl --subject-del-markers-ttl 1h --allow-batch --allow-schedules --no-allow-direct --json
+stream add M1 --mirror S1 --defaults
+pub a.0 one
+pub a.0 two
+pub a.1 three
+pub a.0 four
+pub b five -H X:y
+pub b ''
+wait M1 6
+stream ls --all
+stream ls --json
+stream ls --subject a.>
+stream report
+stream report --raw
+stream report --name
+stream find --empty --names
+stream find --mirrored --names
+stream find --subject a.* --names
+stream find --created 1h --invert --names
+stream find --consumers 0 --replicas 1 --names
+stream info S1
+stream info S1 --json
+stream info S1 --state
+stream state S1 --json
+stream subjects S1
+stream subjects S1 --json
+stream subjects S1 --names --reverse
+stream subjects S1 b
+stream subjects S1 none
+stream get S1 1
+stream get S1 5
+stream get S1 5 --json
+stream get S1 6
+stream get S1 99
+stream get S1
+stream get S1 --last-for a.1
+stream get S1 1 --translate 'tr a-z A-Z'
+stream view S1
+stream gaps S1
+stream gaps S1 --json
+stream rmm S1 2
+stream rmm S1 0 --force
+stream rmm S1 77 --force
+stream rmm S1 2 --force
+stream rmm S1 3 --force
+stream rmm S1 5 --force
+stream gaps S1
+stream gaps S1 --force --no-progress
+stream gaps S1 --force --json
+stream edit NONE --force
+stream edit S1 --source S2 --force
+stream copy S1 S1
+stream seal S3
+stream seal S3 --force
+stream cluster step-down S1
+stream cluster peer-remove S1 x
+stream cluster evacuate S3 x --force
+stream cluster cancel-move S1
+stream rm S3
+stream rm S3 --force
+stream rm S3 --force
+stream rm --force
+stream rm M1 --force
+consumer ls S1
+consumer ls S1 --json
+consumer ls S1 --names
+consumer ls NONE
+consumer report S1
+consumer add S1
+consumer add S1 C1
+consumer add NONE C1 --pull --defaults
+consumer add S1 a.b --pull --defaults
+consumer add S1 C1 --pull --ack maybe
+consumer add S1 C1 --pull --defaults --heartbeat 1s
+consumer add S1 C1 --pull --defaults --bps 10
+consumer add S1 C1 --pull --defaults --sample 101
+consumer add S1 C1 --pull --defaults --validate
+consumer add S1 C1 --pull --defaults
+consumer add S1 P1 --target x.y --deliver-group G --heartbeat 5s --flow-control --defaults --deliver new --ack all --replay original --bps 1024 --max-pending 7
+consumer add S1 C2 --pull --defaults --filter a.1 --filter b --deliver 3 --max-deliver 5 --wait 10s --backoff linear --backoff-steps 3 --backoff-min 1s --backoff-max 10s --sample 50 --max-waiting 9 --max-pull-batch 4 --max-pull-expire 10s --max-pull-bytes 1024 --inactive-threshold 1h --memory --replicas 1 --metadata k:v --headers-only --description 'c two'
+consumer add S1 C3 --pull --defaults --deliver subject --pinned-groups g --pinned-ttl 1m
+consumer ls S1
+consumer ls S1 --json
+consumer ls S1 --names
+consumer report S1
+consumer report S1 --raw
+consumer find S1 --pull
+consumer find S1 --pull --invert
+consumer find S1 --pending 1
+consumer info S1 C1
+consumer info S1 C1 --json
+consumer info S1 P1 --json
+consumer info S1 NONE
+consumer info S1 NONE --no-select
+consumer state S1 C2
+consumer next S1 NONE --timeout 1s
+consumer next S1 C1
+consumer next S1 C1 --term --ack
+consumer next S1 C1 --term
+consumer next S1 C1 --raw
+consumer info S1 C1
+consumer pause S1 C1 1h
+consumer pause S1 C1 soon --force
+consumer pause S1 C1 1h --force
+consumer state S1 C1
+consumer resume S1 C1 --force
+consumer resume S1 C1 --force
+consumer unpin S1 C1 g
+consumer unpin S1 C3 g
+consumer reset S1 C1
+consumer reset S1 C1 --force
+consumer copy S1 C1 C4 --filter a.0 --ack all --wait 7s
+consumer copy S1 NONE C4
+consumer edit S1 C1
+consumer edit S1 C1 --dry-run
+consumer cluster step-down S1 C1
+consumer cluster evacuate S1 C1 x
+consumer rm S1 C1
+consumer rm S1 C1 --force
+consumer rm S1 C1 --force
+consumer rm --force
+stream purge S1
+stream purge S1 --force --seq 2 --keep 1
+stream purge S1 --force --subject b
+stream purge S1 --force --keep 1
+stream purge S1 --force --json
+stream purge NONE --force
+stream add KV_b --subjects '$KV.b.>' --defaults
+stream ls --names
+stream purge KV_b --force
+stream report --consumers
+"""
+
+# Where ours differs on purpose: the step, what it prints instead, its exit code.
+OURS = {
+    # The original compares an absent set of metadata with an empty one and always finds a difference.
+    "consumer edit S1 C1": ("No difference in configuration\n", "", 0),
+    "consumer edit S1 C1 --dry-run": ("", "", 0),
+}
+# Steps that only ours runs behind the scenario: what it says better than the original.
+EXTRA = [
+    ("stream add E1 --subjects e.> --defaults --max-msgs 10", None, None, 0),
+    ("stream edit E1 --max-msgs 20 --dry-run",
+     'Differences (-old +new):\n  {\n- \t"max_msgs": 10,\n+ \t"max_msgs": 20,\n  }\n', [], 1),
+    ("stream edit E1 --max-msgs 10 --force", "No difference in configuration\n", [], 0),
+    ("stream copy E1 E2 --subjects other", None, [], 0),
+    ("consumer add E1 P --target p.q --defaults", None, [], 0),
+    ("consumer next E1 P --timeout 1s", "", ['PROGRAM: error: consumer "P" is not a Pull consumer'], 1),
+    ("consumer add E1 C --pull --defaults", None, [], 0),
+    ("consumer next E1 C --timeout 1s", "", ["PROGRAM: error: no message received: nats: timeout"], 1),
+    ("stream ls --js-domain NONE", "",
+     ["PROGRAM: error: could not list streams: nats: no responders available for request"], 1),
+    ("stream ls --names --js-api-prefix $JS.API", "E1\nE2\nKV_b\nS1\nS2\n", [], 0),
+]
+
+
+def mask(text: str) -> str:
+    lines = []
+    for line in text.split("\n"):
+        for pattern, replacement in MASKS:
+            line = re.sub(pattern, replacement, line)
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def wait_for_messages(tool: Tool, stream: str, count: str):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while f'"messages": {count},' not in tool.run(["stream", "info", stream, "--json"])[0]:
+        if time.monotonic() > deadline:
+            return "", f"{stream} does not get {count} messages", 1
+    return "", "", 0
+
+
+def run_step(tool: Tool, step: str):
+    if step.startswith("wait "):
+        return wait_for_messages(tool, *step.split()[1:])
+    out, err, code = tool.run(shlex.split(step))
+    if step.startswith("stream report"):  # the width of a mirror's age makes the table's
+        out = re.sub(r" +", " ", re.sub("─+", "─", out)).replace("-DURATION", "DURATION")
+    # What `pub` says is tests/cli/cli.py's business.
+    return (("", "", code) if step.startswith("pub ") else (mask(out), mask(err), code))
+
+
+def run_steps(tool: Tool) -> list[tuple[str, str, str, int]]:
+    return [(step, *run_step(tool, step)) for step in STEPS.strip().split("\n")]
+
+
+def write_golden(results) -> None:
+    parts = [f"$ {step}\n{out}{'' if out.endswith(chr(10)) or not out else chr(10) + '~ no end of line' + chr(10)}"
+             + "".join(f"! {line}\n" for line in err.rstrip("\n").split("\n") if line) + f"= {code}\n"
+             for step, out, err, code in results]
+    GOLDEN.write_text("".join(parts))
+
+
+def read_golden() -> dict[str, list]:
+    """The answers to each step, in the order in which the step comes."""
+    answers: dict[str, list] = {}
+    out, err, step = "", [], None
+    for line in GOLDEN.read_text().split("\n"):
+        if line.startswith("$ "):
+            out, err, step = "", [], line[2:]
+        elif line.startswith("! "):
+            err.append(line[2:])
+        elif re.fullmatch(r"= \d+", line):
+            answers.setdefault(step, []).append((out, err, int(line[2:])))
+            step = None
+        elif step is not None:
+            out += line + "\n"
+    return answers
+
+
+def compare(tool: Tool, results, failures, own) -> None:
+    answers = read_golden()
+    for step, out, err, code in results:
+        want_out, want_err, want_code = answers[step].pop(0)
+        if step in own:
+            want_out, text, want_code = own[step]
+            want_err = text.split("\n") if text else []
+        got_err = [line for line in err.rstrip("\n").split("\n") if line]
+        if (out, got_err, code) == (want_out, want_err, want_code):
+            continue
+        difference = difflib.unified_diff(want_out.split("\n") + want_err, out.split("\n") + got_err,
+                                          "wanted", "got", lineterm="", n=1)
+        failures.append("\n  ".join([f"{tool.program}: {step}: exit code {code}, wanted {want_code}", *difference]))
+
+
+class Terminal:
+    """The program on a terminal; types answers when their questions are there."""
+
+    def __init__(self, tool: Tool, step: str):
+        self.seen = ""
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.environ.update(tool.environment, TERM="xterm")
+            os.execv(tool.binary, [tool.program, *shlex.split(step)])
+
+    def read_until(self, text: str) -> bool:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while text not in self.seen:
+            if time.monotonic() > deadline:
+                return False
+            if select.select([self.fd], [], [], 0.05)[0]:
+                try:
+                    self.seen += os.read(self.fd, 65536).decode(errors="replace")
+                except OSError:  # the program has ended
+                    return text in self.seen
+        return True
+
+    def answer(self, question: str, text: str) -> bool:
+        if not self.read_until(question):
+            return False
+        self.seen = self.seen.partition(question)[2]
+        os.write(self.fd, text.encode())
+        return True
+
+    def finish(self) -> int:
+        self.read_until("\0 never")
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+# The step, questions with answers, exit code.
+DIALOGUES = [
+    ("stream rm S2", [("Really delete Stream S2 (y/N)", "n\n")], 0),
+    ("stream rm S2", [("Really delete Stream S2 (y/N)", "perhaps\n"), ("not a valid answer", ""),
+                      ("(y/N)", "y\n")], 0),
+    ("stream add", [("Stream Name", "\n"), ("Value is required", ""), ("Stream Name", "Q1\n"),
+                    ("Subjects", "q.a, q.b\n"), ("Storage", "\x1b[B\n"), ("Replication (1)", "\n"),
+                    ("Retention Policy", "work\n"), ("Discard Policy", "\n"), ("Stream Messages Limit (-1)", "7\n"),
+                    ("Per Subject Messages Limit (-1)", "\n"), ("Total Stream Size (-1)", "1MB\n"),
+                    ("Message TTL (-1)", "1h\n"), ("Max Message Size (-1)", "\n"),
+                    ("Duplicate tracking time window (2m0s)", "\n"), ("Allow message Roll-ups (y/N)", "y\n"),
+                    ("Allow message deletion (Y/n)", "n\n"),
+                    ("Allow purging subjects or the entire stream (Y/n)", "\n")], 0),
+    ("stream view Q1 2", [("[2] Subject: q.b", ""), ("Next Page? (Y/n)", "n\n")], 0),
+    ("consumer add", [("Select a Stream", "Q1\n"), ("Consumer name", "W\n"), ("Delivery target", "\n"),
+                      ("Start policy", "\n"), ("Acknowledgment policy", "\n"), ("Replay policy", "\n"),
+                      ("Filter Stream by subjects", "\n"), ("Maximum Allowed Deliveries (-1)", "3\n"),
+                      ("Maximum Acknowledgments Pending (0)", "9\n"), ("Deliver headers only", "\n"),
+                      ("Add a Retry Backoff Policy", "\n"), ("Max Ack Pending: 9", "")], 0),
+    ("consumer rm Q1", [("Select a Consumer", "\n"), ("Really delete Consumer Q1 > W (y/N)", "y\n")], 0),
+    ("stream edit Q1 --max-msgs 8", [("Really edit Stream Q1 (y/N)", "y\n"), ("Maximum Messages: 8", "")], 0),
+    ("stream purge Q1", [("Really purge Stream Q1 (y/N)", "\x04")], 1),
+]
+ASKED_CONFIG = ('"subjects":["q.a","q.b"],"retention":"workqueue"', '"max_msgs":7,"max_bytes":1048576,"max_age":3600000000000',
+                '"storage":"memory","discard":"old"', '"deny_delete":true,"deny_purge":false,"allow_rollup_hdrs":true')
+
+
+def check_dialogues(tool: Tool, failures) -> None:
+    for step, questions, wanted in DIALOGUES:
+        terminal = Terminal(tool, step)
+        for question, text in questions:
+            if not terminal.answer(question, text):
+                failures.append(f"{tool.program} on a terminal: {step}: no {question!r} in {terminal.seen!r}")
+                break
+        code = terminal.finish()
+        if code != wanted:
+            failures.append(f"{tool.program} on a terminal: {step}: exit code {code}, wanted {wanted}: {terminal.seen!r}")
+        if step == "stream add":
+            compact = re.sub(r"\s", "", tool.run(["stream", "info", "Q1", "--json"])[0])
+            failures += [f"asked configuration: no {part} in {compact}" for part in ASKED_CONFIG if part not in compact]
+            for subject in ("q.a", "q.b", "q.a"):
+                tool.run(["pub", subject, "x", "-q"])
+
+
+def check_extra(tool: Tool, failures) -> None:
+    for step, out, err, code in EXTRA:
+        got_out, got_err, got_code = tool.run(shlex.split(step))
+        got_lines = got_err.rstrip("\n").split("\n") if got_err else []
+        if (out is not None and got_out != out) or (err is not None and got_lines != err) or got_code != code:
+            failures.append(f"{tool.program}: {step}: exit code {got_code}\n  {got_out!r}\n  {got_lines!r}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--brokkr", required=True)
+    parser.add_argument("--server", help="the server to run against")
+    parser.add_argument("--record", action="store_true", help="write the golden file from the original")
+    args = parser.parse_args()
+    binary = args.server or find_oracle()
+    original = find_original()
+    if binary is None or (args.record and original is None):
+        print("no server with JetStream to run against")
+        return SKIPPED
+    failures = []
+    for program in [args.brokkr, original]:
+        if program is None or (args.record and program == args.brokkr):
+            continue
+        with Server(binary, 'jetstream { store_dir: "$FOLDER/js" }') as server, \
+                tempfile.TemporaryDirectory() as home:
+            tool = Tool(program, server.url(), home)
+            results = run_steps(tool)
+            if args.record:
+                write_golden(results)
+                break
+            compare(tool, results, failures, OURS if program == args.brokkr else {})
+            if program == args.brokkr:
+                check_extra(tool, failures)
+                check_dialogues(tool, failures)
+    print("\n".join(failures) if failures else
+          f"{len(STEPS.splitlines()) - 1 + len(EXTRA) + len(DIALOGUES)} steps, original: {original or 'not on this machine'}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
