@@ -3,10 +3,12 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "broker/shard.h"
+#include "jetstream/api_error.h"
 #include "jetstream/stream.h"
 
 namespace brokkr::jetstream {
@@ -26,16 +28,36 @@ struct AccountLimits {
   bool max_bytes_required = false;
 };
 
+// What an account has.
+struct AccountUsage {
+  uint64_t memory = 0;  // counted bytes of streams in memory
+  uint64_t storage = 0;
+  uint64_t reserved_memory = 0;  // max_bytes of streams that have one
+  uint64_t reserved_storage = 0;
+  size_t streams = 0;
+  size_t consumers = 0;
+};
+
+// What was asked of the API.
+struct ApiStats {
+  uint64_t total = 0;
+  uint64_t errors = 0;
+};
+
 // The streams of one account. Loop-confined; owned by JetStream.
 class Account {
  public:
-  Account(JetStream& jetstream, broker::Account& account, AccountLimits limits);
+  // Without limits JetStream is off for the account: the API says so.
+  Account(JetStream& jetstream, broker::Account& account, std::optional<AccountLimits> limits);
   ~Account();
 
   const std::string& name() const { return account_.name(); }
   JetStream& jetstream() { return jetstream_; }
   broker::Account& interest() { return account_; }
+  bool is_enabled() const { return is_enabled_; }
   const AccountLimits& limits() const { return limits_; }
+  AccountUsage usage() const;
+  ApiStats& api_stats() { return api_stats_; }
 
   using Streams = std::map<std::string, std::unique_ptr<Stream>, std::less<>>;
   Streams& streams() { return streams_; }
@@ -44,6 +66,8 @@ class Account {
   ApiResult<Stream*> create_stream(StreamConfig config, bool is_pedantic);
   ApiStatus update_stream(Stream& stream, StreamConfig config, bool is_pedantic);
   void delete_stream(Stream& stream);
+  // One that was found in the store.
+  void restore_stream(store::Stream& messages);
 
   // Where acknowledgements and requests for messages find their consumers; made at first use.
   ConsumerRouter& router();
@@ -55,16 +79,22 @@ class Account {
   bool deliver(std::string_view route, std::string_view subject, std::string_view reply,
                std::string_view headers, std::string_view body);
   bool has_interest(std::string_view subject) const;
-  // An advisory or metric: `write` adds the members after type, id and timestamp. Not even built when
-  // nobody listens.
+  // An advisory or metric: `write` adds the members between the time and the domain. Not even built
+  // when nobody listens.
   void advise(std::string_view subject, std::string_view type, FunctionRef<void(json::Writer&)> write);
 
  private:
   JetStream& jetstream_;
   broker::Account& account_;
+  const bool is_enabled_;
   const AccountLimits limits_;
+  ApiStats api_stats_;
   std::shared_ptr<ConsumerRouter> router_;  // outlives the streams
   Streams streams_;
+
+  ApiStatus check_limits(const StreamConfig& config, const StreamConfig* old);
+  bool do_subjects_overlap(const StreamConfig& config, const Stream* except) const;
+  void advise_stream(const std::string& stream, const char* what, const char* action);
 };
 
 }  // namespace brokkr::jetstream

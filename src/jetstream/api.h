@@ -34,24 +34,33 @@ class ApiRequest {
   const std::string& body() const { return body_; }
   const std::string& client() const { return client_; }
 
-  // The body as a JSON value; an empty one is an empty object. 10025 with Go's text when it is none.
+  // The body as a JSON value, for StructReader; blank is null. 10025 with Go's text when it is none.
   ApiResult<json::Value> parse_body() const;
   // For requests whose body may be left out: only one that begins with { or [ is read.
   ApiResult<json::Value> parse_optional_body() const;
+  bool has_empty_body() const;  // nothing, or an empty object
   // For requests without content: 10038 unless the body is empty or an empty object.
   ApiStatus expect_empty_body() const;
+
+  // Whether unknown members in the body are errors.
+  bool is_strict() const;
 
   // Answers with {"type":"io.nats.jetstream.api.v1.<type>", …}; `members` adds what follows. The
   // answer leaves once everything done so far is durable, in the order of these calls.
   void respond(std::string_view type, FunctionRef<void(json::Writer&)> members) const;
-  // The same with an error, and after it the `members` that the type always has.
+  // The same without an advisory that tells of it; not counted either.
+  void respond_unaudited(std::string_view type, FunctionRef<void(json::Writer&)> members) const;
+  // The same with an error, and after it the members that the type always has: nats-server's for
+  // the type, or those of `members`.
   void respond_error(std::string_view type, const ApiError& error) const;
   void respond_error(std::string_view type, const ApiError& error,
                      FunctionRef<void(json::Writer&)> members) const;
-  // An answer that is written already. `is_audited` off: no advisory tells of it.
-  void respond_raw(std::string text, bool is_error, bool is_audited = true) const;
+  // An answer that is written already.
+  void respond_raw(std::string text, bool is_error) const;
 
  private:
+  void leave_when_durable(std::string text, bool is_audited) const;
+
   Account* account_;
   std::string subject_;
   std::vector<size_t> starts_;  // of the tokens after "$JS.API."
@@ -60,5 +69,12 @@ class ApiRequest {
   std::string body_;
   std::string client_;
 };
+
+// What is checked of every request first: the API level it asks for (10185), and that JetStream is
+// on for the account (10039).
+ApiStatus check_request(const ApiRequest& request);
+
+// The member "error".
+void write_api_error(json::Writer& out, const ApiError& error);
 
 }  // namespace brokkr::jetstream

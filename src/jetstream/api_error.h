@@ -18,9 +18,9 @@ struct ApiError {
   std::string description;
 };
 
-// The error with that number and its standard text, in which "{x}" is replaced by `value` wherever a
-// placeholder stands (there is at most one kind per text).
-ApiError api_error(uint16_t err_code, std::string_view value = {});
+// The error with that number and its standard text, in which `value` stands for the placeholder
+// "{x}" and `second` for those after it.
+ApiError api_error(uint16_t err_code, std::string_view value = {}, std::string_view second = {});
 
 // A value or the ApiError to answer with.
 template <typename T>

@@ -3,8 +3,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/log.h"
 #include "broker/server.h"
@@ -38,7 +40,9 @@ class JetStream {
     int64_t max_request_batch = -1;
     Duration duplicate_window{};  // zero: no limit
     size_t request_queue_limit = 10'000;
-    std::map<std::string, AccountLimits, std::less<>> accounts;  // absent: $G without limits
+    // By name. Without limits: JetStream is off for the account. Absent: $G without limits.
+    std::map<std::string, std::optional<AccountLimits>, std::less<>> accounts;
+    std::string system_account = "$SYS";
   };
 
   // Opens the store and brings every stream and consumer back. Fails as Store::open does.
@@ -48,13 +52,22 @@ class JetStream {
   // Tells waiting pull requests that the server goes away, makes everything durable, then calls back.
   void stop(Callback<void()> done);
 
+  // One that JetStream is on for.
   Account* find_account(std::string_view name);
+  std::vector<Account*> accounts();
   broker::Server& server();
   broker::Shard& shard();
   io::Loop& loop();
   store::Store& store();
   Upkeep& upkeep();
   Random& random();
+  std::string next_id();  // a NUID
+  ApiStats& api_stats();
+  // Bytes that streams with max_bytes may take, over all accounts.
+  uint64_t reserved_memory() const;
+  uint64_t reserved_storage() const;
+  uint64_t max_memory() const;
+  uint64_t max_storage() const;
   Log& log();
   const Options& options() const;
   WallTime now() const;
