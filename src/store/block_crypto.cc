@@ -32,17 +32,17 @@ class FileKey {
 
 namespace {
 
-constexpr size_t kNonceBytes = 12;
-constexpr size_t kTagBytes = 16;
+constexpr size_t kAeadNonceBytes = 12;
+constexpr size_t kAeadTagBytes = 16;
 constexpr size_t kKeyBytes = 32;
-using Nonce = std::array<uint8_t, kNonceBytes>;
+using Nonce = std::array<uint8_t, kAeadNonceBytes>;
 using Secret = std::array<uint8_t, kKeyBytes>;
 
 // version, cipher, key id, nonce, encrypted key, tag
 constexpr uint8_t kWrapVersion = 1;
 constexpr size_t kWrapIdBytes = 4;
-constexpr size_t kWrapHeadBytes = 2 + kWrapIdBytes + kNonceBytes;
-constexpr size_t kWrapBytes = kWrapHeadBytes + kKeyBytes + kTagBytes;
+constexpr size_t kWrapHeadBytes = 2 + kWrapIdBytes + kAeadNonceBytes;
+constexpr size_t kWrapBytes = kWrapHeadBytes + kKeyBytes + kAeadTagBytes;
 
 const uint8_t* unsigned_bytes(std::string_view text) { return reinterpret_cast<const uint8_t*>(text.data()); }
 
@@ -50,42 +50,42 @@ const EVP_CIPHER* evp_cipher(Cipher cipher) {
   return cipher == Cipher::ChaCha20Poly1305 ? EVP_chacha20_poly1305() : EVP_aes_256_gcm();
 }
 
-struct ContextDeleter {
+struct CipherContextDeleter {
   void operator()(EVP_CIPHER_CTX* context) const { EVP_CIPHER_CTX_free(context); }
 };
-using Context = std::unique_ptr<EVP_CIPHER_CTX, ContextDeleter>;
+using CipherContext = std::unique_ptr<EVP_CIPHER_CTX, CipherContextDeleter>;
 
-Context start(Cipher cipher, const Secret& secret, const Nonce& nonce, std::string_view bound, bool encrypt) {
-  Context context(EVP_CIPHER_CTX_new());
+CipherContext start_cipher(Cipher cipher, const Secret& secret, const Nonce& nonce, std::string_view bound, bool is_sealing) {
+  CipherContext context(EVP_CIPHER_CTX_new());
   CHECK(context != nullptr);
   int length = 0;
   CHECK(EVP_CipherInit_ex(context.get(), evp_cipher(cipher), nullptr, secret.data(), nonce.data(),
-                          encrypt ? 1 : 0) == 1);
+                          is_sealing ? 1 : 0) == 1);
   CHECK(EVP_CipherUpdate(context.get(), nullptr, &length, unsigned_bytes(bound),
                          static_cast<int>(bound.size())) == 1);
   return context;
 }
 
-void encrypt(Cipher cipher, const Secret& secret, const Nonce& nonce, std::string_view bound,
+void encrypt_bytes(Cipher cipher, const Secret& secret, const Nonce& nonce, std::string_view bound,
              std::span<char> bytes, char* tag) {
-  const Context context = start(cipher, secret, nonce, bound, true);
+  const CipherContext context = start_cipher(cipher, secret, nonce, bound, true);
   auto* const data = reinterpret_cast<uint8_t*>(bytes.data());
   int length = 0;
   CHECK(EVP_CipherUpdate(context.get(), data, &length, data, static_cast<int>(bytes.size())) == 1);
-  uint8_t none[kTagBytes];
+  uint8_t none[kAeadTagBytes];
   CHECK(EVP_CipherFinal_ex(context.get(), none, &length) == 1);
-  CHECK(EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_GET_TAG, kTagBytes, tag) == 1);
+  CHECK(EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_GET_TAG, kAeadTagBytes, tag) == 1);
 }
 
-bool decrypt(Cipher cipher, const Secret& secret, const Nonce& nonce, std::string_view bound,
+bool decrypt_bytes(Cipher cipher, const Secret& secret, const Nonce& nonce, std::string_view bound,
              std::string_view bytes, std::string_view tag, char* out) {
-  const Context context = start(cipher, secret, nonce, bound, false);
+  const CipherContext context = start_cipher(cipher, secret, nonce, bound, false);
   int length = 0;
-  CHECK(EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_SET_TAG, kTagBytes,
+  CHECK(EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_SET_TAG, kAeadTagBytes,
                             const_cast<char*>(tag.data())) == 1);
   CHECK(EVP_CipherUpdate(context.get(), reinterpret_cast<uint8_t*>(out), &length, unsigned_bytes(bytes),
                          static_cast<int>(bytes.size())) == 1);
-  uint8_t none[kTagBytes];
+  uint8_t none[kAeadTagBytes];
   return EVP_CipherFinal_ex(context.get(), none, &length) == 1;
 }
 
@@ -134,8 +134,8 @@ class TwoKeyRing final : public Keyring {
     wrapped.append(keys_[0]->id_text());
     wrapped.append(reinterpret_cast<const char*>(nonce.data()), nonce.size());
     std::string body(reinterpret_cast<const char*>(secret.data()), secret.size());
-    char tag[kTagBytes];
-    encrypt(cipher_, keys_[0]->secret, nonce, bound_text(wrapped, context), body, tag);
+    char tag[kAeadTagBytes];
+    encrypt_bytes(cipher_, keys_[0]->secret, nonce, bound_text(wrapped, context), body, tag);
     wrapped.append(body).append(tag, sizeof tag);
     auto key = std::make_shared<const FileKey>(cipher_, secret);
     OPENSSL_cleanse(secret.data(), secret.size());
@@ -153,7 +153,7 @@ class TwoKeyRing final : public Keyring {
     std::memcpy(nonce.data(), &wrapped[2 + kWrapIdBytes], nonce.size());
     for (const auto& key : keys_) {
       Secret secret;
-      if (decrypt(cipher, key->secret, nonce, bound_text(wrapped.substr(0, kWrapHeadBytes), context),
+      if (decrypt_bytes(cipher, key->secret, nonce, bound_text(wrapped.substr(0, kWrapHeadBytes), context),
                   wrapped.substr(kWrapHeadBytes, kKeyBytes), wrapped.substr(kWrapHeadBytes + kKeyBytes),
                   reinterpret_cast<char*>(secret.data()))) {
         auto file_key = std::make_shared<const FileKey>(cipher, secret);
@@ -193,12 +193,12 @@ Result<std::unique_ptr<Keyring>> Keyring::make(Cipher cipher, std::string_view k
 Cipher cipher_of(const FileKey& key) { return key.cipher; }
 
 void seal(const FileKey& key, uint64_t nonce, std::string_view context, std::span<char> bytes, char* tag) {
-  encrypt(key.cipher, key.secret, block_nonce(nonce), context, bytes, tag);
+  encrypt_bytes(key.cipher, key.secret, block_nonce(nonce), context, bytes, tag);
 }
 
 bool unseal(const FileKey& key, uint64_t nonce, std::string_view context, std::string_view bytes,
             std::string_view tag, char* out) {
-  return decrypt(key.cipher, key.secret, block_nonce(nonce), context, bytes, tag, out);
+  return decrypt_bytes(key.cipher, key.secret, block_nonce(nonce), context, bytes, tag, out);
 }
 
 }  // namespace brokkr::store

@@ -17,15 +17,15 @@ namespace brokkr::store {
 namespace {
 
 constexpr uint32_t kCatalogVersion = 1;
-constexpr std::string_view kHeadMagic("\x89" "BRKCAT\n", 8);
-constexpr std::string_view kTailMagic("\x89" "BRKCTE\n", 8);
-constexpr std::string_view kHeadEnd("\nTACKRB\x89", 8);
+constexpr std::string_view kCatalogHeadMagic("\x89" "BRKCAT\n", 8);
+constexpr std::string_view kCatalogTailMagic("\x89" "BRKCTE\n", 8);
+constexpr std::string_view kCatalogHeadEnd("\nTACKRB\x89", 8);
 constexpr size_t kStoreIdBytes = 16;
-constexpr size_t kHeadFixedBytes = 96;
-constexpr size_t kHeadEndBytes = 16;
+constexpr size_t kCatalogHeadFixedBytes = 96;
+constexpr size_t kCatalogHeadEndBytes = 16;
 constexpr size_t kEntryHeaderBytes = 48;
 constexpr uint32_t kEntryMagic = 0x544e4543;  // "CENT"
-constexpr size_t kWriteBytes = 1 << 20;
+constexpr size_t kCatalogWriteBytes = 1 << 20;
 constexpr std::string_view kCatalogSuffix = ".catalog";
 constexpr const char* kLostAndFound = "lost+found";
 
@@ -43,13 +43,13 @@ struct CatalogHead {
   std::string wrapped_key;
 };
 
-std::string key_context(uint64_t number, uint64_t salt) {
+std::string catalog_key_context(uint64_t number, uint64_t salt) {
   return "catalog " + std::to_string(number) + " " + std::to_string(salt);
 }
 
-void append_head(std::string_view magic, const CatalogHead& head, std::string& out) {
+void append_catalog_head(std::string_view magic, const CatalogHead& head, std::string& out) {
   const size_t start = out.size();
-  const auto total = static_cast<uint32_t>(kHeadFixedBytes + pad8(head.wrapped_key.size()) + kHeadEndBytes);
+  const auto total = static_cast<uint32_t>(kCatalogHeadFixedBytes + pad8(head.wrapped_key.size()) + kCatalogHeadEndBytes);
   out.append(magic);
   append_int(kCatalogVersion, out);
   append_int(total, out);
@@ -70,14 +70,14 @@ void append_head(std::string_view magic, const CatalogHead& head, std::string& o
   out.append(pad8(head.wrapped_key.size()) - head.wrapped_key.size(), '\0');
   append_int(crc32c(std::string_view(out).substr(start)), out);
   append_int(total, out);
-  out.append(kHeadEnd);
+  out.append(kCatalogHeadEnd);
 }
 
-Result<CatalogHead> parse_head(std::string_view magic, std::string_view bytes) {
+Result<CatalogHead> parse_catalog_head(std::string_view magic, std::string_view bytes) {
   const Error damaged{Errc::Corrupt, "damaged"};
-  if (bytes.size() < kHeadFixedBytes + kHeadEndBytes) return damaged;
-  const size_t end = bytes.size() - kHeadEndBytes;
-  if (bytes.substr(0, 8) != magic || bytes.substr(end + 8) != kHeadEnd ||
+  if (bytes.size() < kCatalogHeadFixedBytes + kCatalogHeadEndBytes) return damaged;
+  const size_t end = bytes.size() - kCatalogHeadEndBytes;
+  if (bytes.substr(0, 8) != magic || bytes.substr(end + 8) != kCatalogHeadEnd ||
       load_le<uint32_t>(&bytes[end]) != crc32c(bytes.substr(0, end)) ||
       load_le<uint32_t>(&bytes[end + 4]) != bytes.size()) {
     return damaged;
@@ -101,7 +101,7 @@ Result<CatalogHead> parse_head(std::string_view magic, std::string_view bytes) {
   const auto wrapped = reader.take<uint32_t>();
   reader.text(12);
   head.wrapped_key = reader.text(wrapped);
-  if (!reader.ok() || reader.left() < kHeadEndBytes) return damaged;
+  if (!reader.ok() || reader.left() < kCatalogHeadEndBytes) return damaged;
   return head;
 }
 
@@ -157,7 +157,7 @@ class CatalogWriter {
  public:
   explicit CatalogWriter(File& file) : file_(file) {}
   Status write(const CatalogImage& image, CatalogHead head, const FileKey* key) {
-    append_head(kHeadMagic, head, buffer_);
+    append_catalog_head(kCatalogHeadMagic, head, buffer_);
     std::string payload;
     for (const auto* list : {&image.streams, &image.consumers}) {
       CHECK(std::adjacent_find(list->begin(), list->end(), std::not_fn(entry_less)) == list->end());
@@ -166,11 +166,11 @@ class CatalogWriter {
         payload.clear();
         encode_block(it.bytes, Compression::None, key, head.salt ^ end(), payload);
         append_entry({kind, it.stream, 0, head.salt, it.id, image.lsn}, payload, buffer_);
-        if (const Status status = write_out(kWriteBytes); !status) return status;
+        if (const Status status = write_out(kCatalogWriteBytes); !status) return status;
       }
     }
     head.whole_crc = crc32c(buffer_, crc_);
-    append_head(kTailMagic, head, buffer_);
+    append_catalog_head(kCatalogTailMagic, head, buffer_);
     if (const Status status = write_out(1); !status) return status;
     return file_.sync();
   }
@@ -229,7 +229,7 @@ class CatalogParser {
     if (bytes_.size() >= 12) {
       const size_t size = load_le<uint32_t>(&bytes_[bytes_.size() - 12]);
       if (size <= bytes_.size()) {
-        auto parsed = parse_head(kTailMagic, bytes_.substr(bytes_.size() - size));
+        auto parsed = parse_catalog_head(kCatalogTailMagic, bytes_.substr(bytes_.size() - size));
         if (!parsed && parsed.error().code == Errc::Unsupported) return parsed.error();
         if (parsed) tail = std::move(*parsed), entries_end_ = bytes_.size() - size;
       }
@@ -237,7 +237,7 @@ class CatalogParser {
     if (bytes_.size() >= 16) {
       const size_t size = load_le<uint32_t>(&bytes_[12]);
       if (size <= entries_end_) {
-        auto parsed = parse_head(kHeadMagic, bytes_.substr(0, size));
+        auto parsed = parse_catalog_head(kCatalogHeadMagic, bytes_.substr(0, size));
         if (!parsed && parsed.error().code == Errc::Unsupported) return parsed.error();
         if (parsed) head_ = std::move(*parsed), at_ = size;
       }
@@ -258,7 +258,7 @@ class CatalogParser {
   Status open_key() {
     if (!head_ || head_->wrapped_key.empty()) return {};
     if (keys_ == nullptr) return Error{Errc::PermissionDenied, "encrypted, and no key is configured"};
-    auto key = keys_->open(key_context(head_->number, head_->salt), head_->wrapped_key);
+    auto key = keys_->open(catalog_key_context(head_->number, head_->salt), head_->wrapped_key);
     if (!key) return key.error();
     key_ = std::move(*key);
     opened_ = std::make_shared<std::string>();
@@ -329,7 +329,7 @@ class CatalogParser {
   size_t entries_end_ = 0;
 };
 
-Status write_temporary(Files& files, const std::string& path, uint64_t number, const CatalogImage& image,
+Status write_catalog_file(Files& files, const std::string& path, uint64_t number, const CatalogImage& image,
                        Keyring* keys) {
   if (files.exists(path)) {
     if (const Status status = files.remove(path); !status) return status;
@@ -346,7 +346,7 @@ Status write_temporary(Files& files, const std::string& path, uint64_t number, c
   head.streams = static_cast<uint32_t>(image.streams.size());
   head.consumers = static_cast<uint32_t>(image.consumers.size());
   std::shared_ptr<const FileKey> key;
-  if (keys != nullptr) key = keys->create(key_context(number, head.salt), head.wrapped_key);
+  if (keys != nullptr) key = keys->create(catalog_key_context(number, head.salt), head.wrapped_key);
   return CatalogWriter(**file).write(image, std::move(head), key.get());
 }
 
@@ -373,13 +373,13 @@ Status move_to_lost_and_found(Files& files, const std::string& directory, const 
   return files.sync_directory(directory);
 }
 
-bool is_whole(Files& files, const std::string& path) {
+bool is_catalog_whole(Files& files, const std::string& path) {
   const Result<std::string> bytes = read_file(files, path);
-  if (!bytes || bytes->size() < kHeadFixedBytes + kHeadEndBytes) return false;
+  if (!bytes || bytes->size() < kCatalogHeadFixedBytes + kCatalogHeadEndBytes) return false;
   const std::string_view view = *bytes;
   const size_t size = load_le<uint32_t>(&view[view.size() - 12]);
   if (size > view.size()) return false;
-  const auto tail = parse_head(kTailMagic, view.substr(view.size() - size));
+  const auto tail = parse_catalog_head(kCatalogTailMagic, view.substr(view.size() - size));
   return tail && tail->whole_crc == crc32c(view.substr(0, view.size() - size));
 }
 
@@ -391,12 +391,12 @@ void remove_old_catalogs(Files& files, const std::string& directory) {
     const std::string name = catalog_file_name((*numbers)[i]);
     const std::string path = directory + "/" + name;
     // Not being able to tidy up is no reason to fail: it is tried again at the next image.
-    (void)(is_whole(files, path) ? files.remove(path) : move_to_lost_and_found(files, directory, name));
+    (void)(is_catalog_whole(files, path) ? files.remove(path) : move_to_lost_and_found(files, directory, name));
   }
 }
 
 // Adds the entries of `more` that `image` has not.
-void merge(CatalogImage& image, const CatalogImage& more) {
+void merge_images(CatalogImage& image, const CatalogImage& more) {
   const auto add = [](std::vector<CatalogEntry>& to, const std::vector<CatalogEntry>& from) {
     std::vector<CatalogEntry> both;
     std::set_union(to.begin(), to.end(), from.begin(), from.end(), std::back_inserter(both), entry_less);
@@ -434,7 +434,7 @@ Status write_catalog(Files& files, const std::string& directory, uint64_t number
                      Keyring* keys) {
   const std::string path = directory + "/" + catalog_file_name(number);
   const std::string temporary = path + ".tmp";
-  Status status = write_temporary(files, temporary, number, image, keys);
+  Status status = write_catalog_file(files, temporary, number, image, keys);
   if (status) status = files.rename(temporary, path);
   if (!status) {
     (void)files.remove(temporary);
@@ -493,7 +493,7 @@ Result<CatalogImage> read_newest_catalog(Files& files, const std::string& direct
     for (const std::string& place : damage) notes.push_back(name + ": " + place);
     damaged.push_back(name);
     if (salvaged) {
-      merge(*salvaged, image);
+      merge_images(*salvaged, image);
     } else {
       salvaged = std::move(image);
     }

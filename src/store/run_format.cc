@@ -8,17 +8,17 @@
 namespace brokkr::store {
 namespace {
 
-constexpr std::string_view kHeadMagic("\x89" "BRKRUN\n", 8);
-constexpr std::string_view kTailMagic("\x89" "BRKEND\n", 8);
-constexpr size_t kHeadFixedBytes = 48;
-constexpr size_t kHeadEndBytes = 16;  // checksum, length again, magic's last half again
-constexpr std::string_view kHeadEnd("\nNURKRB\x89", 8);
+constexpr std::string_view kRunHeadMagic("\x89" "BRKRUN\n", 8);
+constexpr std::string_view kRunTailMagic("\x89" "BRKEND\n", 8);
+constexpr size_t kRunHeadFixedBytes = 48;
+constexpr size_t kRunHeadEndBytes = 16;  // checksum, length again, magic's last half again
+constexpr std::string_view kRunHeadEnd("\nNURKRB\x89", 8);
 
 void pad_to_8(size_t from, std::string& out) { out.append((8 - (out.size() - from) % 8) % 8, '\0'); }
 
-void append_head(std::string_view magic, const RunFileHead& head, std::string& out) {
+void append_file_head(std::string_view magic, const RunFileHead& head, std::string& out) {
   const size_t start = out.size();
-  const auto total = static_cast<uint32_t>(kHeadFixedBytes + pad8(head.wrapped_key.size()) + kHeadEndBytes);
+  const auto total = static_cast<uint32_t>(kRunHeadFixedBytes + pad8(head.wrapped_key.size()) + kRunHeadEndBytes);
   out.append(magic);
   append_int(kRunFileVersion, out);
   append_int(total, out);
@@ -31,14 +31,14 @@ void append_head(std::string_view magic, const RunFileHead& head, std::string& o
   pad_to_8(start, out);
   append_int(crc32c(std::string_view(out).substr(start)), out);
   append_int(total, out);
-  out.append(kHeadEnd);
+  out.append(kRunHeadEnd);
 }
 
-Result<RunFileHead> parse_head(std::string_view magic, std::string_view bytes) {
+Result<RunFileHead> parse_file_head(std::string_view magic, std::string_view bytes) {
   const Error damaged{Errc::Corrupt, "head damaged"};
-  if (bytes.size() < kHeadFixedBytes + kHeadEndBytes) return damaged;
-  const size_t end = bytes.size() - kHeadEndBytes;
-  if (bytes.substr(0, 8) != magic || bytes.substr(end + 8) != kHeadEnd) return damaged;
+  if (bytes.size() < kRunHeadFixedBytes + kRunHeadEndBytes) return damaged;
+  const size_t end = bytes.size() - kRunHeadEndBytes;
+  if (bytes.substr(0, 8) != magic || bytes.substr(end + 8) != kRunHeadEnd) return damaged;
   if (load_le<uint32_t>(&bytes[end]) != crc32c(bytes.substr(0, end)) ||
       load_le<uint32_t>(&bytes[end + 4]) != bytes.size()) {
     return damaged;
@@ -51,8 +51,8 @@ Result<RunFileHead> parse_head(std::string_view magic, std::string_view bytes) {
   head.salt = load_le<uint64_t>(&bytes[24]);
   head.index_offset = load_le<uint64_t>(&bytes[32]);
   const auto wrapped = load_le<uint32_t>(&bytes[40]);
-  if (wrapped > end - kHeadFixedBytes) return damaged;
-  head.wrapped_key = bytes.substr(kHeadFixedBytes, wrapped);
+  if (wrapped > end - kRunHeadFixedBytes) return damaged;
+  head.wrapped_key = bytes.substr(kRunHeadFixedBytes, wrapped);
   return head;
 }
 
@@ -87,7 +87,7 @@ struct FooterCounts {
   uint64_t text_bytes = 0;
 };
 
-void append_info(const RunInfo& info, std::string& out) {
+void append_run_info(const RunInfo& info, std::string& out) {
   append_int(info.offset, out);
   append_int(info.footer_offset, out);
   append_int(info.footer_bytes, out);
@@ -101,7 +101,7 @@ void append_info(const RunInfo& info, std::string& out) {
 }
 constexpr size_t kInfoBytes = 72;
 
-void take_info(ByteReader& reader, RunInfo& info) {
+void take_run_info(ByteReader& reader, RunInfo& info) {
   info.offset = reader.take<uint64_t>();
   info.footer_offset = reader.take<uint64_t>();
   info.footer_bytes = reader.take<uint32_t>();
@@ -277,7 +277,7 @@ void append_positions(const RunIndex& index, std::string& out) {
   }
 }
 
-void append_names(const RunIndex& index, std::string& out) {
+void append_dictionary(const RunIndex& index, std::string& out) {
   std::string_view before;
   for (const RunIndex::Subject& name : index.names) {
     const size_t shared = shared_prefix(before, name.text);
@@ -302,21 +302,21 @@ bool is_plausible(const FooterCounts& counts, const RunInfo& info, size_t bytes)
 
 }  // namespace
 
-void append_run_file_head(const RunFileHead& head, std::string& out) { append_head(kHeadMagic, head, out); }
-void append_run_file_tail(const RunFileHead& head, std::string& out) { append_head(kTailMagic, head, out); }
+void append_run_file_head(const RunFileHead& head, std::string& out) { append_file_head(kRunHeadMagic, head, out); }
+void append_run_file_tail(const RunFileHead& head, std::string& out) { append_file_head(kRunTailMagic, head, out); }
 
 Result<RunFileHead> parse_run_file_head(std::string_view bytes, size_t& size) {
-  if (bytes.size() < kHeadFixedBytes) return Error{Errc::Corrupt, "head cut off"};
+  if (bytes.size() < kRunHeadFixedBytes) return Error{Errc::Corrupt, "head cut off"};
   size = load_le<uint32_t>(&bytes[12]);
   if (size > bytes.size()) return Error{Errc::Corrupt, "head damaged"};
-  return parse_head(kHeadMagic, bytes.substr(0, size));
+  return parse_file_head(kRunHeadMagic, bytes.substr(0, size));
 }
 
 Result<RunFileHead> parse_run_file_tail(std::string_view bytes, size_t& size) {
-  if (bytes.size() < kHeadFixedBytes) return Error{Errc::Corrupt, "tail cut off"};
+  if (bytes.size() < kRunHeadFixedBytes) return Error{Errc::Corrupt, "tail cut off"};
   size = load_le<uint32_t>(&bytes[bytes.size() - 12]);
   if (size > bytes.size()) return Error{Errc::Corrupt, "tail damaged"};
-  return parse_head(kTailMagic, bytes.substr(bytes.size() - size));
+  return parse_file_head(kRunTailMagic, bytes.substr(bytes.size() - size));
 }
 
 std::string run_key_context(uint64_t number, uint64_t salt) {
@@ -404,7 +404,7 @@ void append_footer(const RunIndex& index, std::string& out) {
   const bool is_dense = index.seqs.empty();
   append_int((is_dense ? kFooterDense : 0) | (index.blocks.empty() ? 0 : kFooterBlocks), out);
   append_int(index.owner.stream, out);
-  append_info(index.info, out);
+  append_run_info(index.info, out);
   append_int(index.min_ts, out);
   append_int(index.max_ts, out);
   for (const size_t count : {index.names.size(), index.expiries.size(), index.ids.size(),
@@ -425,7 +425,7 @@ void append_footer(const RunIndex& index, std::string& out) {
       out.append(std::string_view(reinterpret_cast<const char*>(&subject), width));
     }
   }
-  append_names(index, out);
+  append_dictionary(index, out);
   uint64_t time = 0;
   for (const RunIndex::Expiry& expiry : index.expiries) {
     append_varint(expiry.expires_at - time, out);
@@ -446,7 +446,7 @@ Status parse_footer(std::string_view plain, RunIndex& index) {
   FooterCounts counts;
   counts.flags = reader.take<uint32_t>();
   index.owner.stream = reader.take<uint32_t>();
-  take_info(reader, index.info);
+  take_run_info(reader, index.info);
   index.min_ts = reader.take<int64_t>();
   index.max_ts = reader.take<int64_t>();
   for (uint32_t* count : {&counts.names, &counts.expiries, &counts.ids, &counts.blocks, &counts.account_bytes,
@@ -483,7 +483,7 @@ void append_file_index(const std::vector<FileIndexEntry>& entries, std::string& 
   append_int(static_cast<uint32_t>(entries.size()), out);
   for (const FileIndexEntry& entry : entries) {
     append_int(entry.stream, out);
-    append_info(entry.info, out);
+    append_run_info(entry.info, out);
   }
 }
 
@@ -494,7 +494,7 @@ Result<std::vector<FileIndexEntry>> parse_file_index(std::string_view plain, uin
   std::vector<FileIndexEntry> entries(count);
   for (FileIndexEntry& entry : entries) {
     entry.stream = reader.take<uint32_t>();
-    take_info(reader, entry.info);
+    take_run_info(reader, entry.info);
     entry.info.file = file;
   }
   return entries;

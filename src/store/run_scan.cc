@@ -11,9 +11,9 @@ constexpr size_t kScanBytes = 1 << 20;
 constexpr size_t kPieceBytesMax = kRecordBytesMax + (1 << 20);
 
 // A piece of the file in memory that moves forward.
-class Window {
+class ScanWindow {
  public:
-  Window(const File& file, uint64_t end) : file_(file), end_(end) {}
+  ScanWindow(const File& file, uint64_t end) : file_(file), end_(end) {}
   // Bytes from `offset` on: as many as asked for unless the end is near.
   Result<std::string_view> view(uint64_t offset, size_t bytes) {
     bytes = static_cast<size_t>(std::min<uint64_t>(bytes, end_ - offset));
@@ -60,9 +60,9 @@ RunPiece::Kind piece_kind(SectionKind kind) {
   return RunPiece::Kind::Index;
 }
 
-class Scanner {
+class PieceReader {
  public:
-  Scanner(const RunScan& scan, uint64_t to) : scan_(scan), window_(scan.file, to) {}
+  PieceReader(const RunScan& scan, uint64_t to) : scan_(scan), window_(scan.file, to) {}
 
   // What starts at `offset`; of kind Gap when nothing does.
   Result<RunPiece> read_piece(uint64_t offset) {
@@ -111,7 +111,7 @@ class Scanner {
   }
 
   const RunScan& scan_;
-  Window window_;
+  ScanWindow window_;
   std::string plain_;
 };
 
@@ -165,7 +165,7 @@ std::unique_ptr<RunIndex> RunGatherer::finish() {
 }
 
 Status RunScan::run(uint64_t from, uint64_t to, FunctionRef<void(const RunPiece&)> visit) const {
-  Scanner scanner(*this, to);
+  PieceReader scanner(*this, to);
   RunPiece gap;
   gap.kind = RunPiece::Kind::Gap;
   uint64_t at = from;

@@ -12,7 +12,7 @@
 namespace brokkr::store {
 namespace {
 
-constexpr size_t kWriteBytes = 1 << 20;
+constexpr size_t kRunWriteBytes = 1 << 20;
 
 class FileRunWriter final : public RunWriter {
  public:
@@ -134,7 +134,7 @@ Status FileRunWriter::add(std::string_view record) {
     builder_.add(parsed.record, bare_position(end(), record_check(record)));
     buffer_.append(record);
   }
-  return write_out(kWriteBytes);
+  return write_out(kRunWriteBytes);
 }
 
 Result<RunInfo> FileRunWriter::end_run() {
@@ -155,7 +155,7 @@ Result<RunInfo> FileRunWriter::end_run() {
                  buffer_);
   info.footer_bytes = static_cast<uint32_t>(end() - info.footer_offset);
   runs_.push_back({index->owner.stream, info});
-  if (const Status status = write_out(kWriteBytes); !status) return status.error();
+  if (const Status status = write_out(kRunWriteBytes); !status) return status.error();
   return info;
 }
 
