@@ -79,6 +79,8 @@ struct SealedSegment {
   std::vector<uint64_t> removed;        // a bit per ordinal; empty while none is
   uint32_t live = 0;
   uint64_t live_bytes = 0;
+  bool is_moving = false;   // a checkpoint is writing it anew
+  bool is_damaged = false;  // not to be merged
 
   bool is_live(uint32_t ordinal) const {
     return removed.empty() || (removed[ordinal / 64] >> (ordinal % 64) & 1) == 0;

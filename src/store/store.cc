@@ -68,6 +68,8 @@ void Store::delete_stream(Stream& stream) {
 
 // Nothing refers to the stream by its id any more.
 void Store::Impl::forget(Stream& stream) {
+  group_seqs.erase(stream.id());
+  group_puts.erase(stream.id());
   stream.set_observer(nullptr);
   for (const SealedSegment& segment : stream.sealed_) release_file(segment.info.file);
   stream.sealed_.clear();

@@ -99,7 +99,7 @@ class Store {
 
  private:
   friend class Stream;
-  friend class ConsumerStore;
+  friend class Checkpoint;
   struct Impl;
   explicit Store(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;

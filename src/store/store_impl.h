@@ -34,19 +34,37 @@ struct Store::Impl {
     uint64_t checkpoint = 0;  // the number of the first catalog without it
   };
 
+  // A run's index that is in memory.
+  struct CachedIndex {
+    uint32_t stream = 0;
+    uint64_t file = 0;
+    uint64_t offset = 0;
+    uint64_t bytes = 0;
+  };
+
   Impl(Options opts, Environment env);
   ~Impl();
 
   Status open(Store& store);
-  Status recover(Store& store);
-  void apply(Store& store, const Frame& frame);
-  void apply_note(std::string_view note);
+  struct Opening;
+  Status recover(Opening& opening);
+  Status read_image(Opening& opening, const CatalogImage& image);
+  Stream& add_stream(Store& store, uint32_t id, StreamOptions stream_options);
+  void put_stream(Opening& opening, uint32_t id, std::string_view body);
+  void apply(Opening& opening, const Frame& frame);
+  void apply_to(Stream& stream, const Frame& frame);
+  void apply_note(Opening& opening, std::string_view note);
+  Status settle_run_files(Opening& opening, const CatalogImage& image, bool is_whole);
+  void put_aside(Opening& opening, const std::string& name);
+  void adopt_run_file(Opening& opening, uint64_t number);
   void forget(Stream& stream);
   void sync_later();
   void log_consumers();
   void close_group();
   void show_unlogged();
   void checkpoint_if_due(Store& store);
+  void end_checkpoint();
+  void remove_doomed();
   // Checkpoints cannot keep up, or fail: the log has grown far beyond its bound.
   bool is_over_log_limit() const;
   void on_durable(Lsn lsn);
@@ -91,10 +109,13 @@ struct Store::Impl {
   std::unordered_map<uint64_t, std::shared_ptr<RunFile>> files;
   std::unordered_map<uint64_t, uint32_t> file_uses;  // segments in it
   std::vector<Doomed> doomed;
+  std::deque<CachedIndex> indexes;  // the oldest first
+  uint64_t index_bytes = 0;
 
   // Checkpoints.
   std::unique_ptr<Checkpoint> checkpoint;
   std::vector<Callback<void(const Status&)>> checkpoint_waiters;
+  bool is_retrying = false;
   uint64_t catalog_number = 0;
   Lsn catalog_lsn = 0;           // of the newest catalog
   Lsn previous_catalog_lsn = 0;  // of the one before

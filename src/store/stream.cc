@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "store/checkpoint.h"
 #include "store/coding.h"
 #include "store/store_impl.h"
 #include "subject/subject.h"
@@ -293,6 +294,7 @@ void Stream::remove_at(const Position& at, Removal why, bool erase) {
   }
   --messages_;
   bytes_ -= std::min(bytes_, size);
+  note_removed(seq, seq);
   log_removed(seq, size);
   tidy_segment(at);
   if (seq == first_seq_ || messages_ == 0) move_first();
@@ -317,7 +319,7 @@ void Stream::forget(SubjectId id, uint64_t seq) {
 // Frees a piece that has become empty, packs one that has become thin.
 void Stream::tidy_segment(const Position& at) {
   if (at.is_sealed) {
-    if (sealed_[at.segment].live > 0) return;
+    if (sealed_[at.segment].live > 0 || sealed_[at.segment].is_moving) return;
     store_.impl_->release_file(sealed_[at.segment].info.file);
     sealed_.erase(sealed_.begin() + at.segment);
     return;
@@ -395,6 +397,7 @@ void Stream::drop_below(uint64_t below) {
   const uint64_t bytes_before = bytes_;
   const uint64_t messages_before = messages_;
   if (below > last_seq_) {
+    note_removed(0, below - 1);
     for (const SealedSegment& segment : sealed_) store_.impl_->release_file(segment.info.file);
     sealed_.clear();
     std::erase_if(memory_, [](const auto& segment) { return !segment->is_frozen(); });
@@ -461,6 +464,16 @@ void Stream::log_removed(uint64_t seq, uint64_t counted) {
   }
   touch();
   if (removed_.size() >= kRangesMax) flush_removed();
+}
+
+// For the checkpoint at work, whose picture still has them.
+void Stream::note_removed(uint64_t from, uint64_t to) {
+  if (store_.impl_->checkpoint == nullptr || options_.storage != Storage::File) return;
+  if (!removed_meanwhile_.empty() && removed_meanwhile_.back().second + 1 == from) {
+    removed_meanwhile_.back().second = to;
+  } else {
+    removed_meanwhile_.emplace_back(from, to);
+  }
 }
 
 void Stream::flush_removed() {
@@ -593,6 +606,28 @@ ConsumerStore* Stream::find_consumer(std::string_view name) {
     if (consumer->name() == name) return consumer.get();
   }
   return nullptr;
+}
+
+ConsumerStore& Stream::restore_consumer(uint32_t id, std::string_view name, std::string_view config) {
+  if (ConsumerStore* known = consumer_by_id(id)) {
+    known->set_config(std::string(config));
+    return *known;
+  }
+  next_consumer_ = std::max(next_consumer_, id + 1);
+  consumers_.push_back(std::make_unique<ConsumerStore>(*this, id, std::string(name), std::string(config),
+                                                       false, &store_.impl_->consumer_queue));
+  return *consumers_.back();
+}
+
+ConsumerStore* Stream::consumer_by_id(uint32_t id) {
+  for (const auto& consumer : consumers_) {
+    if (consumer->id() == id) return consumer.get();
+  }
+  return nullptr;
+}
+
+void Stream::drop_consumer(uint32_t id) {
+  std::erase_if(consumers_, [id](const auto& consumer) { return consumer->id() == id; });
 }
 
 void Stream::delete_consumer(std::string_view name) {

@@ -300,6 +300,13 @@ class Stream {
   void replay_totals(uint64_t count, uint64_t bytes, uint64_t first);
   void replay_remove_range(uint64_t from, uint64_t to);
   void take_removed(std::string& out);
+  ConsumerStore& restore_consumer(uint32_t id, std::string_view name, std::string_view config);
+  ConsumerStore* consumer_by_id(uint32_t id);
+  void drop_consumer(uint32_t id);
+  void adopt_run(const RunInfo& info);
+  void remove_from(SealedSegment& segment, const std::vector<std::pair<uint64_t, uint64_t>>& ranges);
+  void drop_index(uint64_t file, uint64_t offset);
+  void note_removed(uint64_t from, uint64_t to);
 
   Store& store_;
   const uint32_t id_;
@@ -332,6 +339,8 @@ class Stream {
   uint64_t removed_bytes_ = 0;
   // Removed in the log, from pieces not loaded yet.
   std::vector<std::pair<uint64_t, uint64_t>> unloaded_removed_;
+  // Since the checkpoint at work began.
+  std::vector<std::pair<uint64_t, uint64_t>> removed_meanwhile_;
   bool is_touched_ = false;
 };
 

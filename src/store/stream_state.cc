@@ -430,6 +430,56 @@ void Stream::mend_segment(SealedSegment& segment, RunIndex& index) {
   segment = std::move(mended);
 }
 
+// Marks what is in the ranges as removed; counts of the stream do not change.
+void Stream::remove_from(SealedSegment& segment, const std::vector<std::pair<uint64_t, uint64_t>>& ranges) {
+  if (ranges.empty()) return;
+  const RunIndex* index = index_of(segment);
+  if (index == nullptr) return;
+  for (const auto& [from, to] : ranges) {
+    for (uint32_t o = index->lower_bound(from); o < index->info.count && index->seq_at(o) <= to; ++o) {
+      if (!segment.is_live(o)) continue;
+      segment.mark_removed(o);
+      segment.live_bytes -= std::min<uint64_t>(segment.live_bytes, index->sizes[o]);
+    }
+  }
+}
+
+void Stream::drop_index(uint64_t file, uint64_t offset) {
+  for (SealedSegment& segment : sealed_) {
+    if (segment.info.file == file && segment.info.offset == offset) segment.index = nullptr;
+  }
+}
+
+// A run found without a catalog. Where runs overlap (one was being merged into the other), the part
+// that is there already counts.
+void Stream::adopt_run(const RunInfo& info) {
+  const auto overlaps = [&](const SealedSegment& other) {
+    return info.first_seq <= other.info.last_seq && other.info.first_seq <= info.last_seq;
+  };
+  const auto rival = std::find_if(sealed_.begin(), sealed_.end(), overlaps);
+  if (rival != sealed_.end()) {
+    if (rival->info.count >= info.count) return;
+    std::erase_if(sealed_, overlaps);
+  }
+  SealedSegment segment;
+  segment.info = info;
+  segment.live = info.count;
+  segment.live_bytes = info.bytes;
+  const auto at = std::find_if(sealed_.begin(), sealed_.end(), [&](const SealedSegment& other) {
+    return other.info.first_seq > info.last_seq;
+  });
+  sealed_.insert(at, std::move(segment));
+  store_.impl_->use_file(info.file);
+  is_loaded_ = false;
+  if (info.last_seq > last_seq_) {
+    last_seq_ = visible_seq_ = info.last_seq;
+    last_timestamp_ns_ = info.last_ts;
+  }
+  first_seq_ = sealed_.front().info.first_seq;
+  messages_ += info.count;
+  bytes_ += info.bytes;
+}
+
 // A run that cannot be read at all: its messages are lost; its file stays where it is.
 void Stream::lose_segment(size_t at) {
   const SealedSegment& segment = sealed_[at];
