@@ -99,6 +99,8 @@ class Mask:
         for line in block.split(b"\r\n"):
             if line.startswith(MASKED_HEADERS):
                 line = line.partition(b":")[0] + b": <masked>"
+            elif line.startswith(b"Nats-Stream-Source:") and line.count(b" ") > 5:
+                line = line.rpartition(b" ")[0] + b" <identity>"
             lines.append(self.text(line.decode("latin-1")))
         return lines
 
