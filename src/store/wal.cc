@@ -74,6 +74,7 @@ class Wal::Writer {
   bool start_group();
   bool begin_file(WalJob& job, uint64_t room);
   void submit(const std::shared_ptr<WalJob>& job);
+  void send(std::shared_ptr<WalJob> job);
   void finish(const std::shared_ptr<WalJob>& job);
   void advance(WalJob& job);
   void finish_sync(const Status& status, uint64_t written);
@@ -249,8 +250,12 @@ void Wal::Writer::submit(const std::shared_ptr<WalJob>& job) {
   if (!job->must_sync && job->head.empty() && job->bytes.size() <= kDirectWriteMax) {
     job->run(files_);
     finish(job);
-    return;
+  } else {
+    send(job);
   }
+}
+
+void Wal::Writer::send(std::shared_ptr<WalJob> job) {
   is_in_flight_ = true;
   run([files = &files_, job] { job->run(*files); },
       [this, job] {
@@ -295,14 +300,7 @@ void Wal::Writer::advance(WalJob& job) {
 void Wal::Writer::retry_space() {
   if (wal_.failure_) return;
   spares_.retry_space();
-  if (!stalled_) return;
-  is_in_flight_ = true;
-  run([files = &files_, job = stalled_] { job->run(*files); },
-      [this, job = std::exchange(stalled_, nullptr)] {
-        is_in_flight_ = false;
-        finish(job);
-        pump();
-      });
+  if (stalled_) send(std::exchange(stalled_, nullptr));
 }
 
 void Wal::Writer::sync_now() {

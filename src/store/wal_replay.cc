@@ -313,7 +313,11 @@ void Replayer::replay_file(size_t index) {
 void Replayer::finish_file(size_t index, size_t end, std::string_view bytes) {
   LogFile& it = logs_[index];
   if (index + 1 < logs_.size()) {
-    if (expected_ <= it.limit) lose(it, expected_, it.limit + 1, "cut off or damaged");
+    const uint64_t next_number = logs_[index + 1].file.head.number;
+    const bool is_next_there = next_number == it.file.head.number + 1;
+    if (expected_ <= it.limit) {
+      lose(it, expected_, it.limit + 1, is_next_there ? "cut off or damaged at its end" : "missing behind it");
+    }
     return;
   }
   const size_t size = bytes.size();
@@ -364,6 +368,7 @@ void Replayer::lose(LogFile& it, Lsn first, Lsn end, std::string_view why) {
   is_chain_whole_ = false;
   has_batch_gap_ = true;
   counted_ = std::max(counted_, end - 1);
+  expected_ = std::max(expected_, end);
   first = std::max(first, from_);
   if (first >= end) return;
   recovery_.damaged += end - first;

@@ -14,6 +14,8 @@ std::optional<FrameHeader> FrameScanner::header_at(size_t at) const {
 
 std::optional<FrameScanner::Found> FrameScanner::next() {
   for (size_t at = at_; at + kFrameHeaderBytes <= file_.size(); at += 8) {
+    // Most of what is searched through is zeroes or of another stamp.
+    if (load_le<uint32_t>(file_.data() + at + 4) != stamp_.salt) continue;
     const std::optional<FrameHeader> header = header_at(at);
     if (!header) continue;
     Found found;
