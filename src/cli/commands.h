@@ -17,6 +17,7 @@ Command service_command();
 // JetStream.
 Command stream_command();
 Command consumer_command();
+Command backup_command();
 
 // The workload side, with nex's spelling.
 Command devrun_command();

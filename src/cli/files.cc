@@ -1,5 +1,6 @@
 #include "cli/files.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/wait.h>
@@ -87,6 +88,18 @@ Status write_file(const std::string& path, std::string_view text) {
   }
   if (close(fd) != 0) return system_error(path.c_str(), errno);
   return {};
+}
+
+Result<std::vector<std::string>> list_folder(const std::string& path) {
+  DIR* folder = opendir(path.c_str());
+  if (folder == nullptr) return system_error(path.c_str(), errno);
+  std::vector<std::string> names;
+  while (const dirent* entry = readdir(folder)) {
+    if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+  }
+  closedir(folder);
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 Result<std::string> edit_text(std::string_view text, const std::string& suffix) {

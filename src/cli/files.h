@@ -15,6 +15,8 @@ namespace brokkr::cli {
 Result<std::string> read_file(const std::string& path, size_t bytes_max);
 // Only for its owner to read; replaces what was there.
 Status write_file(const std::string& path, std::string_view text);
+// The names in a folder, sorted, without those that begin with a point.
+Result<std::vector<std::string>> list_folder(const std::string& path);
 // What the user's EDITOR makes of `text`. Fails when there is none or it fails.
 Result<std::string> edit_text(std::string_view text, const std::string& suffix);
 // Until its end.

@@ -49,6 +49,10 @@ Result<json::Value> JetStream::request(std::string_view verb, std::string_view b
   auto reply = session_->request(to, body, timeout_);
   if (!reply) return transport_error(reply.error());
   if (is_tracing_) remark("<<< " + to + "\n" + reply->payload + "\n");
+  // What a server says before it reads a request as JSON.
+  if (reply->payload.starts_with("-ERR '") && reply->payload.ends_with('\'')) {
+    return Error{Errc::Unavailable, reply->payload.substr(6, reply->payload.size() - 7)};
+  }
   auto parsed = json::parse(reply->payload);
   if (!parsed) return Error{Errc::Corrupt, "answer of " + to + ": " + parsed.error().text};
   const json::Value* error = parsed->find("error");

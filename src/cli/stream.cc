@@ -430,6 +430,13 @@ Command stream_command() {
   add_single(group);
   add_reading(group);
   add_cluster_group(group);
+  Command backup = backup_stream_command("backup");
+  backup.aliases = {"snapshot"};
+  backup.run = run_stream_backup;
+  Command restore = restore_stream_command("restore");
+  restore.run = run_stream_restore;
+  group.subcommands.push_back(std::move(backup));
+  group.subcommands.push_back(std::move(restore));
   return group;
 }
 

@@ -47,6 +47,10 @@ void add_api_level(Columns&, const json::Value* metadata);
 std::string joined(const std::vector<std::string>& words);
 std::vector<std::string> texts_of(const json::Value* list);
 
+// `backup stream` under another name, and `backup restore stream`.
+Command backup_stream_command(const char* name);
+Command restore_stream_command(const char* name);
+
 // The flags that describe a stream, of add and copy or of edit.
 std::vector<Flag> stream_config_flags(bool is_edit);
 // "K:V" and "K=V" flags.

@@ -367,6 +367,37 @@ def check_dialogues(tool: Tool, failures) -> None:
                 tool.run(["pub", subject, "x", "-q"])
 
 
+# What a backup must bring back.
+BACKED_UP = ["stream info B1 --state", "stream subjects B1 --json", "stream get B1 3 --json", "consumer ls B1 --names"]
+
+
+def check_backups(ours: Tool, original: Tool | None, failures) -> None:
+    """Each program restores what each has saved."""
+    programs = [ours] + ([original] if original else [])
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="backup-"))
+    for step in ("stream add B1 --subjects back.> --defaults", "consumer add B1 K --pull --defaults"):
+        ours.run(shlex.split(step))
+    for i in range(40):
+        ours.run(["pub", f"back.{i % 7}", "x" * 20000 + str(i), "-q"])
+    wanted = [run_step(ours, step) for step in BACKED_UP]
+    for i, saver in enumerate(programs):
+        for reader in programs:
+            target = str(folder / f"{i}-{reader.program}")
+            text = f"backup by {saver.program}, restore by {reader.program}"
+            for words in (["backup", "stream", "B1", target], ["stream", "rm", "B1", "--force"],
+                          ["backup", "restore", "stream", target]):
+                tool = saver if words[:2] == ["backup", "stream"] else reader
+                out, err, code = tool.run(words)
+                if code != 0:
+                    failures.append(f"{text}: {words}: exit code {code}: {out} {err}")
+            got = [run_step(ours, step) for step in BACKED_UP]
+            if got != wanted:
+                failures.append(f"{text}: wanted {wanted}, got {got}")
+    out, err, code = ours.run(["backup", "stream", "B1", str(folder / f"0-{ours.program}")])
+    if code != 1 or "backup already exists in" not in err:
+        failures.append(f"a second backup into one folder: exit code {code}: {out} {err}")
+
+
 def check_extra(tool: Tool, failures) -> None:
     for step, out, err, code in EXTRA:
         got_out, got_err, got_code = tool.run(shlex.split(step))
@@ -401,6 +432,7 @@ def main() -> int:
             if program == args.brokkr:
                 check_extra(tool, failures)
                 check_dialogues(tool, failures)
+                check_backups(tool, Tool(original, server.url(), home) if original else None, failures)
     print("\n".join(failures) if failures else
           f"{len(STEPS.splitlines()) - 1 + len(EXTRA) + len(DIALOGUES)} steps, original: {original or 'not on this machine'}")
     return 1 if failures else 0
