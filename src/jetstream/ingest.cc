@@ -133,6 +133,29 @@ std::optional<uint64_t> Ingest::add_sourced(std::string_view subject, std::strin
   return *stored;
 }
 
+bool Ingest::add_mirrored(uint64_t seq, int64_t timestamp_ns, std::string_view subject,
+                          std::string_view headers, std::string_view body) {
+  Incoming in;
+  in.subject = subject;
+  in.headers = headers;
+  in.body = body;
+  in.fields = PublishHeaders(headers);
+  in.is_sourced = true;
+  if (!check_resources(in)) return false;
+  store::NewMessage message;
+  message.timestamp_ns = timestamp_ns;
+  if (!find_ttl(in, timestamp_ns, message.expires_at)) message.expires_at = 0;
+  (void)check_rollup(in);
+  const uint64_t last_before =
+      wants_republish(subject) ? stream_.messages().last_seq_of(subject) : 0;
+  message.subject = in.subject;
+  message.headers = in.headers;
+  message.body = in.body;
+  if (!stream_.messages().append_at(seq, message)) return false;
+  after_stored(in, seq, timestamp_ns, last_before, message.expires_at);
+  return true;
+}
+
 void Ingest::on_visible(uint64_t seq) {
   if (outbox_.empty()) return;
   outbox_.release(seq, stream_.account().jetstream().shard(), stream_.account().interest());
@@ -325,6 +348,7 @@ ApiStatus Ingest::find_ttl(Incoming& in, int64_t now_ns, uint64_t& expires_at) c
   int64_t ttl = parse_ttl(in.fields.get(HeaderKey::Ttl));
   if (ttl == kTtlInvalid) return api_error(10165);
   expires_at = 0;
+  if (!config.allow_msg_ttl) return {};
   if (ttl == kTtlNever) expires_at = store::kNeverExpires;
   if (ttl <= 0) return {};
   const auto marker_ttl =

@@ -63,6 +63,10 @@ class Ingest {
   std::optional<uint64_t> add_sourced(std::string_view subject, std::string_view headers,
                                       std::string_view body);
 
+  // A mirror's message: as it is, under that sequence and time. False when the store refuses it.
+  bool add_mirrored(uint64_t seq, int64_t timestamp_ns, std::string_view subject,
+                    std::string_view headers, std::string_view body);
+
   void on_visible(uint64_t seq);
   void end();
 

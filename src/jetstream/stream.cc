@@ -251,6 +251,12 @@ std::optional<uint64_t> Stream::add_sourced(std::string_view subject, std::strin
   return ingest_->add_sourced(subject, headers, body);
 }
 
+bool Stream::add_mirrored(uint64_t seq, int64_t timestamp_ns, std::string_view subject,
+                          std::string_view headers, std::string_view body) {
+  const Busy busy(*this, false);
+  return ingest_->add_mirrored(seq, timestamp_ns, subject, headers, body);
+}
+
 void Stream::run_deferred() {
   if (is_visible_news_) tell_visible();
   while (!deferred_.empty() && busy_ == 0 && !is_ended_) {

@@ -84,6 +84,9 @@ class Stream final : private store::StreamObserver {
   // A message from another stream or of the stream's own making; see Ingest::add_sourced.
   std::optional<uint64_t> add_sourced(std::string_view subject, std::string_view headers,
                                       std::string_view body);
+  // A mirror's message under its origin's sequence and time; false when the store does not take it.
+  bool add_mirrored(uint64_t seq, int64_t timestamp_ns, std::string_view subject,
+                    std::string_view headers, std::string_view body);
 
  private:
   class Busy;
