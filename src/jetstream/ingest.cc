@@ -80,7 +80,7 @@ void Ingest::publish(std::string_view subject, std::string_view reply, std::stri
                      std::string_view body, const broker::Connection* from) {
   if (!may_answer_) reply = {};
   if (headers.empty() && is_plain_ && body.size() < kFileRecordMax / 2 &&
-      check_resources({})) {
+      has_room(subject.size() + body.size())) {
     return publish_plain(subject, reply, body, from);
   }
   std::string status_free;
@@ -321,19 +321,24 @@ ApiStatus Ingest::check_size(const Incoming& in) const {
   return {};
 }
 
+// Whether neither limit is near; if not, `check_resources` finds the words.
+bool Ingest::has_room(size_t bytes) const {
+  Account& account = stream_.account();
+  const bool is_file = stream_.config().storage == StorageType::File;
+  const AccountLimits& limits = account.limits();
+  return (is_file ? limits.max_storage : limits.max_memory) < 0 &&
+         account.jetstream().take_room(is_file, bytes + 30);
+}
+
 // What the server may use in all and what the account may.
 ApiStatus Ingest::check_resources(const Incoming& in) const {
   Account& account = stream_.account();
-  const JetStream::Options& options = account.jetstream().options();
   const bool is_file = stream_.config().storage == StorageType::File;
-  const uint64_t server_max = is_file ? options.max_storage : options.max_memory;
+  const uint64_t size = 30 + in.subject.size() + in.headers.size() + in.body.size();
+  if (!account.jetstream().take_room(is_file, size)) return api_error(10023);
   const int64_t account_max = is_file ? account.limits().max_storage : account.limits().max_memory;
-  if (server_max != 0) {
-    const store::Store::Usage usage = account.jetstream().store().usage();
-    if ((is_file ? usage.file_bytes : usage.memory_bytes) > server_max) return api_error(10023);
-  }
   if (account_max < 0) return {};
-  uint64_t used = 30 + in.subject.size() + in.headers.size() + in.body.size();
+  uint64_t used = size;
   for (const auto& [name, stream] : account.streams()) {
     if ((stream->config().storage == StorageType::File) == is_file) {
       used += stream->messages().bytes();

@@ -97,6 +97,7 @@ class Ingest {
   ApiStatus check_headers(Incoming& in);
   ApiStatus check_expectations(const Incoming& in) const;
   ApiStatus check_rollup(Incoming& in) const;
+  bool has_room(size_t bytes) const;
   bool answer_duplicate(const Incoming& in);
   ApiResult<uint64_t> keep(Incoming& in);
   uint64_t skip(const Incoming& in);

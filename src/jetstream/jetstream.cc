@@ -98,6 +98,9 @@ struct JetStream::Impl final : private io::TurnHook {
   std::unique_ptr<Account> system_account;
   std::unique_ptr<ApiService> api;
   ApiStats api_stats;
+  // Bytes that may be stored before the store is asked again how much it has: in memory, in files.
+  uint64_t room[2] = {0, 0};
+  MonotonicTime no_room_until[2];
   bool is_stopping = false;
 };
 
@@ -232,6 +235,26 @@ store::Store& JetStream::store() {
 }
 Upkeep& JetStream::upkeep() {
   return impl_->upkeep;
+}
+bool JetStream::take_room(bool is_file, uint64_t bytes) {
+  uint64_t& room = impl_->room[is_file];
+  if (room < bytes) {
+    // Asking costs a look at every stream.
+    constexpr Duration kAskAgain = std::chrono::milliseconds(20);
+    MonotonicTime& not_before = impl_->no_room_until[is_file];
+    if (impl_->loop.now() < not_before) return false;
+    const store::Store::Usage usage = impl_->store->usage();
+    const uint64_t used = is_file ? usage.file_bytes : usage.memory_bytes;
+    const uint64_t max = is_file ? impl_->options.max_storage : impl_->options.max_memory;
+    // What would go over the limit is taken once, as long as what is there does not.
+    room = used > max ? 0 : std::max(max - used, bytes);
+    if (room < bytes) {
+      not_before = impl_->loop.now() + kAskAgain;
+      return false;
+    }
+  }
+  room -= bytes;
+  return true;
 }
 Random& JetStream::random() {
   return impl_->random;

@@ -60,6 +60,8 @@ class JetStream {
   io::Loop& loop();
   store::Store& store();
   Upkeep& upkeep();
+  // Whether so many bytes more may be stored, by the limits of the whole server. Cheap.
+  bool take_room(bool is_file, uint64_t bytes);
   Random& random();
   std::string next_id();  // a NUID
   ApiStats& api_stats();
