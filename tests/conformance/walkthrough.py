@@ -5,7 +5,8 @@
 
 walkthrough.txt holds the commands; output and exit codes must be equal once ids, times and rates are masked.
 `[group]` starts with an empty server, `1.5s words` interrupts after that time, ` <<< text` is standard input,
-`! words` runs a shell command in the folder of the group. Commands run in that folder.
+`! words` runs a shell command in the folder of the group, `swap NAME` exchanges a file of both servers' folders,
+so that one restores what the other backed up. Commands run in the folder.
 """
 import argparse
 import concurrent.futures
@@ -108,6 +109,9 @@ def walk(args, name: str, lines: list[str], pool) -> tuple[int, int]:
     wrong = 0
     try:
         for line in lines:
+            if line.startswith("swap "):
+                swap(*(pathlib.Path(walker.folder) / line[5:] for walker in walkers))
+                continue
             first, second = pool.map(lambda walker: walker.run(line), walkers)
             if args.v:
                 print(f"-- {line}\n{first[0]}{first[1]}({first[2]})", flush=True)
@@ -118,6 +122,14 @@ def walk(args, name: str, lines: list[str], pool) -> tuple[int, int]:
         for walker in walkers:
             walker.stop()
     return len(lines), wrong
+
+
+def swap(first: pathlib.Path, second: pathlib.Path) -> None:
+    aside = first.with_name(first.name + ".aside")
+    if first.exists() and second.exists():
+        first.rename(aside)
+        shutil.move(second, first)
+        shutil.move(aside, second)
 
 
 def show(first, second) -> str:
