@@ -18,6 +18,7 @@ Command service_command();
 Command stream_command();
 Command consumer_command();
 Command backup_command();
+Command account_command();
 
 // The workload side, with nex's spelling.
 Command devrun_command();

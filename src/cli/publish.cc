@@ -1,11 +1,13 @@
 // brokkr pub
 
 #include <cstdio>
+#include <vector>
 
 #include "base/bytes.h"
 #include "cli/commands.h"
 #include "cli/connect.h"
 #include "cli/files.h"
+#include "cli/publish_jetstream.h"
 #include "cli/template.h"
 #include "cli/terminal.h"
 
@@ -33,12 +35,18 @@ class Publisher {
       if (!made_subject) return made_subject.error();
       subject = std::move(*made_subject);
     }
+    if (is_atomic_) {
+      if (!values_.is_on("quiet")) {
+        remark("Adding " + std::to_string(payload.size()) + " bytes to batch on subject \"" + subject + "\"");
+      }
+      batch_.push_back(std::move(payload));
+      return {};
+    }
+    if (is_stored_) return publish_stored(subject, payload);
     const Status sent = session_.connection().publish(subject, payload,
                                                       {values_.text("reply"), headers_});
     if (!sent) return sent;
-    if (!values_.is_on("quiet")) {
-      remark("Published " + std::to_string(payload.size()) + " bytes to \"" + subject + "\"");
-    }
+    remark_published(subject, payload);
     // Keeps memory small however many there are.
     if (session_.connection().pending_bytes() > kPublishPendingMax) {
       return session_.flush(values_.duration("timeout"));
@@ -46,7 +54,10 @@ class Publisher {
     return {};
   }
 
-  Status finish() { return session_.flush(values_.duration("timeout")); }
+  Status finish() {
+    if (is_atomic_) return store_batch(session_, values_, values_.text("subject"), batch_, headers_);
+    return session_.flush(values_.duration("timeout"));
+  }
 
   // Between two messages: --sleep and up to --jitter on top of it.
   void pause() {
@@ -59,10 +70,29 @@ class Publisher {
   }
 
  private:
+  void remark_published(const std::string& subject, const std::string& payload) {
+    if (values_.is_on("quiet")) return;
+    remark("Published " + std::to_string(payload.size()) + " bytes to \"" + subject + "\"");
+  }
+
+  Status publish_stored(const std::string& subject, const std::string& payload) {
+    std::string headers = headers_;
+    if (has_schedule_flags(values_)) {
+      auto block = with_schedule(values_, headers_, template_.now);
+      if (!block) return block.error();
+      headers = std::move(*block);
+    }
+    remark_published(subject, payload);
+    return store_message(session_, values_, subject, payload, headers);
+  }
+
   client::Session& session_;
   const Values& values_;
   const std::string headers_;
+  const bool is_atomic_ = values_.is_on("atomic");
+  const bool is_stored_ = values_.is_on("jetstream") || has_schedule_flags(values_);
   Template template_;
+  std::vector<std::string> batch_;
 };
 
 Status publish_lines(Publisher& publisher) {
@@ -85,14 +115,18 @@ Status publish_count(client::Session& session, Publisher& publisher, const Value
 }
 
 int run_publish(const Context& context, const Values& values) {
-  if (values.is_on("jetstream")) {
-    return fail(context.program, "--jetstream comes with release 0.2");
+  if (has_schedule_flags(values)) {
+    auto checked = with_schedule(values, "", WallTime());
+    if (!checked) return fail(context.program, checked.error());
   }
   auto headers = make_headers(values.all("header"));
   if (!headers) return fail(context.program, headers.error());
   const bool by_line = values.text("send-on") == "newline";
   const bool is_from_stdin =
       values.is_on("force-stdin") || (!values.has("body") && !is_terminal_stdin());
+  if (values.is_on("atomic") && !(is_from_stdin && by_line)) {
+    return fail(context.program, "atomic batch publishing requires JetStream and STDIN with --send-on=newline");
+  }
   std::string body = values.text("body");
   if (is_from_stdin && !by_line) {
     if (!values.is_on("quiet")) remark("Reading payload from STDIN");
@@ -144,6 +178,7 @@ Command publish_command() {
       {"templates", "Enables template functions in the body and subject (does not affect headers)",
        Kind::Bool, "", "true"},
   };
+  for (Flag& flag : schedule_flags()) command.flags.push_back(std::move(flag));
   command.run = run_publish;
   return command;
 }
