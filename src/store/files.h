@@ -56,7 +56,7 @@ class Files {
   // Replaces `to`. Durable only after sync_directory.
   virtual Status rename(const std::string& from, const std::string& to) = 0;
   virtual Status remove(const std::string& path) = 0;
-  // Makes the directory and its parents; fine when it exists.
+  // Makes the directory and its parents, which are durable at once; fine when it exists.
   virtual Status make_directory(const std::string& path) = 0;
   // Makes created, renamed and removed names in it durable.
   virtual Status sync_directory(const std::string& path) = 0;

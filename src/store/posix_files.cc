@@ -118,7 +118,13 @@ class PosixFiles final : public Files {
   Status make_directory(const std::string& path) override {
     for (size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
       const std::string part = path.substr(0, end);
-      if (::mkdir(part.c_str(), 0700) != 0 && errno != EEXIST) return file_error("mkdir", part, errno);
+      if (::mkdir(part.c_str(), 0700) == 0) {
+        const size_t slash = part.rfind('/');
+        const std::string parent = slash == std::string::npos ? "." : part.substr(0, std::max<size_t>(slash, 1));
+        if (Status synced = sync_directory(parent); !synced) return synced;
+      } else if (errno != EEXIST) {
+        return file_error("mkdir", part, errno);
+      }
       if (end == std::string::npos) break;
     }
     struct stat info {};

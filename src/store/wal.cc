@@ -27,12 +27,6 @@ uint64_t random_number() {
   return load_le<uint64_t>(reinterpret_cast<const char*>(bytes));
 }
 
-std::string parent_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  if (slash == std::string::npos) return ".";
-  return slash == 0 ? "/" : path.substr(0, slash);
-}
-
 }  // namespace
 
 // Brings groups to the disk: which file, by whom, and what follows from a failure.
@@ -344,10 +338,7 @@ Wal::~Wal() = default;
 Result<std::unique_ptr<Wal>> Wal::open(Files& files, Executor& executor, Options options, Lsn from,
                                        FunctionRef<void(const Frame&)> visit, Events events, Log& log,
                                        Recovery& recovery) {
-  if (!files.exists(options.directory)) {
-    if (Status made = files.make_directory(options.directory); !made) return made.error();
-    if (Status synced = files.sync_directory(parent_of(options.directory)); !synced) return synced.error();
-  }
+  if (Status made = files.make_directory(options.directory); !made) return made.error();
   Result<WalReplay> replay = replay_wal(files, options, from, visit, recovery);
   if (!replay) return replay.error();
   for (const std::string& note : recovery.notes) log.warn("store: log: " + note);

@@ -160,6 +160,22 @@ TEST(WalDamage, DamagedFilesAreKeptWhenTheyAreNoLongerNeeded) {
   EXPECT_TRUE(bed.recovery.notes.empty());
 }
 
+// A frame that is right in itself and is not the one the group was closed with.
+TEST(WalDamage, AFrameThatIsNotTheGroupsIsReported) {
+  SampleLog sample(10, 100);
+  const FrameStamp stamp = frame_stamp(parse_wal_head(sample.bytes).head->epoch);
+  const auto header = parse_frame_header(std::string_view(sample.bytes).substr(kWalHeadBytes), stamp);
+  ASSERT_TRUE(header);
+  FrameHeader forged = *header;
+  forged.stream = 8;
+  seal_frame(sample.bytes.data() + kWalHeadBytes, forged, stamp);
+  WalBed bed;
+  bed.files->put(sample.path, sample.bytes);
+  ASSERT_TRUE(bed.open());
+  EXPECT_TRUE(bed.has_note("not the one that was written"));
+  EXPECT_EQ(bed.recovery.damaged, 1u);
+}
+
 // Batches: damage to the frame that commits one must not undo it.
 TEST(WalDamage, ADamagedCommitLosesNothingOfItsBatch) {
   WalBed bed;

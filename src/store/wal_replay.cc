@@ -249,6 +249,7 @@ void Replayer::set_limits() {
 // What is handed over below may be seen by others at once; after a killed process it may be in the
 // kernel's memory only.
 Status Replayer::sync_files() {
+  if (logs_.empty()) return {};
   for (size_t i = 0; i < logs_.size(); ++i) {
     if (i + 1 < logs_.size() && logs_[i].file.head.synced_by_group) continue;
     auto file = files_.open(options_.directory + "/" + logs_[i].file.name, OpenMode::ReadWrite);
@@ -283,7 +284,9 @@ void Replayer::replay_file(size_t index) {
   }
   if (expected_ <= previous) lose(it, expected_, previous + 1, "missing before it");
   if (it.limit < head.first_lsn) return;
-  if (head.first_lsn != head.previous_lsn + 1 || expected_ != head.first_lsn) is_chain_whole_ = false;
+  // Groups do not reach over files.
+  chain_ = chain_count_ = 0;
+  is_chain_whole_ = it.has_head;
   expected_ = std::max(expected_, head.first_lsn);
   // Nothing in it is asked for.
   if (index + 1 < logs_.size() && it.limit < from_ && batch_lsn_ == 0) {

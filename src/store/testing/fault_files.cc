@@ -237,7 +237,7 @@ void FaultFiles::apply(Names& names, const NameChange& change) {
 Status FaultFiles::make_directory(const std::string& path) {
   if (auto error = enter(FileCall::MakeDirectory, path)) return *error;
   for (size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
-    directories_.emplace(path.substr(0, end), false);
+    directories_.insert(path.substr(0, end));
     if (end == std::string::npos) return {};
   }
 }
@@ -247,9 +247,6 @@ Status FaultFiles::sync_directory(const std::string& path) {
   if (auto error = enter(FileCall::SyncDirectory, path, ignored)) return *error;
   if (ignored) return {};
   apply_names(&path, nullptr);
-  for (auto& [name, is_stable] : directories_) {
-    if (folder_of_path(name) == path) is_stable = true;
-  }
   return {};
 }
 
@@ -276,7 +273,7 @@ Result<std::vector<DirectoryEntry>> FaultFiles::list(const std::string& path) {
     if (folder_of_path(name) == path) entries.push_back({name.substr(path.size() + 1), is_directory, size});
   };
   for (const auto& [name, inode] : names_) add(name, false, inode->bytes.size());
-  for (const auto& [name, is_stable] : directories_) add(name, true, 0);
+  for (const std::string& name : directories_) add(name, true, 0);
   if (entries.empty() && !directories_.contains(path)) {
     return Error{Errc::NotFound, "list " + path + ": does not exist"};
   }
@@ -326,11 +323,6 @@ void FaultFiles::crash(uint64_t seed, CrashKind kind) {
   for (const auto& [name, inode] : names_) {
     if (done.insert(inode.get()).second) inode->crash(kind, random);
   }
-  std::erase_if(directories_, [&](const auto& it) {
-    return !it.second && kind != CrashKind::KeepAll &&
-           std::none_of(names_.begin(), names_.end(),
-                        [&](const auto& name) { return name.first.starts_with(it.first + "/"); });
-  });
 }
 
 void FaultFiles::fail_nth(FileCall kind, uint64_t n, Errc code, uint64_t times) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -107,7 +108,7 @@ class FaultFiles final : public Files {
   Names names_;
   Names stable_names_;
   std::vector<NameChange> changes_;
-  std::map<std::string, bool> directories_;
+  std::set<std::string> directories_;
   std::array<uint64_t, kFileCalls> counts_{};
   std::vector<Fault> faults_;
   std::vector<Fault> ignored_;
