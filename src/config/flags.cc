@@ -112,9 +112,8 @@ constexpr FlagSpec kFlags[] = {
     BROKKR_FLAG("s|syslog", Kind::Bool, if (truth(v)) add_later(o, "syslog")),
     BROKKR_FLAG("r|remote_syslog", Kind::String, add_later(o, "remote_syslog")),
     BROKKR_FLAG("profile", Kind::Int, add_later(o, "prof_port")),
-    BROKKR_FLAG("js|jetstream", Kind::Bool, o.jetstream = truth(v);
-                if (o.jetstream) add_later(o, "jetstream")),
-    BROKKR_FLAG("sd|store_dir", Kind::String, o.store_dir = v; add_later(o, "store_dir")),
+    BROKKR_FLAG("js|jetstream", Kind::Bool, o.jetstream = truth(v)),
+    BROKKR_FLAG("sd|store_dir", Kind::String, o.store_dir = v),
     BROKKR_FLAG("routes|cluster|cluster_listen|cluster_advertise|cluster_name", Kind::String,
                 add_later(o, "cluster")),
     BROKKR_FLAG("no_advertise", Kind::Bool, add_later(o, "cluster")),

@@ -111,7 +111,7 @@ TEST(ParseFlags, FlagsOverrideTheFile) {
 
 TEST(ParseFlags, LaterFlagsAreNamed) {
   const Options o = options_of({"-js", "--cluster", "nats://x:1", "--routes", "y", "-s"});
-  EXPECT_EQ(o.later_keys, (std::vector<std::string>{"jetstream", "cluster", "syslog"}));
+  EXPECT_EQ(o.later_keys, (std::vector<std::string>{"cluster", "syslog"}));
   EXPECT_TRUE(o.jetstream);
 }
 

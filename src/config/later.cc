@@ -226,10 +226,15 @@ void check_shape(Reader& reader, const Value& value, std::string_view name, cons
 
 }  // namespace
 
-bool check_later_key(Reader& reader, const std::string& name, const Value& value) {
+bool check_key_names(Reader& reader, const std::string& name, const Value& value) {
   const Field* const field = find_field(kTopLevel, name);
   if (field == nullptr) return false;
   check_shape(reader, value, name, *field);
+  return true;
+}
+
+bool check_later_key(Reader& reader, const std::string& name, const Value& value) {
+  if (!check_key_names(reader, name, value)) return false;
   reader.add_later(name);
   return true;
 }

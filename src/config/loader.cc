@@ -88,25 +88,6 @@ void read_write_timeout(Reader& reader, const Value& value, Options& options) {
   }
 }
 
-void read_jetstream(Reader& reader, const Value& value, Options& options) {
-  check_later_key(reader, "jetstream", value);
-  options.jetstream = value.is_map() || (value.is_bool() && value.boolean);
-  if (value.is_string()) {
-    const std::string word = to_lower(value.text);
-    options.jetstream = word == "enabled" || word == "enable";
-    if (!options.jetstream && word != "disabled" && word != "disable") {
-      reader.fail_type(value, "jetstream", "'enabled' or 'disabled' for string value");
-    }
-  }
-  for (const Member& member : value.members) {
-    const std::string name = to_lower(member.name);
-    const bool is_switch = name == "enabled" || name == "enable";
-    if (is_switch && member.value.is_bool()) options.jetstream = member.value.boolean;
-    const bool is_folder = name == "store" || name == "store_dir" || name == "storedir";
-    if (is_folder && member.value.is_string()) options.store_dir = member.value.text;
-  }
-}
-
 void read_brokkr(Reader& reader, const Value& value, Options& options) {
   reader.for_each_member(value, "brokkr", [&](const std::string& name, const Member& member) {
     if (name == "loops") {
@@ -193,7 +174,9 @@ constexpr TopLevelKey kKeys[] = {
     BROKKR_KEY("authorization", read_authorization(r, v, o)),
     BROKKR_KEY("accounts", read_accounts(r, v, o); r.add_later("accounts")),
     BROKKR_KEY("jetstream", read_jetstream(r, v, o)),
-    BROKKR_KEY("store_dir|storedir", r.read(v, n, o.store_dir); r.add_later("store_dir")),
+    BROKKR_KEY("store_dir|storedir", r.read(v, n, o.store_dir)),
+    BROKKR_KEY("system_account|system", r.read(v, n, o.system_account);
+               r.add_later("system_account")),
     BROKKR_KEY("brokkr", read_brokkr(r, v, o)),
 };
 #undef BROKKR_KEY

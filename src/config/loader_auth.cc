@@ -330,9 +330,7 @@ bool read_account_field(Reader& reader, const std::string& name, const Value& va
     return true;
   }
   if (name == "jetstream") {
-    account.has_jetstream = value.is_map() || (value.is_bool() && value.boolean) ||
-                            equals_ignore_case(value.text, "enabled") ||
-                            equals_ignore_case(value.text, "enable");
+    read_account_jetstream(reader, value, account);
   }
   return check_later_account_key(reader, name, value);
 }

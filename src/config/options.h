@@ -53,12 +53,25 @@ struct Authorization {
   bool operator==(const Authorization&) const = default;
 };
 
+// What an account may use of JetStream; -1 means no limit.
+struct AccountJetStream {
+  int64_t max_memory = -1;
+  int64_t max_storage = -1;
+  int64_t max_streams = -1;
+  int64_t max_consumers = -1;
+  int64_t max_ack_pending = -1;
+  int64_t memory_max_stream_bytes = -1;
+  int64_t storage_max_stream_bytes = -1;
+  bool max_bytes_required = false;
+  bool operator==(const AccountJetStream&) const = default;
+};
+
 // One entry of `accounts`. Limits of -1 mean none.
 struct Account {
   std::string name;
   std::string nkey;
   std::optional<PermissionRules> default_permissions;
-  bool has_jetstream = false;
+  std::optional<AccountJetStream> jetstream;  // absent: not for this account
   int64_t max_connections = -1;
   int64_t max_subscriptions = -1;
   int64_t max_payload = -1;
@@ -69,6 +82,23 @@ struct Account {
 enum class SandboxMode : uint8_t { BestEffort, Required };
 // What to do when one flush takes longer than write_deadline.
 enum class WriteTimeoutPolicy : uint8_t { Default, Close, Retry };
+
+// The block `jetstream`, beside whether it is on and where it keeps its files.
+struct JetStreamOptions {
+  int64_t max_memory = -1;   // bytes; -1: by the machine
+  int64_t max_storage = -1;  // bytes; -1: by the disk
+  std::string domain;
+  bool strict = true;
+  Duration sync_interval{};  // zero: every group of messages is synced before it is acknowledged
+  std::string cipher;        // "chacha", "aes" or empty
+  std::string key;           // empty: not encrypted
+  std::string previous_key;
+  int64_t request_queue_limit = 10'000;
+  int64_t max_ack_pending = -1;
+  int64_t max_request_batch = -1;
+  Duration duplicate_window{};  // zero: no limit
+  bool operator==(const JetStreamOptions&) const = default;
+};
 
 // Every setting of the server, with nats-server's names and defaults. Ports: -1 means any free one,
 // 0 means none (for the client port: 4222). A value type.
@@ -128,9 +158,10 @@ struct Options {
   Authorization authorization;
   std::vector<Account> accounts;
 
-  // JetStream's place on disk; the rest of its block comes later.
   bool jetstream = false;
-  std::string store_dir;
+  std::string store_dir;  // empty: chosen by the program
+  JetStreamOptions jetstream_options;
+  std::string system_account;  // empty: $SYS
 
   // The block `brokkr { }`, ours alone.
   int loops = 0;  // 0: chosen by the number of CPUs

@@ -68,6 +68,12 @@ std::vector<const Member*> in_text_order(const Value& map);
 void read_authorization(Reader&, const Value&, Options&);
 void read_accounts(Reader&, const Value&, Options&);
 
+// The blocks `jetstream`, of the server and of an account.
+void read_jetstream(Reader&, const Value&, Options&);
+void read_account_jetstream(Reader&, const Value&, Account&);
+
+// Checks the names and types in a top-level block that later.cc knows; false when it does not.
+bool check_key_names(Reader&, const std::string& name, const Value&);
 // Checks the names in a top-level block or value whose feature comes later; false when `name` is no
 // such key.
 bool check_later_key(Reader&, const std::string& name, const Value&);

@@ -20,6 +20,10 @@ std::string shown(SandboxMode mode) {
   return mode == SandboxMode::Required ? "required" : "best-effort";
 }
 
+std::string shown(const JetStreamOptions&) {
+  return "(a block)";
+}
+
 class Comparison {
  public:
   Comparison(const Options& before, const Options& after) : before_(before), after_(after) {}
@@ -58,6 +62,7 @@ Difference compare(const Options& before, const Options& after) {
   c.fixed("ports_file_dir", &Options::ports_file_dir);
   c.fixed("jetstream", &Options::jetstream);
   c.fixed("store_dir", &Options::store_dir);
+  c.fixed("jetstream options", &Options::jetstream_options);
   c.fixed("no_header_support", &Options::no_header_support);
   c.fixed("loops", &Options::loops);
   c.fixed("sandbox", &Options::sandbox);

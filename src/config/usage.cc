@@ -37,13 +37,17 @@ Who may connect:
       --user NAME --pass PASSWORD  one user (the password may be a bcrypt hash)
       --auth TOKEN               one token
 
+Storage:
+  -js, --jetstream               keep streams of messages (JetStream)
+  -sd, --store_dir DIR           keep them in DIR/jetstream
+
 Help:
   -h, --help                     this text
   -v, --version                  the version
       --help_tls                 about TLS
 
 Accepted, without effect in this release:
-  -js, --jetstream  -sd, --store_dir DIR  -ms, --https_port PORT  --profile PORT
+  -ms, --https_port PORT  --profile PORT
   -s, --syslog  -r, --remote_syslog ADDR  --tls --tlscert --tlskey --tlsverify --tlscacert
   --cluster, --cluster_listen URL  --cluster_name  --cluster_advertise  --routes
   --no_advertise  --connect_retries N
