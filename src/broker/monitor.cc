@@ -166,6 +166,9 @@ std::optional<Varz> Monitor::gather_varz() {
   varz.cores = std::max(1U, std::thread::hardware_concurrency());
   varz.connections = server_.connection_count();
   varz.loops = std::move(*loops);
+  auto jetstream = survey_.jetstream();
+  if (!jetstream) return std::nullopt;
+  varz.jetstream = std::move(*jetstream);
   const std::lock_guard lock(mutex_);
   varz.process = meter_.measure(server_.clock().now());
   varz.http_requests = requests_;
@@ -242,14 +245,22 @@ http::Response Monitor::leafz(QueryReader& query) {
 }
 
 http::Response Monitor::jsz(QueryReader& query) {
-  for (const char* name : {"accounts", "streams", "consumers", "direct-consumers", "config"}) {
-    query.boolean(name);
-  }
-  query.integer("offset");
-  query.integer("limit");
+  JszOptions options;
+  options.account = query.text("acc");
+  options.accounts = query.boolean("accounts");
+  options.streams = query.boolean("streams");
+  options.consumers = query.boolean("consumers");
+  query.boolean("direct-consumers");
+  options.config = query.boolean("config");
+  options.offset = static_cast<uint64_t>(std::max<int64_t>(query.integer("offset"), 0));
+  const int64_t limit = query.integer("limit");
+  if (limit > 0) options.limit = static_cast<uint64_t>(limit);
   for (const char* name : {"leader-only", "raft", "stream-leader-only"})
     query.boolean(name);
-  return query.has_failed() ? bad_request(query) : make_json(render_jsz(head()));
+  if (query.has_failed()) return bad_request(query);
+  auto answer = survey_.jsz(options);
+  if (!answer) return unavailable();
+  return make_json(*answer ? std::move(**answer) : render_jsz(head()));
 }
 
 http::Response Monitor::healthz(QueryReader& query) {
@@ -257,6 +268,11 @@ http::Response Monitor::healthz(QueryReader& query) {
   if (query.has_failed()) return bad_request(query);
   const bool is_ready = !server_.is_lame_duck() && !server_.snapshot()->addresses.empty();
   Healthz health = render_healthz(options, is_ready);
+  if (health.status == 200 && !options.skips_assets) {
+    const auto problem = survey_.jetstream_health(options);
+    if (!problem) return unavailable();
+    if (!problem->kind.empty()) health = render_healthz(options, *problem);
+  }
   if (health.status != 200) log_.warn("Healthcheck failed: " + health.body);
   return make_json(std::move(health.body), health.status);
 }

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "broker/jetstream_report.h"
 #include "broker/settings.h"
 #include "broker/shard.h"
 #include "io/loop.h"
@@ -64,6 +65,9 @@ class Server {
   // what is still queued then may run when the shard is gone, so `visit` must know.
   void post_to_shard(size_t index, Callback<void(Shard&)> visit);
   Shard& main_shard() { return *shards_[0]; }
+  // Who speaks for JetStream on the monitoring pages; null while there is none. Main loop only.
+  void set_jetstream(JetStreamReporter* jetstream) { jetstream_ = jetstream; }
+  JetStreamReporter* jetstream() const { return jetstream_; }
   size_t loop_count() const { return shards_.size(); }
 
   // Thread-safe, for shards and monitoring.
@@ -107,6 +111,7 @@ class Server {
   Duration lame_duck_step_{};
   size_t lame_duck_batch_ = 1;
   bool is_stopped_ = false;
+  JetStreamReporter* jetstream_ = nullptr;
 };
 
 }  // namespace brokkr::broker

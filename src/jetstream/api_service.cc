@@ -37,6 +37,10 @@ constexpr std::pair<std::string_view, std::string_view> kForwarded[] = {
     {"$OBJ.>", ""},
 };
 
+bool changes_consumers(std::string_view token) {
+  return token != "NAMES" && token != "LIST" && token != "INFO";
+}
+
 }  // namespace
 
 ApiService::ApiService(JetStream& jetstream) : jetstream_(jetstream) {}
@@ -121,6 +125,9 @@ void ApiService::dispatch(const ApiRequest& request) {
   if (request.token(0) == "CONSUMER" && request.token(1) != "LEADER") {
     if (auto status = check_request(request); !status) {
       return request.respond_error(consumer_response_type(request), status.error());
+    }
+    if (jetstream_.store().failure() != nullptr && changes_consumers(request.token(1))) {
+      return request.respond_error(consumer_response_type(request), api_error(10008));
     }
     return handle_consumer_request(request.account(), request);
   }

@@ -38,6 +38,36 @@ std::string text_of(const json::Value& value) {
   return writer.take();
 }
 
+// What Go's time package says of a text that is no RFC 3339 time.
+std::string time_error(std::string_view text) {
+  struct Element {
+    std::string_view name;
+    int digits;  // 0: the name itself
+  };
+  constexpr Element kElements[] = {{"2006", 4}, {"-", 0}, {"01", 2}, {"-", 0}, {"02", 2}, {"T", 0},
+                                   {"15", 2},   {":", 0}, {"04", 2}, {":", 0}, {"05", 2}};
+  std::string_view rest = text;
+  const auto is_digit = [](char c) { return c >= '0' && c <= '9'; };
+  std::string_view failed = "Z07:00";
+  for (const auto& [name, digits] : kElements) {
+    const size_t size = digits == 0 ? name.size() : static_cast<size_t>(digits);
+    const std::string_view part = rest.substr(0, size);
+    const bool fits = digits == 0 ? part == name
+                                  : part.size() == size && std::all_of(part.begin(), part.end(), is_digit);
+    if (!fits) {
+      failed = name;
+      break;
+    }
+    rest.remove_prefix(size);
+  }
+  if (failed == "Z07:00" && rest.starts_with('.')) {
+    rest.remove_prefix(1);
+    while (!rest.empty() && is_digit(rest[0])) rest.remove_prefix(1);
+  }
+  return "parsing time " + quoted(text) + " as \"2006-01-02T15:04:05Z07:00\": cannot parse " +
+         quoted(rest) + " as " + quoted(failed);
+}
+
 char lower(char c) {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
@@ -164,8 +194,7 @@ bool JsonMember::operator()(std::string_view name, std::optional<WallTime>& out)
     out.reset();
     return true;
   }
-  reader_.abort("parsing time " + quoted(text) + " as \"2006-01-02T15:04:05Z07:00\": cannot parse " +
-                quoted(text) + " as \"2006\"");
+  reader_.abort(time_error(text));
   return true;
 }
 

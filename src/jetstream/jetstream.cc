@@ -8,6 +8,7 @@
 #include "base/random.h"
 #include "jetstream/api_service.h"
 #include "jetstream/consumer_api.h"
+#include "jetstream/report.h"
 #include "jetstream/upkeep.h"
 
 namespace brokkr::jetstream {
@@ -97,6 +98,7 @@ struct JetStream::Impl final : private io::TurnHook {
   std::map<std::string, std::unique_ptr<Account>, std::less<>> accounts;
   std::unique_ptr<Account> system_account;
   std::unique_ptr<ApiService> api;
+  std::unique_ptr<Report> report;
   ApiStats api_stats;
   // Bytes that may be stored before the store is asked again how much it has: in memory, in files.
   uint64_t room[2] = {0, 0};
@@ -165,6 +167,7 @@ void JetStream::Impl::restore() {
 
 // Nothing may call into what is gone: first the callers, then the streams, then their messages.
 void JetStream::Impl::end() {
+  server.set_jetstream(nullptr);
   if (api != nullptr) api->stop();
   for (const auto& [name, account] : accounts) {
     for (const auto& [stream_name, stream] : account->streams()) {
@@ -191,6 +194,8 @@ Result<std::unique_ptr<JetStream>> JetStream::start(broker::Server& server, io::
   parts.api = std::make_unique<ApiService>(*made);
   for (const auto& [name, account] : parts.accounts) parts.api->serve(*account);
   parts.api->serve_system(*parts.system_account);
+  parts.report = std::make_unique<Report>(*made);
+  server.set_jetstream(parts.report.get());
   return made;
 }
 
@@ -204,6 +209,7 @@ void JetStream::stop(Callback<void()> done) {
     }
   }
   parts.store->commit();
+  if (parts.store->failure() != nullptr) return done();
   parts.store->close(std::move(done));
 }
 

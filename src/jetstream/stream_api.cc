@@ -334,6 +334,15 @@ void get_message(const ApiRequest& request) {
   });
 }
 
+// What nats-server's two kinds of storage say of a message that is not there.
+ApiError missing_message(Stream& stream, uint64_t seq) {
+  if (stream.config().storage == StorageType::File) {
+    if (seq > stream.messages().last_seq()) return api_error(10057, "stream store EOF");
+    if (seq < stream.messages().first_seq()) return api_error(10057, "no message found");
+  }
+  return api_error(10043, std::to_string(seq));
+}
+
 void delete_message(const ApiRequest& request) {
   constexpr const char* kType = "stream_msg_delete_response";
   if (request.has_empty_body()) return request.respond_error(kType, api_error(10003));
@@ -351,10 +360,7 @@ void delete_message(const ApiRequest& request) {
     return request.respond_error(kType, api_error(10057, "message delete not permitted"));
   }
   if (!stream->messages().remove(seq, store::Removal::Deleted, !no_erase)) {
-    const bool is_beyond = stream->config().storage == StorageType::File &&
-                           seq > stream->messages().last_seq();
-    return request.respond_error(kType, is_beyond ? api_error(10057, "stream store EOF")
-                                                  : api_error(10043, std::to_string(seq)));
+    return request.respond_error(kType, missing_message(*stream, seq));
   }
   respond_status(request, kType, {});
 }

@@ -151,9 +151,8 @@ std::string render_jsz(const DocumentHead& head) {
 
 HealthzOptions parse_healthz_options(QueryReader& query) {
   HealthzOptions options;
-  // Without JetStream these change nothing, but they must be well-formed.
   for (const char* name : {"js-enabled", "js-enabled-only", "js-server-only", "js-meta-only"}) {
-    query.boolean(name);
+    options.skips_assets |= query.boolean(name);
   }
   options.account = query.text("account");
   options.stream = query.text("stream");
@@ -178,6 +177,23 @@ Healthz render_healthz(const HealthzOptions& options, bool is_ready) {
                        options.details);
   }
   return {200, R"({"status":"ok"})"};
+}
+
+Healthz render_healthz(const HealthzOptions& options, const JetStreamProblem& problem) {
+  json::Writer out;
+  out.begin_object();
+  if (!options.details) {
+    out.field("status", "unavailable").field("error", problem.text).end_object();
+    return {problem.status, out.take()};
+  }
+  out.field("status", "error").key("errors").begin_array().begin_object();
+  out.field("type", problem.kind);
+  if (!problem.account.empty()) out.field("account", problem.account);
+  if (!problem.stream.empty()) out.field("stream", problem.stream);
+  if (!problem.consumer.empty()) out.field("consumer", problem.consumer);
+  out.field("error", problem.text);
+  out.end_object().end_array().end_object();
+  return {problem.status, out.take()};
 }
 
 std::string render_index(std::string_view version, std::string_view prefix) {

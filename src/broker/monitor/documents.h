@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "broker/jetstream_report.h"
 #include "broker/connection.h"
 #include "broker/monitor/query.h"
 #include "broker/monitor/subsz.h"
@@ -42,6 +43,7 @@ std::string render_jsz(const DocumentHead& head);
 
 struct HealthzOptions {
   bool details = false;
+  bool skips_assets = false;  // asks for the server only
   std::string account;
   std::string stream;
   std::string consumer;
@@ -53,6 +55,8 @@ struct Healthz {
 };
 // `is_ready`: clients can connect.
 Healthz render_healthz(const HealthzOptions& options, bool is_ready);
+// When JetStream has something to tell.
+Healthz render_healthz(const HealthzOptions& options, const JetStreamProblem& problem);
 
 // The page at the root. `prefix` is where the endpoints are below it: "" or "mon/".
 std::string render_index(std::string_view version, std::string_view prefix);

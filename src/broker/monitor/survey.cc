@@ -179,6 +179,38 @@ std::optional<std::vector<T>> Survey::ask_all(std::function<T(Shard&, size_t)> q
   return ask<T>(std::move(shards), std::move(question));
 }
 
+std::optional<std::optional<std::string>> Survey::jsz(const JszOptions& options) {
+  using Answer = std::optional<std::string>;
+  const auto answers = ask<Answer>({0}, [options](Shard& shard, size_t) -> Answer {
+    JetStreamReporter* const jetstream = shard.server().jetstream();
+    if (jetstream == nullptr) return std::nullopt;
+    return jetstream->jsz(options);
+  });
+  if (!answers) return std::nullopt;
+  return answers->front();
+}
+
+std::optional<std::optional<JetStreamSummary>> Survey::jetstream() {
+  using Answer = std::optional<JetStreamSummary>;
+  const auto answers = ask<Answer>({0}, [](Shard& shard, size_t) -> Answer {
+    JetStreamReporter* const jetstream = shard.server().jetstream();
+    if (jetstream == nullptr) return std::nullopt;
+    return jetstream->summary();
+  });
+  if (!answers) return std::nullopt;
+  return answers->front();
+}
+
+std::optional<JetStreamProblem> Survey::jetstream_health(const HealthzOptions& options) {
+  const auto answers = ask<JetStreamProblem>({0}, [options](Shard& shard, size_t) {
+    JetStreamReporter* const jetstream = shard.server().jetstream();
+    if (jetstream == nullptr) return JetStreamProblem{};
+    return jetstream->check_health(options.account, options.stream, options.consumer);
+  });
+  if (!answers) return std::nullopt;
+  return answers->front();
+}
+
 void Survey::cancel() {
   const std::lock_guard lock(state_->mutex);
   state_->is_cancelled.store(true, std::memory_order_release);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "broker/jetstream_report.h"
 #include "broker/monitor/connz.h"
 #include "broker/monitor/documents.h"
 #include "broker/monitor/subsz.h"
@@ -39,6 +40,11 @@ class Survey {
   std::optional<std::vector<AccountReport>> accounts();
   std::optional<Connz> connz(const ConnzOptions& options, WallTime now);
   std::optional<Subsz> subsz(const SubszOptions& options, WallTime now);
+
+  // What JetStream answers; absent inside when there is none.
+  std::optional<std::optional<std::string>> jsz(const JszOptions& options);
+  std::optional<std::optional<JetStreamSummary>> jetstream();
+  std::optional<JetStreamProblem> jetstream_health(const HealthzOptions& options);
 
   // Lets every caller go at once and stops what is queued on the loops from running.
   void cancel();

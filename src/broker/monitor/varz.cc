@@ -86,9 +86,19 @@ void write_limits(json::Writer& out, const Varz& varz) {
   out.field("max_control_line", uint64_t{settings.max_control_line});
   out.field("max_payload", uint64_t{settings.max_payload});
   out.field("max_pending", settings.max_pending);
-  for (const char* part : {"cluster", "gateway", "leaf", "mqtt", "websocket", "jetstream"}) {
+  for (const char* part : {"cluster", "gateway", "leaf", "mqtt", "websocket"}) {
     out.key(part).begin_object().end_object();
   }
+  out.key("jetstream").begin_object();
+  if (varz.jetstream) {
+    out.key("config");
+    write_jetstream_config(out, *varz.jetstream);
+    out.key("stats").begin_object();
+    write_jetstream_stats(out, *varz.jetstream);
+    out.end_object();
+    out.key("limits").begin_object().end_object();
+  }
+  out.end_object();
   out.field("tls_timeout", kTlsTimeoutSeconds);
   out.field("write_deadline", int64_t{settings.write_deadline.count()});
 }
@@ -145,6 +155,32 @@ void write_kinds(json::Writer& out, std::string_view name, uint64_t clients) {
 }
 
 }  // namespace
+
+void write_jetstream_config(json::Writer& out, const JetStreamSummary& summary) {
+  out.begin_object();
+  out.field("max_memory", summary.max_memory).field("max_storage", summary.max_storage);
+  out.field("store_dir", summary.store_directory);
+  if (summary.sync_interval > Duration::zero()) {
+    out.field("sync_interval", int64_t{summary.sync_interval.count()});
+  } else {
+    out.field("sync_always", true);
+  }
+  if (!summary.domain.empty()) out.field("domain", summary.domain);
+  out.field("compress_ok", true);
+  if (summary.is_strict) out.field("strict", true);
+  out.end_object();
+}
+
+void write_jetstream_stats(json::Writer& out, const JetStreamSummary& summary) {
+  out.field("memory", summary.memory).field("storage", summary.storage);
+  out.field("reserved_memory", summary.reserved_memory);
+  out.field("reserved_storage", summary.reserved_storage);
+  out.field("accounts", summary.accounts).field("ha_assets", 0);
+  out.key("api").begin_object();
+  out.field("level", summary.api_level).field("total", summary.api_total);
+  out.field("errors", summary.api_errors);
+  out.end_object();
+}
 
 ProcessMeter::ProcessMeter(MonotonicTime now) : since_(now), cpu_seconds_(cpu_seconds_used()) {}
 

@@ -3,10 +3,13 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
+#include "base/json.h"
+#include "broker/jetstream_report.h"
 #include "broker/monitor/subsz.h"
 #include "broker/settings.h"
 #include "broker/shard.h"
@@ -60,7 +63,13 @@ struct Varz {
   ProcessUsage process;
   std::vector<LoopReport> loops;
   std::map<std::string, uint64_t> http_requests;  // by endpoint
+  std::optional<JetStreamSummary> jetstream;
 };
+
+// The members "config", "stats" and "limits", as /varz and /jsz have them.
+void write_jetstream_config(json::Writer& out, const JetStreamSummary& summary);
+void write_jetstream_stats(json::Writer& out, const JetStreamSummary& summary);
+
 
 std::string render_varz(const Varz& varz);
 // Prometheus text format 0.0.4.
