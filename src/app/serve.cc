@@ -7,6 +7,7 @@
 #include <cstdio>
 
 #include "app/embedded_node.h"
+#include "app/jetstream_setup.h"
 #include "app/process_files.h"
 #include "app/program.h"
 #include "app/server_options.h"
@@ -116,11 +117,40 @@ class ServerProgram {
     if (!server) return server.error();
     server_ = std::move(*server);
     greet();
+    if (Status jetstream = start_jetstream(); !jetstream) return jetstream;
     const uint16_t port = options_.port < 0    ? uint16_t{0}
                           : options_.port == 0 ? uint16_t{4222}
                                                : static_cast<uint16_t>(options_.port);
     const std::string host = options_.host == "0.0.0.0" ? "" : options_.host;
     return server_->listen({host, port, {}});
+  }
+
+  // Before clients are let in: they must find their streams.
+  Status start_jetstream() {
+    if (!options_.jetstream) return {};
+    log_->info("Starting JetStream");
+    const MonotonicTime begin = clock_.now();
+    auto options = make_jetstream_options(options_, default_store_folder());
+    if (Status folder = check_store_folder(options.store_directory); !folder) return folder;
+    const std::string where = options.store_directory;
+    auto jetstream = jetstream::JetStream::start(*server_, *loop_, std::move(options), *log_);
+    if (!jetstream) {
+      return Error{jetstream.error().code,
+                   "JetStream in " + where + ": " + jetstream.error().text};
+    }
+    jetstream_ = std::move(*jetstream);
+    announce_jetstream(*log_, *jetstream_);
+    log_->info("Took " + format_go_duration(clock_.now() - begin) + " to start JetStream");
+    return {};
+  }
+
+  std::string default_store_folder() const {
+    if (invocation_.program == "nats-server") {
+      log_->warn("Temporary storage directory used, data could be lost on system reboot");
+      return "/tmp/nats";
+    }
+    if (!own_.data_dir.empty()) return own_.data_dir;
+    return options_.data_dir.empty() ? default_data_dir() : options_.data_dir;
   }
 
   void greet() {
@@ -194,11 +224,17 @@ class ServerProgram {
     }
   }
 
-  // The node hands over before the broker goes, and must not take for ever.
+  // The node hands over before the broker goes, then what is stored is made durable. Asked twice:
+  // at once.
   void end() {
-    if (is_ending_ || node_ == nullptr) return loop_->stop();  // asked twice: at once
+    if (is_ending_) return loop_->stop();
     is_ending_ = true;
-    node_->stop([this] { loop_->stop(); });
+    if (node_ == nullptr) return end_jetstream();
+    node_->stop([this] { end_jetstream(); });
+  }
+  void end_jetstream() {
+    if (jetstream_ == nullptr) return loop_->stop();
+    jetstream_->stop([this] { loop_->stop(); });
   }
 
   void reload() {
@@ -219,6 +255,9 @@ class ServerProgram {
     if (!authenticator) {
       return log_->error("Failed to reload server configuration: " + authenticator.error().text);
     }
+    if (jetstream_ != nullptr && options_.accounts != loaded.options.accounts) {
+      log_->warn("JetStream's limits of accounts take effect at the next start");
+    }
     options_ = std::move(loaded.options);
     log_->set_level(log_options(options_).level);
     broker::Settings settings = make_settings(options_);
@@ -231,15 +270,17 @@ class ServerProgram {
   }
 
   // What a reload starts from: what the file does not say goes back to its default.
-  static config::Options base_options(const config::Options& running) {
+  config::Options base_options(const config::Options& running) const {
     config::Options base;
     base.data_dir = running.data_dir;
+    base.jetstream = with_node_;
     return base;
   }
 
   void stop() {
     node_.reset();
     monitor_.reset();
+    jetstream_.reset();
     if (server_ != nullptr) {
       log_->info("Initiating Shutdown...");
       server_->stop();
@@ -259,6 +300,7 @@ class ServerProgram {
   std::unique_ptr<io::Loop> loop_;
   std::unique_ptr<io::Signals> signals_;
   std::unique_ptr<broker::Server> server_;
+  std::unique_ptr<jetstream::JetStream> jetstream_;
   std::unique_ptr<broker::Monitor> monitor_;
   std::unique_ptr<EmbeddedNode> node_;
   int exit_code_ = 0;
@@ -313,6 +355,7 @@ int run_server(const Invocation& invocation, bool with_node) {
   config::Options base;
   // Under its own name the server is for this machine unless told otherwise.
   if (!is_nats_server) base.host = "127.0.0.1";
+  base.jetstream = with_node;
   config::Loaded loaded = config::load_with_flags(*flags, sources, base);
   if (!loaded.errors.empty()) {
     for (const auto& error : loaded.errors) {

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "base/bytes.h"
+#include "jetstream/jetstream.h"
 
 namespace brokkr::app {
 namespace {
@@ -150,6 +151,8 @@ broker::Settings make_settings(const config::Options& options) {
   settings.trace_headers = options.trace_headers;
   settings.max_traced_msg_len = to_limit(options.max_traced_msg_len, 0);
   settings.no_fast_producer_stall = options.no_fast_producer_stall;
+  settings.jetstream_api_level = options.jetstream ? jetstream::kApiLevel : 0;
+  settings.jetstream_domain = options.jetstream ? options.jetstream_options.domain : "";
   return settings;
 }
 
