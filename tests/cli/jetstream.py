@@ -202,7 +202,6 @@ pub a.0 x --schedule-every 1h --schedule-at 2100-01-01T00:00:00Z --schedule-dest
 stream add SCH --subjects sch.> --defaults --allow-schedules --allow-batch
 pub sch.a x --schedule-at 2100-01-01T00:00:00Z --schedule-dest sch.b
 pub sch.b x --schedule-every 1h --schedule-dest sch.c --schedule-ttl 5m
-stream get SCH 1 --json
 stream rm SCH --force
 account info
 stream add KV_b --subjects '$KV.b.>' --defaults
@@ -415,6 +414,28 @@ def check_backups(ours: Tool, original: Tool | None, failures) -> None:
         failures.append(f"a second backup into one folder: exit code {code}: {out} {err}")
 
 
+# Each ends by itself and says its rate.
+BENCHES = ["js pub sync be.x --msgs 40 --create", "js pub async be.x --msgs 200 --batch 30 --clients 2 --create --purge",
+           "js pub atomic be.x --msgs 100 --batch 30 --create", "js pub async many --stream multi --multisubject --msgs 20 --create",
+           "js consume --msgs 60", "js consume --msgs 50 --doubleack", "js fetch --msgs 60 --batch 25 --clients 2",
+           "js fetch --msgs 50 --doubleack", "js ordered --msgs 200 --clients 2", "js get sync --msgs 50",
+           "js get batch --msgs 50 --batch 20", "kv put --msgs 50", "kv get --msgs 50", "kv get --msgs 50 --randomize 9"]
+
+
+def check_benches(tool: Tool, failures) -> None:
+    for bench in BENCHES:
+        out, err, code = tool.run(["bench", *bench.split(), "--no-progress"])
+        rates = re.findall(r"stats: RATE", out)
+        if code != 0 or len(rates) != 1 or "Starting JetStream" not in err:
+            failures.append(f"{tool.program}: bench {bench}: exit code {code}\n{out}{err}")
+    for bench, why in (("js get sync --stream none", "could not access stream none: stream not found (10059)"),
+                       ("js fetch --msgs 2000 --timeout 500ms", "no more messages"),
+                       ("js pub sync nowhere --msgs 10", "no responders available for request")):
+        out, err, code = tool.run(["bench", *bench.split(), "--no-progress"])
+        if code != 1 or why not in err:
+            failures.append(f"{tool.program}: bench {bench}: exit code {code}, no {why!r}\n{out}{err}")
+
+
 def check_extra(tool: Tool, failures) -> None:
     for step, out, err, code in EXTRA:
         got_out, got_err, got_code = tool.run(shlex.split(step))
@@ -449,6 +470,7 @@ def main() -> int:
             if program == args.brokkr:
                 check_extra(tool, failures)
                 check_dialogues(tool, failures)
+                check_benches(tool, failures)
                 check_backups(tool, Tool(original, server.url(), home) if original else None, failures)
     print("\n".join(failures) if failures else
           f"{len(STEPS.splitlines()) - 1 + len(EXTRA) + len(DIALOGUES)} steps, original: {original or 'not on this machine'}")
