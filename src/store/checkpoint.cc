@@ -236,12 +236,15 @@ void Checkpoint::finish() {
   store_.catalog_number = number_;
   store_.previous_catalog_lsn = store_.catalog_lsn;
   store_.catalog_lsn = lsn_;
+  // All at first: runs that are gone already share their file with others.
+  for (const Job& job : jobs_) {
+    if (job.result.count > 0) store_.use_file(job.result.file);
+  }
   for (const Job& job : jobs_) {
     const auto at = store_.by_id.find(job.stream);
     if (at != store_.by_id.end()) {
       place_result(*at->second, job);
     } else if (job.result.count > 0) {
-      store_.use_file(job.result.file);
       store_.release_file(job.result.file);
     }
   }
@@ -289,7 +292,6 @@ void Checkpoint::place_result(Stream& stream, const Job& job) {
   segment.info = job.result;
   segment.live = job.result.count;
   segment.live_bytes = job.result.bytes;
-  store_.use_file(job.result.file);
   auto& placed = *stream.sealed_.insert(stream.sealed_.begin() + static_cast<ptrdiff_t>(position), std::move(segment));
   stream.remove_from(placed, stream.removed_meanwhile_);
   if (placed.live > 0) return;
@@ -358,6 +360,7 @@ void Store::Impl::release_file(uint64_t file) {
 void Store::Impl::remove_doomed() {
   std::erase_if(doomed, [this](const Doomed& file) {
     if (catalog_number < file.checkpoint + 1) return false;
+    DCHECK(!file_uses.contains(file.file));
     environment.background_executor.run(
         [&files = environment.files, name = path("runs/" + run_file_name(file.file))] { (void)files.remove(name); },
         [] {});

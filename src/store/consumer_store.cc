@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "store/coding.h"
+
 namespace brokkr::store {
 namespace {
 
@@ -34,14 +36,6 @@ uint64_t zigzag(uint64_t difference) {
   return (static_cast<uint64_t>(value) << 1) ^ static_cast<uint64_t>(value >> 63);
 }
 uint64_t unzigzag(uint64_t coded) { return (coded >> 1) ^ (0 - (coded & 1)); }
-
-void put_varint(std::string& out, uint64_t value) {
-  char bytes[10];
-  size_t n = 0;
-  for (; value >= 0x80; value >>= 7) bytes[n++] = static_cast<char>(value | 0x80);
-  bytes[n++] = static_cast<char>(value);
-  out.append(bytes, n);
-}
 
 constexpr uint64_t kHeadMax = UINT64_MAX >> 3;
 

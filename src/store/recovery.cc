@@ -31,6 +31,11 @@ Status Store::Impl::open(Store& store) {
     if (!ring) return ring.error();
     keys = std::move(*ring);
   }
+  // What is read from here on must not be taken back by a crash: a name may have been changed and not
+  // synced by a process that was killed then.
+  for (const std::string& folder : {options.directory, path("wal"), path("runs")}) {
+    if (Status synced = files_.sync_directory(folder); !synced) return synced;
+  }
   Opening opening{store, {}, {}, {}};
   if (Status recovered = recover(opening); !recovered) return recovered;
   for (const auto& [stream, count] : opening.orphans) {
@@ -48,6 +53,7 @@ Status Store::Impl::recover(Opening& opening) {
   if (Status read = read_image(opening, *image); !read) return read;
   Wal::Options log_options;
   log_options.directory = path("wal");
+  log_options.file_bytes = options.log_file_bytes;
   log_options.sync = options.sync;
   log_options.sync_interval = options.sync_interval;
   log_options.keys = keys.get();

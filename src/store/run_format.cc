@@ -220,8 +220,8 @@ Status take_names(ByteReader& reader, const FooterCounts& counts, RunIndex& inde
     if (!reader.ok() || shared > before.size() || size > counts.text_bytes - used) {
       return bad_footer("subject dictionary");
     }
-    std::memcpy(text + used, before.data(), shared);
-    std::memcpy(text + used + shared, suffix.data(), suffix.size());
+    if (shared > 0) std::memcpy(text + used, before.data(), shared);
+    if (!suffix.empty()) std::memcpy(text + used + shared, suffix.data(), suffix.size());
     name.text = std::string_view(text + used, size);
     if (&name != index.names.data() && name.text <= before) return bad_footer("order of subjects");
     before = name.text;

@@ -75,8 +75,6 @@ void Store::Impl::forget(Stream& stream) {
   stream.sealed_.clear();
   std::erase(touched, &stream);
   std::erase(touched_now, &stream);
-  std::erase_if(consumer_queue,
-                [&](const ConsumerStore* consumer) { return &consumer->stream() == &stream; });
   by_id.erase(stream.id());
 }
 

@@ -34,6 +34,7 @@ class Store {
     // The log is emptied into run files whenever it has grown by so much; bounds the memory for
     // messages that are only in the log, and the time to start.
     uint64_t checkpoint_bytes = 32 << 20;
+    uint64_t log_file_bytes = 16 << 20;
     // For blocks read from run files and their indexes.
     uint64_t cache_bytes = 64 << 20;
     // Refuses publishes when this little is left on the disk, so that the rest still works.
