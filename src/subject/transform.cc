@@ -8,9 +8,21 @@
 namespace brokkr::subject {
 namespace {
 
+// nats-server's words.
 Error bad_destination(std::string_view token, const char* why) {
-  return {Errc::InvalidArgument,
-          "mapping destination \"" + std::string(token) + "\": " + std::string(why)};
+  std::string text = "invalid mapping destination: ";
+  text.append(why).append(" in ").append(token);
+  return {Errc::InvalidArgument, std::move(text)};
+}
+
+Error no_such_wildcard(std::string_view token, std::string_view index) {
+  Error error = bad_destination(token, "wildcard index out of range");
+  error.text.append(": [").append(index).append("]");
+  return error;
+}
+
+Error no_subject() {
+  return {Errc::InvalidSubject, "invalid subject"};
 }
 
 // "name( a , b )" in pieces.
@@ -79,7 +91,7 @@ Result<Transform> Transform::make(std::string_view source, std::string_view dest
   transform.source_ = source.empty() ? ">" : source;
   transform.destination_ = destination;
   if (!is_valid(transform.source_)) {
-    return Error{Errc::InvalidSubject, "mapping source \"" + transform.source_ + "\" is no subject"};
+    return no_subject();
   }
   std::vector<size_t> wildcards;
   size_t index = 0;
@@ -93,9 +105,12 @@ Result<Transform> Transform::make(std::string_view source, std::string_view dest
 
   bool is_ended = false;
   for (const std::string_view token : Tokens(destination)) {
-    if (token.empty()) return bad_destination(destination, "has an empty token");
-    if (is_ended) return bad_destination(destination, "has a token after \">\"");
-    if (token == "*") return bad_destination(destination, "has a wildcard \"*\"");
+    const bool has_blank = token.find_first_of("\t\n\f\r ") != std::string_view::npos;
+    if (token.empty() || (has_blank && !token.starts_with("{{"))) {
+      return Error{Errc::InvalidSubject, "invalid mapping destination: invalid transform"};
+    }
+    if (is_ended) return bad_destination(token, "invalid transform");
+    if (token == "*") return no_subject();
     if (token == ">") {
       is_ended = true;
       transform.parts_.push_back(Part{.kind = Kind::Rest});
@@ -106,7 +121,7 @@ Result<Transform> Transform::make(std::string_view source, std::string_view dest
     transform.parts_.push_back(std::move(*part));
   }
   if (is_ended != has_rest) {
-    return bad_destination(destination, "and its source must both end in \">\" or neither");
+    return no_subject();
   }
   return transform;
 }
@@ -122,14 +137,14 @@ Result<Transform::Part> Transform::parse_part(std::string_view token,
   Part part{.kind = Kind::Literal, .text = std::string(token)};
   if (token[0] == '$' && parse_uint(token.substr(1))) {
     part.kind = Kind::Wildcard;
-    if (!wildcard_at(token.substr(1), part)) return bad_destination(token, "no such wildcard");
+    if (!wildcard_at(token.substr(1), part)) return no_such_wildcard(token, token.substr(1));
     return part;
   }
   if (token.size() < 5 || token.substr(0, 2) != "{{" || token.substr(token.size() - 2) != "}}") {
     return part;
   }
   const auto call = parse_call(token.substr(2, token.size() - 4));
-  if (!call) return bad_destination(token, "is no function call");
+  if (!call) return bad_destination(token, "unknown function");
 
   struct Function {
     std::string_view name;
@@ -158,24 +173,29 @@ Result<Transform::Part> Transform::parse_part(std::string_view token,
   };
   if (part.kind == Kind::Partition) {
     if (arguments.empty() || !read_number(arguments[0]) || part.number == 0) {
-      return bad_destination(token, "needs a number of partitions");
+      return bad_destination(token, "function argument is invalid or in the wrong format");
     }
     for (size_t i = 1; i < arguments.size(); ++i) {
-      if (!wildcard_at(arguments[i], part)) return bad_destination(token, "no such wildcard");
+      if (!wildcard_at(arguments[i], part)) return no_such_wildcard(token, arguments[i]);
     }
     return part;
   }
   if (arguments.size() != function->arguments) {
-    return bad_destination(token, "wrong number of arguments");
+    return bad_destination(token, arguments.size() < function->arguments
+                                      ? "not enough arguments passed to the function"
+                                      : "too many arguments passed to the function");
   }
-  if (!wildcard_at(arguments[0], part)) return bad_destination(token, "no such wildcard");
+  if (!parse_uint(arguments[0])) {
+    return bad_destination(token, "function argument is invalid or in the wrong format");
+  }
+  if (!wildcard_at(arguments[0], part)) return no_such_wildcard(token, arguments[0]);
   if (part.kind == Kind::Split) {
     part.text = arguments[1];
     if (part.text.empty() || part.text.find_first_of(" .") != std::string::npos) {
-      return bad_destination(token, "bad separator");
+      return bad_destination(token, "function argument is invalid or in the wrong format");
     }
   } else if (part.kind != Kind::Wildcard && !read_number(arguments[1])) {
-    return bad_destination(token, "needs a number");
+    return bad_destination(token, "function argument is invalid or in the wrong format");
   }
   return part;
 }
