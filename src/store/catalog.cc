@@ -268,26 +268,31 @@ class CatalogParser {
   }
 
   void read_entries() {
-    std::optional<size_t> gap;
+    size_t gap_bytes = 0;
+    const auto close_gap = [&] {
+      if (gap_bytes > 0) note(at_ - gap_bytes, std::to_string(gap_bytes) + " bytes damaged");
+      gap_bytes = 0;
+    };
     while (at_ < entries_end_) {
       const std::string_view rest = bytes_.substr(at_, entries_end_ - at_);
       auto entry = parse_entry_header(rest);
       if (entry && head_ && entry->salt != head_->salt) entry.reset();
       if (!entry) {
-        if (!gap) gap = at_;
-        at_ += 8;
+        const size_t step = std::min<size_t>(8, rest.size());
+        gap_bytes += step;
+        at_ += step;
         continue;
       }
-      if (gap) note(*gap, std::to_string(at_ - *gap) + " bytes damaged");
-      gap.reset();
+      close_gap();
       const size_t total = kEntryHeaderBytes + pad8(entry->payload_bytes);
-      const std::string place = std::string(entry->kind == CatalogEntryKind::Stream ? "stream " : "consumer of stream ") +
-                                std::to_string(entry->stream);
-      if (total > rest.size() || !take(*entry, rest)) note(at_, place + " damaged");
+      const char* const kind = entry->kind == CatalogEntryKind::Stream ? "stream " : "consumer of stream ";
+      if (total > rest.size() || !take(*entry, rest)) {
+        note(at_, kind + std::to_string(entry->stream) + " damaged");
+      }
       // The length is right, unless the file ends before.
       at_ += total;
     }
-    if (gap) note(*gap, std::to_string(entries_end_ - *gap) + " bytes damaged");
+    close_gap();
   }
 
   bool take(const EntryHeader& header, std::string_view rest) {
