@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
         [](const Invocation& call) { return brokkr::app::run_server(call, true); });
     add("serve", "run the broker alone",
         [](const Invocation& call) { return brokkr::app::run_server(call, false); });
+    add("store", "check, print or export a store's files", brokkr::app::run_store);
   }
   return brokkr::cli::main(argc, argv, std::move(program));
 }

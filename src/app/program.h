@@ -21,6 +21,9 @@ int run_server(const Invocation&, bool with_node);
 // Runs a workload node that is a client of another server (`brokkr node up`).
 int run_node(const Invocation&);
 
+// Looks into a store's directory (`brokkr store verify|dump|export`); returns the exit code.
+int run_store(const Invocation&);
+
 // `-sl command[=pid]`: sends a running server a signal; returns the exit code.
 int send_signal(const Invocation&, const std::string& what);
 
