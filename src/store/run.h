@@ -73,6 +73,7 @@ struct RunIndex {
   std::vector<Block> blocks;
   int64_t min_ts = 0;
   int64_t max_ts = 0;
+  bool is_rebuilt = false;  // the footer was damaged: this comes from the messages
 
   // Index of the first message with a sequence >= seq; info.count when none.
   uint32_t lower_bound(uint64_t seq) const;

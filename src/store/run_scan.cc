@@ -254,6 +254,7 @@ Result<std::unique_ptr<RunIndex>> rebuild_run_index(const RunScan& scan, const R
   index->info.offset = info.offset;
   index->info.footer_offset = info.footer_offset;
   index->info.footer_bytes = info.footer_bytes;
+  index->is_rebuilt = true;
   gap_bytes = gatherer.gap_bytes();
   return index;
 }
