@@ -162,7 +162,7 @@ int export_messages(const StoreFlags& flags, const std::string& directory) {
     std::fwrite(record.body.data(), 1, record.body.size(), stdout);
   };
   const auto report = flags.stream.empty()
-                          ? store::visit_streams(files, directory, flags.keys, print_stream)
+                          ? store::visit_streams(files, directory, flags.keys, [](store::Stream& it) { print_stream(it); })
                           : store::visit_messages(files, directory, flags.keys, flags.account, flags.stream, print);
   if (!report) return fail(report.error());
   for (const std::string& line : report->warnings) std::fprintf(stderr, "warning: %s\n", line.c_str());
