@@ -12,6 +12,8 @@
 
 namespace brokkr::jetstream {
 
+struct AccountLimits;
+
 enum class DeliverPolicy : uint8_t { All, Last, New, ByStartSequence, ByStartTime, LastPerSubject, Undefined };
 enum class AckPolicy : uint8_t { None, All, Explicit, FlowControl };
 enum class ReplayPolicy : uint8_t { Instant, Original };
@@ -45,9 +47,10 @@ struct ConsumerConfig {
   std::string deliver_group;
   Duration idle_heartbeat{};
   Duration inactive_threshold{};
-  int num_replicas = 0;
+  int64_t num_replicas = 0;
   bool mem_storage = false;
   bool direct = false;
+  bool sourcing = false;
   Metadata metadata;
   std::optional<WallTime> pause_until;
   std::vector<std::string> priority_groups;
@@ -55,9 +58,27 @@ struct ConsumerConfig {
   Duration priority_timeout{};
   bool operator==(const ConsumerConfig&) const = default;
   bool is_push() const { return !deliver_subject.empty(); }
+  bool is_durable() const { return !durable_name.empty(); }
+  // All the filters; empty for everything.
+  std::vector<std::string> filters() const;
+  // How long a message that has been delivered so often waits for its acknowledgement.
+  Duration wait_after(uint32_t deliveries) const;
 };
 
+// Unknown fields are 10025 when `strict`, ignored otherwise; wrong kinds and enum strings always are.
 ApiResult<ConsumerConfig> parse_consumer_config(const json::Value& object, bool strict);
+// Fields and their order as nats-server prints them.
 void write_consumer_config(json::Writer& out, const ConsumerConfig& config);
+
+enum class ConsumerAction : uint8_t { CreateOrUpdate, Create, Update };
+
+// The body of a request that creates or updates a consumer.
+struct ConsumerCreateRequest {
+  std::string stream_name;
+  ConsumerConfig config;
+  ConsumerAction action = ConsumerAction::CreateOrUpdate;
+  bool pedantic = false;
+};
+ApiResult<ConsumerCreateRequest> parse_consumer_create_request(const json::Value& object, bool strict);
 
 }  // namespace brokkr::jetstream

@@ -231,9 +231,16 @@ void ConsumerStore::note_delivered(uint64_t consumer_seq, uint64_t stream_seq, u
   state_.delivered.consumer = std::max(state_.delivered.consumer, consumer_seq);
   state_.delivered.stream = std::max(state_.delivered.stream, stream_seq);
   state_.delivered_at_ns = timestamp_ns;
-  if (is_pending) {
-    state_.pending.put({stream_seq, consumer_seq, timestamp_ns, std::max(deliveries, 1U), false});
+  if (!is_pending) return;
+  deliveries = std::max(deliveries, 1U);
+  Pending* pending = state_.pending.find(stream_seq);
+  if (pending == nullptr) {
+    state_.pending.put({stream_seq, consumer_seq, timestamp_ns, deliveries, false});
+    return;
   }
+  // Floors go by the sequence of the first delivery.
+  pending->timestamp_ns = timestamp_ns;
+  pending->deliveries = deliveries;
 }
 
 void ConsumerStore::settled(uint64_t stream_seq) {

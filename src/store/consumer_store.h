@@ -20,7 +20,7 @@ struct SequencePair {
 // One delivery that waits for its acknowledgement.
 struct Pending {
   uint64_t stream_seq = 0;
-  uint64_t consumer_seq = 0;  // of the last delivery
+  uint64_t consumer_seq = 0;  // of the first delivery
   int64_t timestamp_ns = 0;   // of the last delivery
   uint32_t deliveries = 1;
   bool is_queued = false;  // for the owner: it waits to be delivered again; not kept
