@@ -48,9 +48,13 @@ std::string short_bytes(uint64_t bytes) {
     value /= 1024;
     ++power;
   }
-  value = std::floor(value * 10 + 0.5) / 10;
+  const double tenths = std::floor(value * 10 + 0.5) / 10;
   char text[32];
-  std::snprintf(text, sizeof text, value < 10 ? "%.1f %s" : "%.0f %s", value, kUnits[power]);
+  if (tenths < 10) {
+    std::snprintf(text, sizeof text, "%.1f %s", tenths, kUnits[power]);
+  } else {
+    std::snprintf(text, sizeof text, "%.0f %s", value, kUnits[power]);
+  }
   return text;
 }
 

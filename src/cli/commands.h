@@ -16,6 +16,8 @@ Command service_command();
 
 // JetStream.
 Command stream_command();
+Command kv_command();
+Command object_command();
 Command consumer_command();
 Command backup_command();
 Command account_command();

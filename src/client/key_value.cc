@@ -306,7 +306,7 @@ void KeyValue::create_over_marker(const std::string& key, const std::string& val
                                   const ApiError& refusal, ApiHandler<uint64_t> handler) const {
   GetOptions last;
   last.last_by_subj = subject_of(key);
-  const ApiError exists{{Errc::AlreadyExists, "key exists"}, refusal.http_code, refusal.err_code};
+  const ApiError exists{{Errc::AlreadyExists, refusal.text + ": key exists"}, refusal.http_code, refusal.err_code};
   fetch(key, last,
         [bucket = *this, key, value, ttl, exists,
          handler = std::move(handler)](ApiResult<KeyValueEntry> entry) mutable {

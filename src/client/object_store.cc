@@ -107,7 +107,7 @@ ApiResult<ObjectInfo> parse_object_info(std::string_view text) {
 }
 
 Result<StreamConfig> make_stream_config(const ObjectStoreConfig& config) {
-  if (!is_bucket_name(config.bucket)) return Error{Errc::InvalidArgument, "invalid bucket name"};
+  if (!is_bucket_name(config.bucket)) return Error{Errc::InvalidArgument, "invalid object-store name"};
   StreamConfig out;
   out.name = std::string(kBucketPrefix) + config.bucket;
   out.description = config.description;
@@ -174,7 +174,7 @@ void ObjectStore::update(const JetStream& js, const ObjectStoreConfig& config,
 void ObjectStore::open(const JetStream& js, const std::string& bucket,
                        ApiHandler<ObjectStore> handler) {
   if (!is_bucket_name(bucket)) {
-    return handler(Error{Errc::InvalidArgument, "invalid bucket name"});
+    return handler(Error{Errc::InvalidArgument, "invalid object-store name"});
   }
   js.stream_info(std::string(kBucketPrefix) + bucket,
                  [js, handler = std::move(handler)](ApiResult<StreamInfo> info) {
@@ -185,7 +185,7 @@ void ObjectStore::open(const JetStream& js, const std::string& bucket,
 void ObjectStore::delete_bucket(const JetStream& js, const std::string& bucket,
                                 ApiHandler<Done> handler) {
   if (!is_bucket_name(bucket)) {
-    return handler(Error{Errc::InvalidArgument, "invalid bucket name"});
+    return handler(Error{Errc::InvalidArgument, "invalid object-store name"});
   }
   js.delete_stream(std::string(kBucketPrefix) + bucket,
                    [handler = std::move(handler)](ApiResult<Done> done) {

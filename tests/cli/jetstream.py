@@ -265,18 +265,18 @@ def run_steps(tool: Tool) -> list[tuple[str, str, str, int]]:
     return [(step, *run_step(tool, step)) for step in STEPS.strip().split("\n")]
 
 
-def write_golden(results) -> None:
+def write_golden(results, golden=GOLDEN) -> None:
     parts = [f"$ {step}\n{out}{'' if out.endswith(chr(10)) or not out else chr(10) + '~ no end of line' + chr(10)}"
              + "".join(f"! {line}\n" for line in err.rstrip("\n").split("\n") if line) + f"= {code}\n"
              for step, out, err, code in results]
-    GOLDEN.write_text("".join(parts))
+    golden.write_text("".join(parts))
 
 
-def read_golden() -> dict[str, list]:
+def read_golden(golden=GOLDEN) -> dict[str, list]:
     """The answers to each step, in the order in which the step comes."""
     answers: dict[str, list] = {}
     out, err, step = "", [], None
-    for line in GOLDEN.read_text().split("\n"):
+    for line in golden.read_text().split("\n"):
         if line.startswith("$ "):
             out, err, step = "", [], line[2:]
         elif line.startswith("! "):
@@ -289,8 +289,8 @@ def read_golden() -> dict[str, list]:
     return answers
 
 
-def compare(tool: Tool, results, failures, own) -> None:
-    answers = read_golden()
+def compare(tool: Tool, results, failures, own, golden=GOLDEN) -> None:
+    answers = read_golden(golden)
     for step, out, err, code in results:
         want_out, want_err, want_code = answers[step].pop(0)
         if step in own:
