@@ -100,13 +100,16 @@ __attribute__((target("sse4.2,pclmul"))) uint32_t crc_by_instruction(const char*
   return crc;
 }
 
+// Asked once. False until then, which is as right and only slower.
+const bool kHasCrcInstruction = __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("pclmul");
+
 #endif
 
 }  // namespace
 
 uint32_t crc32c(std::string_view bytes, uint32_t seed) {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("pclmul")) [[likely]] {
+  if (kHasCrcInstruction) [[likely]] {
     return ~crc_by_instruction(bytes.data(), bytes.size(), ~seed);
   }
 #endif

@@ -38,7 +38,7 @@ class Wal::Writer {
         executor_(executor),
         events_(std::move(events)),
         log_(log),
-        spares_(files, executor, wal.options_.directory, wal.options_.file_bytes, log, [this] {
+        spares_(files, executor, wal.options_, log, [this] {
           update_full();
           pump();
         }) {}

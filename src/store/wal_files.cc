@@ -8,7 +8,7 @@ namespace brokkr::store {
 namespace {
 
 constexpr size_t kSparesWanted = 2;  // the next file and the reserve
-constexpr size_t kSparesMax = 4;
+constexpr size_t kSparesMax = 16;
 // Zeroes written by one job, so that groups wait no longer for it than for one of their own.
 constexpr uint64_t kFillStep = 1 << 20;
 
@@ -20,6 +20,7 @@ struct WalFiles::Making {
   std::unique_ptr<File> file;
   uint64_t filled = 0;
   uint64_t file_bytes = 0;
+  bool is_synced = true;
   Status status;
 
   // On the executor.
@@ -34,7 +35,8 @@ struct WalFiles::Making {
     }
     const uint64_t next = std::min(file_bytes, filled + kFillStep);
     status = file->fill_zero(next);
-    if (status) status = file->sync();
+    // Else the first group in it would wait for all of it.
+    if (status && is_synced) status = file->sync();
     if (status) {
       filled = next;
       return;
@@ -66,12 +68,13 @@ struct WalFiles::Recycling {
   }
 };
 
-WalFiles::WalFiles(Files& files, Executor& executor, std::string directory, uint64_t file_bytes, Log& log,
+WalFiles::WalFiles(Files& files, Executor& executor, const Wal::Options& options, Log& log,
                    Callback<void()> changed)
     : files_(files),
       executor_(executor),
-      directory_(std::move(directory)),
-      file_bytes_(file_bytes),
+      directory_(options.directory),
+      file_bytes_(options.file_bytes),
+      is_synced_by_group_(options.sync == SyncMode::Always),
       log_(log),
       changed_(std::move(changed)) {}
 
@@ -120,6 +123,7 @@ void WalFiles::start_making() {
   making_->name = spare_file_name(next_spare_++);
   making_->path = path(making_->name);
   making_->file_bytes = file_bytes_;
+  making_->is_synced = is_synced_by_group_;
   make_step();
 }
 

@@ -20,7 +20,7 @@ namespace brokkr::store {
 class WalFiles {
  public:
   // `changed` is called when a spare was added or none could be made.
-  WalFiles(Files&, Executor&, std::string directory, uint64_t file_bytes, Log&, Callback<void()> changed);
+  WalFiles(Files&, Executor&, const Wal::Options&, Log&, Callback<void()> changed);
   ~WalFiles();
 
   // Spares found when the log was opened; those of another size are removed.
@@ -53,6 +53,7 @@ class WalFiles {
   Executor& executor_;
   const std::string directory_;
   const uint64_t file_bytes_;
+  const bool is_synced_by_group_;
   Log& log_;
   Callback<void()> changed_;
   std::deque<std::string> spares_;  // names
