@@ -1,10 +1,14 @@
 #include "store/inspect.h"
 
 #include <gtest/gtest.h>
+#include <stdlib.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <filesystem>
 #include <map>
 
+#include "base/bytes.h"
 #include "base/log.h"
 #include "store/run.h"
 #include "store/store.h"
@@ -149,6 +153,63 @@ TEST_P(InspectTest, MessagesComeFromRunsAndLogAndNothingChanges) {
   for (const auto& [name, bytes] : files_.files) EXPECT_TRUE(before[name] == *bytes) << name;
   EXPECT_EQ(visit_messages(files_, options_.directory, keys(), "A", "T", [](const Record&) {}).error().code,
             Errc::NotFound);
+}
+
+// docs/store-format.md is complete: a reader written by it finds every message a store has.
+TEST(StoreFormat, AnotherProgramReadsIt) {
+  if (std::system("python3 -c pass") != 0) GTEST_SKIP() << "no python3";
+  std::string directory = std::filesystem::temp_directory_path() / "brokkr-format-XXXXXX";
+  ASSERT_NE(mkdtemp(directory.data()), nullptr);
+  Store::Options options;
+  options.directory = directory;
+  DirectExecutor executor;
+  ManualClock clock;
+  const auto log = Log::discard();
+  std::string expected;
+  {
+    auto store = std::move(*Store::open(options, {posix_files(), executor, executor, clock, *log,
+                                                  [](Duration, const Callback<void()>&) {}}));
+    std::vector<Stream*> streams;
+    for (const Compression compression : {Compression::None, Compression::Lz4}) {
+      StreamOptions it;
+      it.account = "A";
+      it.name = "S" + std::to_string(streams.size());
+      it.compression = compression;
+      streams.push_back(*store->create_stream(it));
+    }
+    for (int round = 0; round < 2; ++round) {
+      for (int i = 0; i < 1200; ++i) {
+        for (Stream* const stream : streams) {
+          const std::string subject = "a." + std::to_string(i % 300);
+          const std::string body(static_cast<size_t>(i % 400), static_cast<char>('a' + i % 3));
+          NewMessage message;
+          message.subject = subject;
+          message.body = body;
+          message.timestamp_ns = 1000 + i;
+          if (i % 4 == 0) message.headers = "NATS/1.0\r\nNats-Msg-Id: x\r\n\r\n";
+          if (i % 5 == 0) message.expires_at = 99'000'000'000;
+          ASSERT_TRUE(stream->append(message));
+        }
+      }
+      store->commit();
+      if (round == 0) store->checkpoint([](const Status& status) { EXPECT_TRUE(status); });
+    }
+    for (Stream* const stream : streams) {
+      for (uint64_t seq = 1; seq <= stream->last_seq(); ++seq) {
+        const Record it = *stream->load(seq);
+        expected += std::to_string(stream->id()) + " " + std::to_string(seq) + " " +
+                    std::to_string(it.timestamp_ns) + " " + std::to_string(it.expires_at) + " " +
+                    std::string(it.subject) + " " + hex_encode(it.headers) + " " + hex_encode(it.body) + "\n";
+      }
+    }
+  }
+  const std::string root = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path();
+  const std::string command = "python3 " + root + "/tests/store/read_store.py " + directory + " > " + directory + "/out";
+  EXPECT_EQ(std::system(command.c_str()), 0);
+  const auto out = read_file(posix_files(), directory + "/out");
+  ASSERT_TRUE(out);
+  EXPECT_TRUE(*out == expected) << out->substr(0, 200) << "\n--- expected\n" << expected.substr(0, 200);
+  std::filesystem::remove_all(directory);
 }
 
 }  // namespace
