@@ -19,11 +19,14 @@ namespace brokkr::app {
 namespace {
 
 constexpr std::string_view kStoreHelp =
-    "Usage: brokkr store verify DIR            check every checksum; exit code 1 when anything is damaged\n"
+    "Usage: brokkr store verify DIR            check every checksum; exit code 1 when anything is "
+    "damaged\n"
     "       brokkr store dump FILE...          print run files, catalogs and log files as text\n"
-    "       brokkr store export DIR [options]  print a stream's messages, or the streams there are\n"
+    "       brokkr store export DIR [options]  print a stream's messages, or the streams there "
+    "are\n"
     "\n"
-    "DIR is the store's directory. Nothing in it is changed; a running server is no obstacle, but what it\n"
+    "DIR is the store's directory. Nothing in it is changed; a running server is no obstacle, but "
+    "what it\n"
     "writes meanwhile may look damaged.\n"
     "\n"
     "        --stream <name>      Stream to export\n"
@@ -75,10 +78,12 @@ Result<StoreFlags> parse_store_flags(const std::vector<std::string>& args) {
     }
   }
   if (cipher != "aes" && cipher != "chachapoly" && cipher != "chacha") {
-    return Error{Errc::InvalidArgument, "unknown cipher " + cipher + ", known are aes and chachapoly"};
+    return Error{Errc::InvalidArgument,
+                 "unknown cipher " + cipher + ", known are aes and chachapoly"};
   }
   if (!flags.keys.key.empty()) {
-    flags.keys.cipher = cipher == "aes" ? store::Cipher::Aes256Gcm : store::Cipher::ChaCha20Poly1305;
+    flags.keys.cipher =
+        cipher == "aes" ? store::Cipher::Aes256Gcm : store::Cipher::ChaCha20Poly1305;
   }
   return flags;
 }
@@ -92,7 +97,9 @@ void warn_when_locked(const std::string& directory) {
   const int fd = ::open((directory + "/lock").c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return;
   if (::flock(fd, LOCK_SH | LOCK_NB) != 0) {
-    std::fprintf(stderr, "warning: a server has this store open: what it writes meanwhile may look damaged\n");
+    std::fprintf(
+        stderr,
+        "warning: a server has this store open: what it writes meanwhile may look damaged\n");
   }
   ::close(fd);
 }
@@ -107,13 +114,16 @@ int verify(const StoreFlags& flags, const std::string& directory) {
   if (!keys) return fail(keys.error());
   const auto report = store::verify_store(store::posix_files(), directory, keys->get());
   if (!report) return fail(report.error());
-  for (const std::string& line : report->notes) std::printf("note: %s\n", line.c_str());
-  for (const std::string& line : report->damage) std::printf("DAMAGED %s\n", line.c_str());
+  for (const std::string& line : report->notes)
+    std::printf("note: %s\n", line.c_str());
+  for (const std::string& line : report->damage)
+    std::printf("DAMAGED %s\n", line.c_str());
   std::printf("%s files, %s, %s messages in run files, %s frames in the log: %s\n",
               format_count(report->files).c_str(), format_bytes(report->bytes).c_str(),
               format_count(report->messages).c_str(), format_count(report->frames).c_str(),
-              report->damage.empty() ? "no damage"
-                                     : (format_count(report->damage.size()) + " damaged places").c_str());
+              report->damage.empty()
+                  ? "no damage"
+                  : (format_count(report->damage.size()) + " damaged places").c_str());
   return report->damage.empty() ? 0 : 1;
 }
 
@@ -125,7 +135,8 @@ int dump(const StoreFlags& flags) {
       std::fwrite(line.data(), 1, line.size(), stdout);
       std::fputc('\n', stdout);
     };
-    const Status status = store::dump_file(store::posix_files(), flags.words[i], keys->get(), print);
+    const Status status =
+        store::dump_file(store::posix_files(), flags.words[i], keys->get(), print);
     if (!status) return fail(status.error());
   }
   return 0;
@@ -161,11 +172,14 @@ int export_messages(const StoreFlags& flags, const std::string& directory) {
     if (!flags.is_raw) return print_message(record);
     std::fwrite(record.body.data(), 1, record.body.size(), stdout);
   };
-  const auto report = flags.stream.empty()
-                          ? store::visit_streams(files, directory, flags.keys, [](store::Stream& it) { print_stream(it); })
-                          : store::visit_messages(files, directory, flags.keys, flags.account, flags.stream, print);
+  const auto report =
+      flags.stream.empty()
+          ? store::visit_streams(files, directory, flags.keys,
+                                 [](store::Stream& it) { print_stream(it); })
+          : store::visit_messages(files, directory, flags.keys, flags.account, flags.stream, print);
   if (!report) return fail(report.error());
-  for (const std::string& line : report->warnings) std::fprintf(stderr, "warning: %s\n", line.c_str());
+  for (const std::string& line : report->warnings)
+    std::fprintf(stderr, "warning: %s\n", line.c_str());
   for (const uint64_t seq : report->lost) {
     std::fprintf(stderr, "warning: message %llu is lost\n", static_cast<unsigned long long>(seq));
   }
@@ -188,7 +202,8 @@ int run_store(const Invocation& invocation) {
   if (words[0] == "dump") return dump(*flags);
   if (words.size() != 2 || (words[0] != "verify" && words[0] != "export")) return usage(false);
   struct stat found {};
-  if (::stat((words[1] + "/wal").c_str(), &found) != 0 && ::stat((words[1] + "/runs").c_str(), &found) != 0) {
+  if (::stat((words[1] + "/wal").c_str(), &found) != 0 &&
+      ::stat((words[1] + "/runs").c_str(), &found) != 0) {
     return fail({Errc::NotFound, words[1] + ": no store there (neither wal nor runs in it)"});
   }
   warn_when_locked(words[1]);

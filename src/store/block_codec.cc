@@ -22,14 +22,16 @@ uint32_t block_crc(uint64_t nonce, std::string_view bytes) {
 
 }  // namespace
 
-void encode_block(std::string_view plain, Compression compression, const FileKey* key, uint64_t nonce,
-                  std::string& out) {
+void encode_block(std::string_view plain, Compression compression, const FileKey* key,
+                  uint64_t nonce, std::string& out) {
   const size_t start = out.size();
   out.append(kStoredHeadBytes, '\0');
-  if (compression != Compression::None && !compress(compression, plain, out)) compression = Compression::None;
+  if (compression != Compression::None && !compress(compression, plain, out))
+    compression = Compression::None;
   if (compression == Compression::None) out.append(plain);
   const Cipher cipher = key == nullptr ? Cipher::None : cipher_of(*key);
-  out[start] = static_cast<char>(static_cast<unsigned>(compression) | static_cast<unsigned>(cipher) << 4);
+  out[start] =
+      static_cast<char>(static_cast<unsigned>(compression) | static_cast<unsigned>(cipher) << 4);
   store_le(&out[start + 4], static_cast<uint32_t>(plain.size()));
   if (key == nullptr) {
     char crc[kStoredCrcBytes];
@@ -51,20 +53,26 @@ Status decode_block(std::string_view stored, const FileKey* key, uint64_t nonce,
   if (stored.size() < kStoredHeadBytes + end_bytes) return damaged;
   const auto method = static_cast<uint8_t>(stored[0]);
   const auto compression = static_cast<Compression>(method & 0xf);
-  if (method >> 4 != static_cast<unsigned>(key == nullptr ? Cipher::None : cipher_of(*key))) return damaged;
+  if (method >> 4 != static_cast<unsigned>(key == nullptr ? Cipher::None : cipher_of(*key)))
+    return damaged;
   const auto plain_bytes = load_le<uint32_t>(&stored[4]);
-  std::string_view body = stored.substr(kStoredHeadBytes, stored.size() - kStoredHeadBytes - end_bytes);
+  std::string_view body =
+      stored.substr(kStoredHeadBytes, stored.size() - kStoredHeadBytes - end_bytes);
   const std::string_view end = stored.substr(stored.size() - end_bytes);
   std::string opened;
   if (key == nullptr) {
-    if (load_le<uint32_t>(end.data()) != block_crc(nonce, stored.substr(0, stored.size() - end_bytes))) return damaged;
+    if (load_le<uint32_t>(end.data()) !=
+        block_crc(nonce, stored.substr(0, stored.size() - end_bytes)))
+      return damaged;
   } else {
     opened.resize(body.size());
-    if (!unseal(*key, nonce, stored.substr(0, kStoredHeadBytes), body, end, opened.data())) return damaged;
+    if (!unseal(*key, nonce, stored.substr(0, kStoredHeadBytes), body, end, opened.data()))
+      return damaged;
     body = opened;
   }
   if (plain_bytes > plain_max) {
-    return Error{Errc::LimitExceeded, "block of " + std::to_string(plain_bytes) + " bytes exceeds " + std::to_string(plain_max)};
+    return Error{Errc::LimitExceeded, "block of " + std::to_string(plain_bytes) +
+                                          " bytes exceeds " + std::to_string(plain_max)};
   }
   if (compression == Compression::None) {
     if (body.size() != plain_bytes) return damaged;

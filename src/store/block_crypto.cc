@@ -1,14 +1,14 @@
 #include "store/block_crypto.h"
 
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
-#include <openssl/kdf.h>
-#include <openssl/core_names.h>
-
 #include <array>
 #include <cstring>
 #include <memory>
 #include <vector>
+
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/kdf.h>
 
 #include "base/bytes.h"
 #include "base/check.h"
@@ -44,7 +44,9 @@ constexpr size_t kWrapIdBytes = 4;
 constexpr size_t kWrapHeadBytes = 2 + kWrapIdBytes + kAeadNonceBytes;
 constexpr size_t kWrapBytes = kWrapHeadBytes + kKeyBytes + kAeadTagBytes;
 
-const uint8_t* unsigned_bytes(std::string_view text) { return reinterpret_cast<const uint8_t*>(text.data()); }
+const uint8_t* unsigned_bytes(std::string_view text) {
+  return reinterpret_cast<const uint8_t*>(text.data());
+}
 
 const EVP_CIPHER* evp_cipher(Cipher cipher) {
   return cipher == Cipher::ChaCha20Poly1305 ? EVP_chacha20_poly1305() : EVP_aes_256_gcm();
@@ -55,7 +57,8 @@ struct CipherContextDeleter {
 };
 using CipherContext = std::unique_ptr<EVP_CIPHER_CTX, CipherContextDeleter>;
 
-CipherContext start_cipher(Cipher cipher, const Secret& secret, const Nonce& nonce, std::string_view bound, bool is_sealing) {
+CipherContext start_cipher(Cipher cipher, const Secret& secret, const Nonce& nonce,
+                           std::string_view bound, bool is_sealing) {
   CipherContext context(EVP_CIPHER_CTX_new());
   CHECK(context != nullptr);
   int length = 0;
@@ -67,7 +70,7 @@ CipherContext start_cipher(Cipher cipher, const Secret& secret, const Nonce& non
 }
 
 void encrypt_bytes(Cipher cipher, const Secret& secret, const Nonce& nonce, std::string_view bound,
-             std::span<char> bytes, char* tag) {
+                   std::span<char> bytes, char* tag) {
   const CipherContext context = start_cipher(cipher, secret, nonce, bound, true);
   auto* const data = reinterpret_cast<uint8_t*>(bytes.data());
   int length = 0;
@@ -78,13 +81,13 @@ void encrypt_bytes(Cipher cipher, const Secret& secret, const Nonce& nonce, std:
 }
 
 bool decrypt_bytes(Cipher cipher, const Secret& secret, const Nonce& nonce, std::string_view bound,
-             std::string_view bytes, std::string_view tag, char* out) {
+                   std::string_view bytes, std::string_view tag, char* out) {
   const CipherContext context = start_cipher(cipher, secret, nonce, bound, false);
   int length = 0;
   CHECK(EVP_CIPHER_CTX_ctrl(context.get(), EVP_CTRL_AEAD_SET_TAG, kAeadTagBytes,
                             const_cast<char*>(tag.data())) == 1);
-  CHECK(EVP_CipherUpdate(context.get(), reinterpret_cast<uint8_t*>(out), &length, unsigned_bytes(bytes),
-                         static_cast<int>(bytes.size())) == 1);
+  CHECK(EVP_CipherUpdate(context.get(), reinterpret_cast<uint8_t*>(out), &length,
+                         unsigned_bytes(bytes), static_cast<int>(bytes.size())) == 1);
   uint8_t none[kAeadTagBytes];
   return EVP_CipherFinal_ex(context.get(), none, &length) == 1;
 }
@@ -98,7 +101,8 @@ void derive(std::string_view key, std::string_view purpose, std::span<uint8_t> o
   char digest[] = "SHA256";
   const OSSL_PARAM parameters[] = {
       OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, digest, 0),
-      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, const_cast<char*>(key.data()), key.size()),
+      OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, const_cast<char*>(key.data()),
+                                        key.size()),
       OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, const_cast<char*>(purpose.data()),
                                         purpose.size()),
       OSSL_PARAM_construct_end()};
@@ -142,7 +146,8 @@ class TwoKeyRing final : public Keyring {
     return key;
   }
 
-  Result<std::shared_ptr<const FileKey>> open(std::string_view context, std::string_view wrapped) override {
+  Result<std::shared_ptr<const FileKey>> open(std::string_view context,
+                                              std::string_view wrapped) override {
     if (wrapped.size() != kWrapBytes || static_cast<uint8_t>(wrapped[0]) != kWrapVersion ||
         (wrapped[1] != static_cast<char>(Cipher::Aes256Gcm) &&
          wrapped[1] != static_cast<char>(Cipher::ChaCha20Poly1305))) {
@@ -153,15 +158,17 @@ class TwoKeyRing final : public Keyring {
     std::memcpy(nonce.data(), &wrapped[2 + kWrapIdBytes], nonce.size());
     for (const auto& key : keys_) {
       Secret secret;
-      if (decrypt_bytes(cipher, key->secret, nonce, bound_text(wrapped.substr(0, kWrapHeadBytes), context),
-                  wrapped.substr(kWrapHeadBytes, kKeyBytes), wrapped.substr(kWrapHeadBytes + kKeyBytes),
-                  reinterpret_cast<char*>(secret.data()))) {
+      if (decrypt_bytes(
+              cipher, key->secret, nonce, bound_text(wrapped.substr(0, kWrapHeadBytes), context),
+              wrapped.substr(kWrapHeadBytes, kKeyBytes), wrapped.substr(kWrapHeadBytes + kKeyBytes),
+              reinterpret_cast<char*>(secret.data()))) {
         auto file_key = std::make_shared<const FileKey>(cipher, secret);
         OPENSSL_cleanse(secret.data(), secret.size());
         return std::shared_ptr<const FileKey>(std::move(file_key));
       }
     }
-    std::string text = "encrypted with another key (" + hex_encode(wrapped.substr(2, kWrapIdBytes)) + ") than";
+    std::string text =
+        "encrypted with another key (" + hex_encode(wrapped.substr(2, kWrapIdBytes)) + ") than";
     text += keys_.size() > 1 ? " the configured ones (" : " the configured one (";
     text += hex_encode(keys_[0]->id_text());
     if (keys_.size() > 1) text += ", previously " + hex_encode(keys_[1]->id_text());
@@ -184,15 +191,19 @@ Nonce block_nonce(uint64_t number) {
 
 }  // namespace
 
-Result<std::unique_ptr<Keyring>> Keyring::make(Cipher cipher, std::string_view key, std::string_view previous) {
+Result<std::unique_ptr<Keyring>> Keyring::make(Cipher cipher, std::string_view key,
+                                               std::string_view previous) {
   if (cipher == Cipher::None) return Error{Errc::InvalidArgument, "encryption needs a cipher"};
   if (key.empty()) return Error{Errc::InvalidArgument, "encryption needs a key"};
   return std::unique_ptr<Keyring>(std::make_unique<TwoKeyRing>(cipher, key, previous));
 }
 
-Cipher cipher_of(const FileKey& key) { return key.cipher; }
+Cipher cipher_of(const FileKey& key) {
+  return key.cipher;
+}
 
-void seal(const FileKey& key, uint64_t nonce, std::string_view context, std::span<char> bytes, char* tag) {
+void seal(const FileKey& key, uint64_t nonce, std::string_view context, std::span<char> bytes,
+          char* tag) {
   encrypt_bytes(key.cipher, key.secret, block_nonce(nonce), context, bytes, tag);
 }
 

@@ -9,7 +9,8 @@ bool compress_lz4(std::string_view plain, std::string& out) {
   const size_t start = out.size();
   out.resize(start + plain.size() - 1);
   const int room = static_cast<int>(plain.size() - 1);
-  const int size = LZ4_compress_default(plain.data(), &out[start], static_cast<int>(plain.size()), room);
+  const int size =
+      LZ4_compress_default(plain.data(), &out[start], static_cast<int>(plain.size()), room);
   out.resize(start + static_cast<size_t>(size > 0 ? size : 0));
   return size > 0;
 }

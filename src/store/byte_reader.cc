@@ -23,7 +23,8 @@ uint64_t ByteReader::long_varint() {
 
 std::string numbered_name(uint64_t number, std::string_view suffix) {
   char digits[16];
-  for (unsigned i = 0; i < 16; ++i) digits[i] = "0123456789abcdef"[number >> (60 - 4 * i) & 0xf];
+  for (unsigned i = 0; i < 16; ++i)
+    digits[i] = "0123456789abcdef"[number >> (60 - 4 * i) & 0xf];
   return std::string(digits, sizeof digits).append(suffix);
 }
 

@@ -19,8 +19,8 @@ void append_int(T value, std::string& out) {
 // Seven bits a byte, lowest first, the high bit set on all but the last.
 void append_varint(uint64_t value, std::string& out);
 
-// Takes integers and texts off the front of some bytes. After the first that is not there everything
-// reads as zero and `ok` is false.
+// Takes integers and texts off the front of some bytes. After the first that is not there
+// everything reads as zero and `ok` is false.
 class ByteReader {
  public:
   explicit ByteReader(std::string_view bytes) : at_(bytes.data()), end_(at_ + bytes.size()) {}

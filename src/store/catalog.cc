@@ -17,8 +17,14 @@ namespace brokkr::store {
 namespace {
 
 constexpr uint32_t kCatalogVersion = 1;
-constexpr std::string_view kCatalogHeadMagic("\x89" "BRKCAT\n", 8);
-constexpr std::string_view kCatalogTailMagic("\x89" "BRKCTE\n", 8);
+constexpr std::string_view kCatalogHeadMagic(
+    "\x89"
+    "BRKCAT\n",
+    8);
+constexpr std::string_view kCatalogTailMagic(
+    "\x89"
+    "BRKCTE\n",
+    8);
 constexpr std::string_view kCatalogHeadEnd("\nTACKRB\x89", 8);
 constexpr size_t kStoreIdBytes = 16;
 constexpr size_t kCatalogHeadFixedBytes = 96;
@@ -49,7 +55,8 @@ std::string catalog_key_context(uint64_t number, uint64_t salt) {
 
 void append_catalog_head(std::string_view magic, const CatalogHead& head, std::string& out) {
   const size_t start = out.size();
-  const auto total = static_cast<uint32_t>(kCatalogHeadFixedBytes + pad8(head.wrapped_key.size()) + kCatalogHeadEndBytes);
+  const auto total = static_cast<uint32_t>(kCatalogHeadFixedBytes + pad8(head.wrapped_key.size()) +
+                                           kCatalogHeadEndBytes);
   out.append(magic);
   append_int(kCatalogVersion, out);
   append_int(total, out);
@@ -149,8 +156,12 @@ std::optional<EntryHeader> parse_entry_header(std::string_view bytes) {
   return entry;
 }
 
-auto entry_key(const CatalogEntry& entry) { return std::tuple(entry.stream, entry.id); }
-bool entry_less(const CatalogEntry& a, const CatalogEntry& b) { return entry_key(a) < entry_key(b); }
+auto entry_key(const CatalogEntry& entry) {
+  return std::tuple(entry.stream, entry.id);
+}
+bool entry_less(const CatalogEntry& a, const CatalogEntry& b) {
+  return entry_key(a) < entry_key(b);
+}
 
 // Puts a catalog's bytes into a file as they come.
 class CatalogWriter {
@@ -161,7 +172,8 @@ class CatalogWriter {
     std::string payload;
     for (const auto* list : {&image.streams, &image.consumers}) {
       CHECK(std::adjacent_find(list->begin(), list->end(), std::not_fn(entry_less)) == list->end());
-      const auto kind = list == &image.streams ? CatalogEntryKind::Stream : CatalogEntryKind::Consumer;
+      const auto kind =
+          list == &image.streams ? CatalogEntryKind::Stream : CatalogEntryKind::Consumer;
       for (const CatalogEntry& it : *list) {
         payload.clear();
         encode_block(it.bytes, Compression::None, key, head.salt ^ end(), payload);
@@ -207,9 +219,11 @@ class CatalogParser {
       image_.next_run_file = head_->next_run_file;
     }
     read_entries();
-    if (head_ && (image_.streams.size() != head_->streams || image_.consumers.size() != head_->consumers)) {
-      note(bytes_.size(), std::to_string(head_->streams) + " streams and " + std::to_string(head_->consumers) +
-                              " consumers expected, " + std::to_string(image_.streams.size()) + " and " +
+    if (head_ &&
+        (image_.streams.size() != head_->streams || image_.consumers.size() != head_->consumers)) {
+      note(bytes_.size(), std::to_string(head_->streams) + " streams and " +
+                              std::to_string(head_->consumers) + " consumers expected, " +
+                              std::to_string(image_.streams.size()) + " and " +
                               std::to_string(image_.consumers.size()) + " found");
     }
     return {};
@@ -251,13 +265,15 @@ class CatalogParser {
       note(entries_end_, "checksum of the whole file");
     }
     if (!head_) head_ = std::move(tail);
-    if (head_ && head_->number != number_) note(0, "is catalog " + std::to_string(head_->number) + " by what it says");
+    if (head_ && head_->number != number_)
+      note(0, "is catalog " + std::to_string(head_->number) + " by what it says");
     return open_key();
   }
 
   Status open_key() {
     if (!head_ || head_->wrapped_key.empty()) return {};
-    if (keys_ == nullptr) return Error{Errc::PermissionDenied, "encrypted, and no key is configured"};
+    if (keys_ == nullptr)
+      return Error{Errc::PermissionDenied, "encrypted, and no key is configured"};
     auto key = keys_->open(catalog_key_context(head_->number, head_->salt), head_->wrapped_key);
     if (!key) return key.error();
     key_ = std::move(*key);
@@ -285,7 +301,8 @@ class CatalogParser {
       }
       close_gap();
       const size_t total = kEntryHeaderBytes + pad8(entry->payload_bytes);
-      const char* const kind = entry->kind == CatalogEntryKind::Stream ? "stream " : "consumer of stream ";
+      const char* const kind =
+          entry->kind == CatalogEntryKind::Stream ? "stream " : "consumer of stream ";
       if (total > rest.size() || !take(*entry, rest)) {
         note(at_, kind + std::to_string(entry->stream) + " damaged");
       }
@@ -298,7 +315,8 @@ class CatalogParser {
   bool take(const EntryHeader& header, std::string_view rest) {
     const std::string_view payload = rest.substr(kEntryHeaderBytes, header.payload_bytes);
     const size_t padded = pad8(header.payload_bytes);
-    const std::string_view padding = rest.substr(kEntryHeaderBytes + payload.size(), padded - payload.size());
+    const std::string_view padding =
+        rest.substr(kEntryHeaderBytes + payload.size(), padded - payload.size());
     const std::optional<std::string_view> plain = open(payload, header.salt ^ at_);
     if (!plain) return false;
     CatalogEntry entry;
@@ -334,8 +352,8 @@ class CatalogParser {
   size_t entries_end_ = 0;
 };
 
-Status write_catalog_file(Files& files, const std::string& path, uint64_t number, const CatalogImage& image,
-                       Keyring* keys) {
+Status write_catalog_file(Files& files, const std::string& path, uint64_t number,
+                          const CatalogImage& image, Keyring* keys) {
   if (files.exists(path)) {
     if (const Status status = files.remove(path); !status) return status;
   }
@@ -361,7 +379,8 @@ Result<std::vector<uint64_t>> list_catalogs(Files& files, const std::string& dir
   if (!entries) return entries.error();
   std::vector<uint64_t> numbers;
   for (const DirectoryEntry& entry : *entries) {
-    if (const uint64_t number = parse_catalog_file_name(entry.name); number != 0) numbers.push_back(number);
+    if (const uint64_t number = parse_catalog_file_name(entry.name); number != 0)
+      numbers.push_back(number);
   }
   std::sort(numbers.rbegin(), numbers.rend());
   return numbers;
@@ -372,7 +391,8 @@ Status move_to_lost_and_found(Files& files, const std::string& directory, const 
   const std::string folder = directory + "/" + kLostAndFound;
   if (const Status status = files.make_directory(folder); !status) return status;
   std::string to = folder + "/" + name;
-  for (int i = 1; files.exists(to); ++i) to = folder + "/" + name + "." + std::to_string(i);
+  for (int i = 1; files.exists(to); ++i)
+    to = folder + "/" + name + "." + std::to_string(i);
   if (const Status status = files.rename(directory + "/" + name, to); !status) return status;
   if (const Status status = files.sync_directory(folder); !status) return status;
   return files.sync_directory(directory);
@@ -396,7 +416,8 @@ void remove_old_catalogs(Files& files, const std::string& directory) {
     const std::string name = catalog_file_name((*numbers)[i]);
     const std::string path = directory + "/" + name;
     // Not being able to tidy up is no reason to fail: it is tried again at the next image.
-    (void)(is_catalog_whole(files, path) ? files.remove(path) : move_to_lost_and_found(files, directory, name));
+    (void)(is_catalog_whole(files, path) ? files.remove(path)
+                                         : move_to_lost_and_found(files, directory, name));
   }
 }
 
@@ -404,7 +425,8 @@ void remove_old_catalogs(Files& files, const std::string& directory) {
 void merge_images(CatalogImage& image, const CatalogImage& more) {
   const auto add = [](std::vector<CatalogEntry>& to, const std::vector<CatalogEntry>& from) {
     std::vector<CatalogEntry> both;
-    std::set_union(to.begin(), to.end(), from.begin(), from.end(), std::back_inserter(both), entry_less);
+    std::set_union(to.begin(), to.end(), from.begin(), from.end(), std::back_inserter(both),
+                   entry_less);
     to = std::move(both);
   };
   add(image.streams, more.streams);
@@ -435,8 +457,8 @@ std::string_view CatalogImage::keep(std::string bytes) {
   return *storage.emplace_back(std::make_shared<const std::string>(std::move(bytes)));
 }
 
-Status write_catalog(Files& files, const std::string& directory, uint64_t number, const CatalogImage& image,
-                     Keyring* keys) {
+Status write_catalog(Files& files, const std::string& directory, uint64_t number,
+                     const CatalogImage& image, Keyring* keys) {
   const std::string path = directory + "/" + catalog_file_name(number);
   const std::string temporary = path + ".tmp";
   Status status = write_catalog_file(files, temporary, number, image, keys);
@@ -450,8 +472,8 @@ Status write_catalog(Files& files, const std::string& directory, uint64_t number
   return {};
 }
 
-Status parse_catalog(std::shared_ptr<const std::string> keep, uint64_t number, Keyring* keys, CatalogImage& image,
-                     std::vector<std::string>* damage) {
+Status parse_catalog(std::shared_ptr<const std::string> keep, uint64_t number, Keyring* keys,
+                     CatalogImage& image, std::vector<std::string>* damage) {
   image = {};
   image.number = number;
   image.storage.push_back(keep);
@@ -480,8 +502,8 @@ Result<CatalogImage> read_newest_catalog(Files& files, const std::string& direct
     }
     CatalogImage image;
     std::vector<std::string> damage;
-    const Status status =
-        parse_catalog(std::make_shared<const std::string>(std::move(*bytes)), number, keys, image, &damage);
+    const Status status = parse_catalog(std::make_shared<const std::string>(std::move(*bytes)),
+                                        number, keys, image, &damage);
     if (status) {
       image.is_fallback = number != numbers->front();
       image.number = numbers->front();
@@ -495,7 +517,8 @@ Result<CatalogImage> read_newest_catalog(Files& files, const std::string& direct
     if (status.error().code != Errc::Corrupt) {
       return Error{status.error().code, directory + "/" + name + ": " + status.error().text};
     }
-    for (const std::string& place : damage) notes.push_back(name + ": " + place);
+    for (const std::string& place : damage)
+      notes.push_back(name + ": " + place);
     damaged.push_back(name);
     if (salvaged) {
       merge_images(*salvaged, image);
@@ -508,7 +531,11 @@ Result<CatalogImage> read_newest_catalog(Files& files, const std::string& direct
   return std::move(*salvaged);
 }
 
-std::string catalog_file_name(uint64_t number) { return numbered_name(number, kCatalogSuffix); }
-uint64_t parse_catalog_file_name(std::string_view name) { return parse_numbered_name(name, kCatalogSuffix); }
+std::string catalog_file_name(uint64_t number) {
+  return numbered_name(number, kCatalogSuffix);
+}
+uint64_t parse_catalog_file_name(std::string_view name) {
+  return parse_numbered_name(name, kCatalogSuffix);
+}
 
 }  // namespace brokkr::store

@@ -19,7 +19,8 @@ namespace {
 void check_entries(const std::vector<CatalogEntry>& entries, std::string_view whole) {
   for (size_t i = 0; i < entries.size(); ++i) {
     const std::string_view bytes = entries[i].bytes;
-    CHECK(bytes.data() >= whole.data() && bytes.data() + bytes.size() <= whole.data() + whole.size());
+    CHECK(bytes.data() >= whole.data() &&
+          bytes.data() + bytes.size() <= whole.data() + whole.size());
     if (i == 0) continue;
     const CatalogEntry& before = entries[i - 1];
     CHECK(before.stream < entries[i].stream ||
@@ -28,9 +29,10 @@ void check_entries(const std::vector<CatalogEntry>& entries, std::string_view wh
 }
 
 bool same_entries(const std::vector<CatalogEntry>& a, const std::vector<CatalogEntry>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const CatalogEntry& x, const CatalogEntry& y) {
-    return x.stream == y.stream && x.id == y.id && x.bytes == y.bytes;
-  });
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const CatalogEntry& x, const CatalogEntry& y) {
+                      return x.stream == y.stream && x.id == y.id && x.bytes == y.bytes;
+                    });
 }
 
 }  // namespace
@@ -50,6 +52,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   CHECK(write_catalog(files, "d", 3, image, nullptr));
   CatalogImage again;
   CHECK(parse_catalog(files.files.begin()->second, 3, nullptr, again, nullptr));
-  CHECK(same_entries(image.streams, again.streams) && same_entries(image.consumers, again.consumers));
+  CHECK(same_entries(image.streams, again.streams) &&
+        same_entries(image.consumers, again.consumers));
   return 0;
 }

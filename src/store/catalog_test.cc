@@ -1,9 +1,9 @@
 #include "store/catalog.h"
 
-#include <gtest/gtest.h>
-
 #include <cstdlib>
 #include <cstring>
+
+#include <gtest/gtest.h>
 
 #include "base/random.h"
 #include "store/record.h"
@@ -22,16 +22,18 @@ CatalogImage make_image(uint64_t lsn, uint32_t streams = 40) {
     const std::string text = "stream " + std::to_string(i) + " at " + std::to_string(lsn);
     image.streams.push_back({i, 0, 0, image.keep(text + std::string(i % 13, '.'))});
     for (uint32_t k = 1; k <= i % 3; ++k) {
-      image.consumers.push_back({i, k, 0, image.keep("consumer " + std::to_string(k) + " of " + text)});
+      image.consumers.push_back(
+          {i, k, 0, image.keep("consumer " + std::to_string(k) + " of " + text)});
     }
   }
   return image;
 }
 
 bool is_equal(const std::vector<CatalogEntry>& a, const std::vector<CatalogEntry>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const CatalogEntry& x, const CatalogEntry& y) {
-    return x.stream == y.stream && x.id == y.id && x.bytes == y.bytes;
-  });
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const CatalogEntry& x, const CatalogEntry& y) {
+                      return x.stream == y.stream && x.id == y.id && x.bytes == y.bytes;
+                    });
 }
 
 void expect_equal(const CatalogImage& a, const CatalogImage& b) {
@@ -100,11 +102,13 @@ TEST_F(CatalogTest, FallsBackToTheOneBefore) {
   const std::string whole = bytes(2);
   SeededRandom random(1);
   std::string noise = whole;
-  for (char& c : noise) c = static_cast<char>(random.next());
+  for (char& c : noise)
+    c = static_cast<char>(random.next());
   std::string flipped = whole;
   flipped[whole.size() / 2] ^= 4;
-  for (const std::string& bad : {std::string(), std::string(whole.size(), '\0'), noise, flipped,
-                                 whole.substr(0, whole.size() / 2), whole.substr(0, whole.size() - 1), whole + "x"}) {
+  for (const std::string& bad :
+       {std::string(), std::string(whole.size(), '\0'), noise, flipped,
+        whole.substr(0, whole.size() / 2), whole.substr(0, whole.size() - 1), whole + "x"}) {
     bytes(2) = bad;
     const CatalogImage image = read();
     expect_equal(image, make_image(100));
@@ -204,13 +208,15 @@ TEST_F(CatalogTest, NoticesEveryFlippedBitAndEveryCut) {
     damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ 1 << bit % 8);
     ASSERT_TRUE(parse(std::move(damaged), entries - 1)) << "bit " << bit;
   }
-  for (size_t size = 0; size < whole.size(); ++size) ASSERT_TRUE(parse(whole.substr(0, size), 0)) << size;
+  for (size_t size = 0; size < whole.size(); ++size)
+    ASSERT_TRUE(parse(whole.substr(0, size), 0)) << size;
 }
 
 TEST_F(CatalogTest, ThirtyThousandStreamsAreQuick) {
   CatalogImage image = make_image(900, 0);
   const std::string_view text = image.keep(std::string(1024, 'c'));
-  for (uint32_t i = 1; i <= 30000; ++i) image.streams.push_back({i, 0, 0, text});
+  for (uint32_t i = 1; i <= 30000; ++i)
+    image.streams.push_back({i, 0, 0, text});
   ASSERT_TRUE(write_catalog(files, "d", 9, image, nullptr));
   EXPECT_EQ(read().streams.size(), 30000U);
 }

@@ -43,22 +43,23 @@ Status with_store(Files& files, const std::string& directory, const StoreKeys& k
   options.cipher = keys.cipher;
   options.key = keys.key;
   options.previous_key = keys.previous_key;
-  auto store = Store::open(options, {overlay, executor, executor, clock, log,
-                                     [](Duration, const Callback<void()>&) {}});
+  auto store = Store::open(
+      options, {overlay, executor, executor, clock, log, [](Duration, const Callback<void()>&) {}});
   if (!store) return store.error();
   return use(**store);
 }
 
 }  // namespace
 
-Result<ExportReport> visit_messages(Files& files, const std::string& directory, const StoreKeys& keys,
-                                    std::string_view account, std::string_view name,
-                                    FunctionRef<void(const Record&)> visit) {
+Result<ExportReport> visit_messages(Files& files, const std::string& directory,
+                                    const StoreKeys& keys, std::string_view account,
+                                    std::string_view name, FunctionRef<void(const Record&)> visit) {
   ExportReport report;
   const auto use = [&](Store& store) -> Status {
     Stream* const stream = store.find_stream(account, name);
     if (stream == nullptr) {
-      return Error{Errc::NotFound, "no stream " + std::string(name) + " in account " + std::string(account)};
+      return Error{Errc::NotFound,
+                   "no stream " + std::string(name) + " in account " + std::string(account)};
     }
     const SubjectFilter all(*stream, {});
     uint64_t seq = stream->first_seq();
@@ -73,18 +74,21 @@ Result<ExportReport> visit_messages(Files& files, const std::string& directory, 
     report.lost = stream->lost();
     return {};
   };
-  if (const Status status = with_store(files, directory, keys, report.warnings, use); !status) return status.error();
+  if (const Status status = with_store(files, directory, keys, report.warnings, use); !status)
+    return status.error();
   return report;
 }
 
-Result<ExportReport> visit_streams(Files& files, const std::string& directory, const StoreKeys& keys,
-                                   FunctionRef<void(Stream&)> visit) {
+Result<ExportReport> visit_streams(Files& files, const std::string& directory,
+                                   const StoreKeys& keys, FunctionRef<void(Stream&)> visit) {
   ExportReport report;
   const auto use = [&](Store& store) -> Status {
-    for (Stream* const stream : store.streams()) visit(*stream);
+    for (Stream* const stream : store.streams())
+      visit(*stream);
     return {};
   };
-  if (const Status status = with_store(files, directory, keys, report.warnings, use); !status) return status.error();
+  if (const Status status = with_store(files, directory, keys, report.warnings, use); !status)
+    return status.error();
   return report;
 }
 

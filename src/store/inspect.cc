@@ -20,7 +20,8 @@ class StoreVerifier {
     if (!entries) return entries.error();
     for (const DirectoryEntry& entry : *entries) {
       if (entry.is_directory || entry.name == "lock") continue;
-      const Status status = parse_catalog_file_name(entry.name) != 0 ? verify_catalog(entry) : note_unknown("", entry);
+      const Status status = parse_catalog_file_name(entry.name) != 0 ? verify_catalog(entry)
+                                                                     : note_unknown("", entry);
       if (!status) return status;
     }
     if (const Status status = verify_runs(); !status) return status;
@@ -32,7 +33,9 @@ class StoreVerifier {
  private:
   Status note_unknown(const std::string& folder, const DirectoryEntry& entry) {
     const bool is_temporary = entry.name.ends_with(".tmp");
-    report.notes.push_back(folder + entry.name + (is_temporary ? ": left by a write that was cut short" : ": no file of a store"));
+    report.notes.push_back(
+        folder + entry.name +
+        (is_temporary ? ": left by a write that was cut short" : ": no file of a store"));
     return {};
   }
 
@@ -53,18 +56,21 @@ class StoreVerifier {
     const Status status = parse_catalog(std::make_shared<const std::string>(std::move(*bytes)),
                                         parse_catalog_file_name(entry.name), keys_, image, &damage);
     if (!status && damage.empty()) return take_error(entry.name, status.error());
-    for (const std::string& place : damage) report.damage.push_back(entry.name + " " + place);
+    for (const std::string& place : damage)
+      report.damage.push_back(entry.name + " " + place);
     return {};
   }
 
   Status verify_runs() {
     const std::string folder = directory_ + "/runs";
     const auto entries = files_.list(folder);
-    if (!entries) return entries.error().code == Errc::NotFound ? Status() : Status(entries.error());
+    if (!entries)
+      return entries.error().code == Errc::NotFound ? Status() : Status(entries.error());
     for (const DirectoryEntry& entry : *entries) {
       if (entry.is_directory) continue;
       const uint64_t number = parse_run_file_name(entry.name);
-      const Status status = number == 0 ? note_unknown("runs/", entry) : verify_run(folder, number, entry.name);
+      const Status status =
+          number == 0 ? note_unknown("runs/", entry) : verify_run(folder, number, entry.name);
       if (!status) return status;
     }
     return {};
@@ -89,15 +95,18 @@ class StoreVerifier {
     options.directory = directory_ + "/wal";
     options.keys = keys_;
     Wal::Recovery recovery;
-    const auto replay = replay_wal(files_, options, 1, [&](const Frame&) { ++report.frames; }, recovery);
+    const auto replay = replay_wal(
+        files_, options, 1, [&](const Frame&) { ++report.frames; }, recovery);
     if (!replay) return replay.error().code == Errc::NotFound ? Status() : Status(replay.error());
     for (const WalFile& file : replay->files) {
       ++report.files;
       report.bytes += file.head.file_bytes;
     }
     auto& notes = recovery.damaged > 0 ? report.damage : report.notes;
-    for (const std::string& note : recovery.notes) notes.push_back("wal/" + note);
-    if (recovery.torn_tail) report.notes.push_back("wal: the last group was not written whole, as after a crash");
+    for (const std::string& note : recovery.notes)
+      notes.push_back("wal/" + note);
+    if (recovery.torn_tail)
+      report.notes.push_back("wal: the last group was not written whole, as after a crash");
     return {};
   }
 

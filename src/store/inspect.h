@@ -30,8 +30,8 @@ struct VerifyReport {
   // What is worth a word and no damage: a torn end of the log, files that are not the store's.
   std::vector<std::string> notes;
 };
-// Checks every checksum of catalogs, log and run files, and that a store opens from them. Fails when
-// the directory cannot be read, or with PermissionDenied when the key is wrong.
+// Checks every checksum of catalogs, log and run files, and that a store opens from them. Fails
+// when the directory cannot be read, or with PermissionDenied when the key is wrong.
 Result<VerifyReport> verify_store(Files&, const std::string& directory, Keyring* keys);
 
 // What is in one file of a store, by its name's ending, as text; damage too.
@@ -48,10 +48,11 @@ struct ExportReport {
   std::vector<uint64_t> lost;         // sequences found damaged
   std::vector<std::string> warnings;  // what opening the store had to say
 };
-// Opens a store of what is in the directory, with all changes kept in memory, and visits the messages
-// of one stream in order. NotFound: no such stream.
-Result<ExportReport> visit_messages(Files&, const std::string& directory, const StoreKeys&, std::string_view account,
-                                    std::string_view stream, FunctionRef<void(const Record&)> visit);
+// Opens a store of what is in the directory, with all changes kept in memory, and visits the
+// messages of one stream in order. NotFound: no such stream.
+Result<ExportReport> visit_messages(Files&, const std::string& directory, const StoreKeys&,
+                                    std::string_view account, std::string_view stream,
+                                    FunctionRef<void(const Record&)> visit);
 // The same for its streams.
 Result<ExportReport> visit_streams(Files&, const std::string& directory, const StoreKeys&,
                                    FunctionRef<void(Stream&)> visit);

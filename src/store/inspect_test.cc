@@ -1,12 +1,13 @@
 #include "store/inspect.h"
 
-#include <gtest/gtest.h>
 #include <stdlib.h>
 
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
+
+#include <gtest/gtest.h>
 
 #include "base/bytes.h"
 #include "base/log.h"
@@ -80,7 +81,8 @@ class InspectTest : public ::testing::TestWithParam<Cipher> {
   }
   std::string dump(const std::string& path) {
     std::string text;
-    EXPECT_TRUE(dump_file(files_, path, keys_.get(), [&](std::string_view line) { text.append(line).append("\n"); }));
+    EXPECT_TRUE(dump_file(files_, path, keys_.get(),
+                          [&](std::string_view line) { text.append(line).append("\n"); }));
     return text;
   }
   StoreKeys keys() const { return {options_.cipher, options_.key, {}}; }
@@ -127,7 +129,8 @@ TEST_P(InspectTest, AWrongKeyIsSaid) {
 
 TEST_P(InspectTest, EveryFileCanBeDumped) {
   const std::string run = dump(first_in("/runs", ".run"));
-  EXPECT_NE(run.find("run of stream 1 'S' in account 'A'"), std::string::npos) << run.substr(0, 300);
+  EXPECT_NE(run.find("run of stream 1 'S' in account 'A'"), std::string::npos)
+      << run.substr(0, 300);
   EXPECT_NE(run.find("seq 300 "), std::string::npos);
   EXPECT_NE(dump(first_in("", ".catalog")).find("stream 1: "), std::string::npos);
   EXPECT_NE(dump(first_in("/wal", ".wal")).find(" append stream 1 "), std::string::npos);
@@ -137,7 +140,8 @@ TEST_P(InspectTest, EveryFileCanBeDumped) {
 
 TEST_P(InspectTest, MessagesComeFromRunsAndLogAndNothingChanges) {
   std::map<std::string, std::string> before;
-  for (const auto& [name, bytes] : files_.files) before[name] = *bytes;
+  for (const auto& [name, bytes] : files_.files)
+    before[name] = *bytes;
   std::vector<uint64_t> seqs;
   const auto report = visit_messages(files_, options_.directory, keys(), "A", "S",
                                      [&](const Record& it) { seqs.push_back(it.seq); });
@@ -150,8 +154,11 @@ TEST_P(InspectTest, MessagesComeFromRunsAndLogAndNothingChanges) {
   EXPECT_TRUE(visit_streams(files_, options_.directory, keys(), [&](Stream&) { ++streams; }));
   EXPECT_EQ(streams, 1U);
   EXPECT_EQ(files_.files.size(), before.size());
-  for (const auto& [name, bytes] : files_.files) EXPECT_TRUE(before[name] == *bytes) << name;
-  EXPECT_EQ(visit_messages(files_, options_.directory, keys(), "A", "T", [](const Record&) {}).error().code,
+  for (const auto& [name, bytes] : files_.files)
+    EXPECT_TRUE(before[name] == *bytes) << name;
+  EXPECT_EQ(visit_messages(files_, options_.directory, keys(), "A", "T", [](const Record&) {})
+                .error()
+                .code,
             Errc::NotFound);
 }
 
@@ -199,16 +206,20 @@ TEST(StoreFormat, AnotherProgramReadsIt) {
         const Record it = *stream->load(seq);
         expected += std::to_string(stream->id()) + " " + std::to_string(seq) + " " +
                     std::to_string(it.timestamp_ns) + " " + std::to_string(it.expires_at) + " " +
-                    std::string(it.subject) + " " + hex_encode(it.headers) + " " + hex_encode(it.body) + "\n";
+                    std::string(it.subject) + " " + hex_encode(it.headers) + " " +
+                    hex_encode(it.body) + "\n";
       }
     }
   }
-  const std::string root = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path();
-  const std::string command = "python3 " + root + "/tests/store/read_store.py " + directory + " > " + directory + "/out";
+  const std::string root =
+      std::filesystem::path(__FILE__).parent_path().parent_path().parent_path();
+  const std::string command =
+      "python3 " + root + "/tests/store/read_store.py " + directory + " > " + directory + "/out";
   EXPECT_EQ(std::system(command.c_str()), 0);
   const auto out = read_file(posix_files(), directory + "/out");
   ASSERT_TRUE(out);
-  EXPECT_TRUE(*out == expected) << out->substr(0, 200) << "\n--- expected\n" << expected.substr(0, 200);
+  EXPECT_TRUE(*out == expected) << out->substr(0, 200) << "\n--- expected\n"
+                                << expected.substr(0, 200);
   std::filesystem::remove_all(directory);
 }
 

@@ -52,7 +52,8 @@ class OverlayFiles::OverlayFile final : public File {
     if (content_->below != nullptr) content_->below->prefetch(offset, bytes);
   }
   Result<uint64_t> size() const override {
-    return content_->below != nullptr ? content_->below->size() : Result<uint64_t>(uint64_t{content_->bytes.size()});
+    return content_->below != nullptr ? content_->below->size()
+                                      : Result<uint64_t>(uint64_t{content_->bytes.size()});
   }
 
  private:
@@ -102,15 +103,19 @@ Status OverlayFiles::make_directory(const std::string& path) {
   return {};
 }
 
-Status OverlayFiles::sync_directory(const std::string&) { return {}; }
+Status OverlayFiles::sync_directory(const std::string&) {
+  return {};
+}
 
 Result<std::vector<DirectoryEntry>> OverlayFiles::list(const std::string& path) {
   std::map<std::string, DirectoryEntry> out;
   auto below = below_.list(path);
-  const bool is_made = std::find(directories_.begin(), directories_.end(), path) != directories_.end();
+  const bool is_made =
+      std::find(directories_.begin(), directories_.end(), path) != directories_.end();
   if (!below && !is_made) return below.error();
   if (below) {
-    for (DirectoryEntry& entry : *below) out.emplace(entry.name, std::move(entry));
+    for (DirectoryEntry& entry : *below)
+      out.emplace(entry.name, std::move(entry));
   }
   const std::string start = path + "/";
   for (const auto& [name, content] : entries_) {
@@ -122,7 +127,8 @@ Result<std::vector<DirectoryEntry>> OverlayFiles::list(const std::string& path) 
     out[rest] = {rest, false, size ? *size : 0};
   }
   std::vector<DirectoryEntry> entries;
-  for (auto& [name, entry] : out) entries.push_back(std::move(entry));
+  for (auto& [name, entry] : out)
+    entries.push_back(std::move(entry));
   return entries;
 }
 
@@ -131,7 +137,9 @@ bool OverlayFiles::exists(const std::string& path) {
   return found != entries_.end() ? found->second != nullptr : below_.exists(path);
 }
 
-Result<uint64_t> OverlayFiles::free_bytes(const std::string&) { return uint64_t{1} << 40; }
+Result<uint64_t> OverlayFiles::free_bytes(const std::string&) {
+  return uint64_t{1} << 40;
+}
 
 Result<std::unique_ptr<File>> OverlayFiles::lock(const std::string&) {
   return std::unique_ptr<File>(std::make_unique<OverlayFile>(std::make_shared<Content>()));

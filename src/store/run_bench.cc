@@ -30,7 +30,8 @@ RunInfo write_run(TestFiles& files, uint32_t subjects, Compression compression) 
 void BM_WriteRun(benchmark::State& state) {
   for (auto _ : state) {
     TestFiles files;
-    benchmark::DoNotOptimize(write_run(files, static_cast<uint32_t>(state.range(0)), Compression::None));
+    benchmark::DoNotOptimize(
+        write_run(files, static_cast<uint32_t>(state.range(0)), Compression::None));
   }
   state.SetItemsProcessed(state.iterations() * kMessages);
 }
@@ -41,7 +42,8 @@ void BM_LoadIndex(benchmark::State& state) {
   const RunInfo info = write_run(files, static_cast<uint32_t>(state.range(0)), Compression::None);
   const auto file = std::move(*RunFile::open(files, "d", 1, nullptr));
   bool damaged = false;
-  for (auto _ : state) benchmark::DoNotOptimize(file->load_index(info, damaged));
+  for (auto _ : state)
+    benchmark::DoNotOptimize(file->load_index(info, damaged));
   state.counters["footer_bytes_per_message"] = double(info.footer_bytes) / kMessages;
 }
 BENCHMARK(BM_LoadIndex)->Arg(1000)->Arg(kMessages)->Unit(benchmark::kMillisecond);
@@ -52,7 +54,8 @@ void BM_RebuildIndex(benchmark::State& state) {
   info.footer_bytes = 0;
   const auto file = std::move(*RunFile::open(files, "d", 1, nullptr));
   bool damaged = false;
-  for (auto _ : state) benchmark::DoNotOptimize(file->load_index(info, damaged));
+  for (auto _ : state)
+    benchmark::DoNotOptimize(file->load_index(info, damaged));
 }
 BENCHMARK(BM_RebuildIndex)->Unit(benchmark::kMillisecond);
 
@@ -74,10 +77,18 @@ void read_messages(benchmark::State& state, Compression compression, bool is_ran
   }
   state.SetItemsProcessed(state.iterations());
 }
-void BM_ReadInOrder(benchmark::State& state) { read_messages(state, Compression::None, false); }
-void BM_ReadAnywhere(benchmark::State& state) { read_messages(state, Compression::None, true); }
-void BM_ReadInOrderLz4(benchmark::State& state) { read_messages(state, Compression::Lz4, false); }
-void BM_ReadAnywhereLz4(benchmark::State& state) { read_messages(state, Compression::Lz4, true); }
+void BM_ReadInOrder(benchmark::State& state) {
+  read_messages(state, Compression::None, false);
+}
+void BM_ReadAnywhere(benchmark::State& state) {
+  read_messages(state, Compression::None, true);
+}
+void BM_ReadInOrderLz4(benchmark::State& state) {
+  read_messages(state, Compression::Lz4, false);
+}
+void BM_ReadAnywhereLz4(benchmark::State& state) {
+  read_messages(state, Compression::Lz4, true);
+}
 BENCHMARK(BM_ReadInOrder);
 BENCHMARK(BM_ReadAnywhere);
 BENCHMARK(BM_ReadInOrderLz4);

@@ -44,12 +44,14 @@ void RunBuilder::sort_messages() {
   std::vector<uint32_t> order(index_.seqs.size());
   std::iota(order.begin(), order.end(), 0U);
   const auto& seqs = index_.seqs;
-  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return seqs[a] < seqs[b]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](uint32_t a, uint32_t b) { return seqs[a] < seqs[b]; });
   const auto is_same = [&](uint32_t a, uint32_t b) { return seqs[a] == seqs[b]; };
   order.erase(std::unique(order.begin(), order.end(), is_same), order.end());
   const auto pick = [&](auto& from) {
     std::remove_reference_t<decltype(from)> picked(order.size());
-    for (size_t i = 0; i < order.size(); ++i) picked[i] = from[order[i]];
+    for (size_t i = 0; i < order.size(); ++i)
+      picked[i] = from[order[i]];
     from = std::move(picked);
   };
   pick(index_.positions);
@@ -70,19 +72,23 @@ void RunBuilder::sort_messages() {
 void RunBuilder::sort_names() {
   std::vector<uint32_t> order(names_.size());
   std::iota(order.begin(), order.end(), 0U);
-  std::sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return names_[a] < names_[b]; });
+  std::sort(order.begin(), order.end(),
+            [&](uint32_t a, uint32_t b) { return names_[a] < names_[b]; });
   std::vector<uint32_t> rank(names_.size());
   size_t text_bytes = 0;
   for (uint32_t i = 0; i < order.size(); ++i) {
     rank[order[i]] = i;
     text_bytes += names_[i].size();
   }
-  for (uint32_t& subject : index_.subjects) subject = rank[subject];
+  for (uint32_t& subject : index_.subjects)
+    subject = rank[subject];
   index_.text.reserve(text_bytes);
-  for (const uint32_t id : order) index_.text.append(names_[id]);
+  for (const uint32_t id : order)
+    index_.text.append(names_[id]);
   index_.names.resize(order.size());
   // Into the text's last place: a short one lives inside its string.
-  for (size_t i = 0; i < order.size(); ++i) index_.names[i].text = names_[order[i]];
+  for (size_t i = 0; i < order.size(); ++i)
+    index_.names[i].text = names_[order[i]];
 }
 
 void RunBuilder::sum_up() {
@@ -149,7 +155,11 @@ void hash_message_id(std::string_view id, uint64_t (&hash)[2]) {
   hash[1] = value.high64;
 }
 
-std::string run_file_name(uint64_t file) { return numbered_name(file, kRunSuffix); }
-uint64_t parse_run_file_name(std::string_view name) { return parse_numbered_name(name, kRunSuffix); }
+std::string run_file_name(uint64_t file) {
+  return numbered_name(file, kRunSuffix);
+}
+uint64_t parse_run_file_name(std::string_view name) {
+  return parse_numbered_name(name, kRunSuffix);
+}
 
 }  // namespace brokkr::store

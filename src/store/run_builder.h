@@ -38,7 +38,8 @@ class RunBuilder {
   RunIndex index_;
   bool is_ascending_ = true;
   std::vector<int64_t> timestamps_;
-  std::deque<std::string> names_;  // in order of appearance; stay in place, the map's keys look into them
+  std::deque<std::string>
+      names_;  // in order of appearance; stay in place, the map's keys look into them
   std::unordered_map<std::string_view, uint32_t, StringHash, std::equal_to<>> name_ids_;
 };
 

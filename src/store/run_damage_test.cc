@@ -5,11 +5,11 @@
 //   - no message is unreadable but those hit; every stream is still found by name
 //   - verify_run_file finds something
 // By default a sample of the cases; all of them with BROKKR_EXHAUSTIVE set.
-#include <gtest/gtest.h>
-
 #include <cstdlib>
 #include <cstring>
 #include <set>
+
+#include <gtest/gtest.h>
 
 #include "base/random.h"
 #include "store/run_test_fixture.h"
@@ -18,7 +18,9 @@
 namespace brokkr::store {
 namespace {
 
-size_t stride(size_t sampled) { return std::getenv("BROKKR_EXHAUSTIVE") != nullptr ? 1 : sampled; }
+size_t stride(size_t sampled) {
+  return std::getenv("BROKKR_EXHAUSTIVE") != nullptr ? 1 : sampled;
+}
 
 // A file with three runs and what is in them.
 class RunDamage : public testing::Test {
@@ -32,7 +34,8 @@ class RunDamage : public testing::Test {
     infos.clear();
     for (uint32_t stream = 1; stream <= kStreams; ++stream) {
       messages.push_back(some_messages(count, body_bytes, 100));
-      for (Message& it : messages.back()) it.body += "of stream " + std::to_string(stream);
+      for (Message& it : messages.back())
+        it.body += "of stream " + std::to_string(stream);
       infos.push_back(run->write_run(*out, stream, messages.back()));
     }
     ASSERT_TRUE(out->finish());
@@ -45,7 +48,8 @@ class RunDamage : public testing::Test {
     std::set<std::pair<uint32_t, uint64_t>> lost;
     const auto file = RunFile::open(run->files, "d", 7, run->keys());
     for (uint32_t stream = 0; stream < kStreams; ++stream) {
-      for (const Message& it : messages[stream]) lost.emplace(stream + 1, it.seq);
+      for (const Message& it : messages[stream])
+        lost.emplace(stream + 1, it.seq);
       if (!file) continue;
       bool damaged = false;
       const auto index = (*file)->load_index(infos[stream], damaged);
@@ -58,7 +62,8 @@ class RunDamage : public testing::Test {
         if (!got || got->damage != RecordDamage::None) continue;
         block = got->block;
         const Message& expected = messages[stream].at(got->record.seq - 100);
-        EXPECT_TRUE(is_equal(got->record, expected)) << "stream " << stream + 1 << " seq " << got->record.seq;
+        EXPECT_TRUE(is_equal(got->record, expected))
+            << "stream " << stream + 1 << " seq " << got->record.seq;
         lost.erase({stream + 1, got->record.seq});
       }
     }
@@ -71,7 +76,8 @@ class RunDamage : public testing::Test {
     if (!file) return names;
     const auto runs = (*file)->list_runs();
     if (!runs) return names;
-    for (const auto& [owner, info] : *runs) names.insert(owner.name);
+    for (const auto& [owner, info] : *runs)
+      names.insert(owner.name);
     return names;
   }
 
@@ -95,7 +101,8 @@ TEST_F(RunDamage, AWholeFileVerifies) {
     EXPECT_EQ(report->messages, 1500U);
     EXPECT_EQ(report->runs, 3U);
     EXPECT_EQ(report->bytes, whole.size());
-    for (const RunFinding& it : report->findings) ADD_FAILURE() << form.name << ": " << it.text;
+    for (const RunFinding& it : report->findings)
+      ADD_FAILURE() << form.name << ": " << it.text;
   }
 }
 
@@ -154,12 +161,13 @@ TEST_F(RunDamage, LostMetadataCostsNothing) {
       const char* what;
       size_t from, to;
     };
-    const Range ranges[] = {{"head", 0, 64},
-                            {"head of a run", infos[1].offset, infos[1].offset + 32},
-                            {"a footer", infos[0].footer_offset, infos[0].footer_offset + infos[0].footer_bytes},
-                            {"last footer and index", infos[2].footer_offset, whole.size() - 64},
-                            {"index and tail", infos[2].footer_offset + infos[2].footer_bytes, whole.size()},
-                            {"tail", whole.size() - 20, whole.size()}};
+    const Range ranges[] = {
+        {"head", 0, 64},
+        {"head of a run", infos[1].offset, infos[1].offset + 32},
+        {"a footer", infos[0].footer_offset, infos[0].footer_offset + infos[0].footer_bytes},
+        {"last footer and index", infos[2].footer_offset, whole.size() - 64},
+        {"index and tail", infos[2].footer_offset + infos[2].footer_bytes, whole.size()},
+        {"tail", whole.size() - 20, whole.size()}};
     for (const Range& range : ranges) {
       for (const bool is_random : {false, true}) {
         for (size_t i = range.from; i < range.to; ++i) {
@@ -179,7 +187,8 @@ TEST_F(RunDamage, NoiseOverMessagesCostsThoseMessages) {
   SeededRandom random(9);
   for (int round = 0; round < 30; ++round) {
     const size_t from = infos[0].offset + random.below(whole.size() - infos[0].offset - 600);
-    for (size_t i = from; i < from + 512; ++i) run->bytes()[i] = static_cast<char>(random.next());
+    for (size_t i = from; i < from + 512; ++i)
+      run->bytes()[i] = static_cast<char>(random.next());
     EXPECT_LE(read_all().size(), 6U) << from;
     EXPECT_TRUE(is_noticed()) << from;
     // The same without the index and the footers behind.
@@ -216,7 +225,8 @@ TEST_F(RunDamage, SwappedBlocksCostThoseBlocks) {
     std::memcpy(&run->bytes()[b.offset], &whole[a.offset], size);
     size_t hit = 0;
     for (const auto* index : {one.get(), two.get()}) {
-      for (const uint64_t position : index->positions) hit += position >> 32 == 1 ? 1 : 0;
+      for (const uint64_t position : index->positions)
+        hit += position >> 32 == 1 ? 1 : 0;
     }
     EXPECT_EQ(read_all().size(), hit);
     EXPECT_TRUE(is_noticed());

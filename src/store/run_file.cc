@@ -48,7 +48,8 @@ class OpenRunFile final : public RunFile {
   bool covers(const Block& block, uint64_t offset, uint64_t end) const;
   size_t window_bytes(const Block& block, uint64_t offset, uint64_t limit) const;
   Result<ReadRecord> read_bare(const RunIndex& index, uint32_t ordinal, const Block& block) const;
-  Result<ReadRecord> read_blocked(const RunIndex& index, uint32_t ordinal, const Block& block) const;
+  Result<ReadRecord> read_blocked(const RunIndex& index, uint32_t ordinal,
+                                  const Block& block) const;
   Result<Block> load_block(const RunIndex::Block& place) const;
 
   Files& files_;
@@ -61,7 +62,9 @@ class OpenRunFile final : public RunFile {
   const uint64_t size_ = access_.size;
 };
 
-uint64_t block_offset(const std::string& block) { return load_le<uint64_t>(&block[8]); }
+uint64_t block_offset(const std::string& block) {
+  return load_le<uint64_t>(&block[8]);
+}
 
 std::shared_ptr<std::string> make_block(uint64_t salt, uint64_t offset, size_t bytes) {
   auto block = std::make_shared<std::string>();
@@ -81,9 +84,11 @@ ReadRecord unreadable(const RunIndex& index, uint32_t ordinal, RecordDamage dama
 // What `bytes` say, provided they are the message the index means.
 ReadRecord checked(const RunIndex& index, uint32_t ordinal, std::string_view bytes, Block block) {
   const ParsedRecord parsed = parse_record(bytes);
-  const bool is_whole = parsed.damage == RecordDamage::None || parsed.damage == RecordDamage::Content;
+  const bool is_whole =
+      parsed.damage == RecordDamage::None || parsed.damage == RecordDamage::Content;
   if (!is_whole) return unreadable(index, ordinal, parsed.damage);
-  if (parsed.record.seq != index.seq_at(ordinal)) return unreadable(index, ordinal, RecordDamage::Header);
+  if (parsed.record.seq != index.seq_at(ordinal))
+    return unreadable(index, ordinal, RecordDamage::Header);
   return {parsed.damage, parsed.record, std::move(block)};
 }
 
@@ -104,10 +109,12 @@ std::unique_ptr<RunIndex> OpenRunFile::read_footer(const RunInfo& info) const {
   const auto header = parse_section_header(*section, head_.salt, info.footer_offset);
   if (!header || header->kind != SectionKind::Footer) return nullptr;
   std::string plain;
-  if (!decode_section(*section, head_.salt, info.footer_offset, key_, section->size(), plain)) return nullptr;
+  if (!decode_section(*section, head_.salt, info.footer_offset, key_, section->size(), plain))
+    return nullptr;
   auto index = std::make_unique<RunIndex>();
   if (!parse_footer(plain, *index)) return nullptr;
-  if (index->info.offset != info.offset || index->info.footer_offset != info.footer_offset) return nullptr;
+  if (index->info.offset != info.offset || index->info.footer_offset != info.footer_offset)
+    return nullptr;
   index->info.file = number_;
   index->info.footer_bytes = info.footer_bytes;
   return index;
@@ -126,14 +133,16 @@ Result<std::unique_ptr<RunIndex>> OpenRunFile::load_index(const RunInfo& info, b
 }
 
 bool OpenRunFile::covers(const Block& block, uint64_t offset, uint64_t end) const {
-  return block != nullptr && block->size() >= kBlockHeadBytes && load_le<uint64_t>(block->data()) == head_.salt &&
-         block_offset(*block) <= offset && end - block_offset(*block) <= block->size() - kBlockHeadBytes;
+  return block != nullptr && block->size() >= kBlockHeadBytes &&
+         load_le<uint64_t>(block->data()) == head_.salt && block_offset(*block) <= offset &&
+         end - block_offset(*block) <= block->size() - kBlockHeadBytes;
 }
 
 // How much to read at once at `offset`: more when the caller comes from just before it.
 size_t OpenRunFile::window_bytes(const Block& block, uint64_t offset, uint64_t limit) const {
   size_t bytes = kWindowBytesMin;
-  if (block != nullptr && block->size() >= kBlockHeadBytes && load_le<uint64_t>(block->data()) == head_.salt) {
+  if (block != nullptr && block->size() >= kBlockHeadBytes &&
+      load_le<uint64_t>(block->data()) == head_.salt) {
     const size_t before = block->size() - kBlockHeadBytes;
     const uint64_t end = block_offset(*block) + before;
     if (offset >= block_offset(*block) && offset <= end + before) {
@@ -144,26 +153,32 @@ size_t OpenRunFile::window_bytes(const Block& block, uint64_t offset, uint64_t l
   return static_cast<size_t>(std::min<uint64_t>(bytes, limit - offset));
 }
 
-Result<ReadRecord> OpenRunFile::read_bare(const RunIndex& index, uint32_t ordinal, const Block& block) const {
+Result<ReadRecord> OpenRunFile::read_bare(const RunIndex& index, uint32_t ordinal,
+                                          const Block& block) const {
   const uint64_t position = index.positions[ordinal];
   const uint64_t offset = bare_offset(position);
   const uint64_t limit = std::min(index.info.footer_offset, size_);
-  uint64_t end = ordinal + 1 < index.positions.size() ? bare_offset(index.positions[ordinal + 1]) : limit;
+  uint64_t end =
+      ordinal + 1 < index.positions.size() ? bare_offset(index.positions[ordinal + 1]) : limit;
   end = std::min({end, limit, offset + kBlockPlainMax});
   if (offset >= end) return unreadable(index, ordinal, RecordDamage::Cut);
   Block bytes = block;
   if (!covers(block, offset, end)) {
-    const size_t wanted = std::max(static_cast<size_t>(end - offset), window_bytes(block, offset, limit));
+    const size_t wanted =
+        std::max(static_cast<size_t>(end - offset), window_bytes(block, offset, limit));
     auto fresh = make_block(head_.salt, offset, wanted);
     fresh->resize(kBlockHeadBytes + wanted);
-    const Result<size_t> got = file_->read_at(offset, std::span<char>(&(*fresh)[kBlockHeadBytes], wanted));
+    const Result<size_t> got =
+        file_->read_at(offset, std::span<char>(&(*fresh)[kBlockHeadBytes], wanted));
     if (!got) return got.error();
     fresh->resize(kBlockHeadBytes + *got);
     bytes = std::move(fresh);
   }
   const auto at = static_cast<size_t>(offset - block_offset(*bytes)) + kBlockHeadBytes;
-  const std::string_view record = std::string_view(*bytes).substr(at, static_cast<size_t>(end - offset));
-  if (record.size() >= kRecordHeaderBytes && record_check(record) != static_cast<uint16_t>(position)) {
+  const std::string_view record =
+      std::string_view(*bytes).substr(at, static_cast<size_t>(end - offset));
+  if (record.size() >= kRecordHeaderBytes &&
+      record_check(record) != static_cast<uint16_t>(position)) {
     return unreadable(index, ordinal, RecordDamage::Header);
   }
   return checked(index, ordinal, record, std::move(bytes));
@@ -173,14 +188,16 @@ Result<Block> OpenRunFile::load_block(const RunIndex::Block& place) const {
   const Result<std::string> section = read_bytes(place.offset, place.bytes);
   if (!section) return section.error();
   std::string plain;
-  const Status status = decode_section(*section, head_.salt, place.offset, key_, kBlockPlainMax, plain);
+  const Status status =
+      decode_section(*section, head_.salt, place.offset, key_, kBlockPlainMax, plain);
   if (!status) return Block();
   auto block = make_block(head_.salt, place.offset, plain.size());
   block->append(plain);
   return Block(std::move(block));
 }
 
-Result<ReadRecord> OpenRunFile::read_blocked(const RunIndex& index, uint32_t ordinal, const Block& block) const {
+Result<ReadRecord> OpenRunFile::read_blocked(const RunIndex& index, uint32_t ordinal,
+                                             const Block& block) const {
   const uint64_t position = index.positions[ordinal];
   const size_t number = position >> 32;
   if (number >= index.blocks.size()) return unreadable(index, ordinal, RecordDamage::Header);
@@ -201,15 +218,19 @@ Result<ReadRecord> OpenRunFile::read_blocked(const RunIndex& index, uint32_t ord
 }
 
 Result<ReadRecord> OpenRunFile::read(const RunIndex& index, uint32_t ordinal, const Block& block) {
-  return index.blocks.empty() ? read_bare(index, ordinal, block) : read_blocked(index, ordinal, block);
+  return index.blocks.empty() ? read_bare(index, ordinal, block)
+                              : read_blocked(index, ordinal, block);
 }
 
 Status OpenRunFile::erase(const RunIndex& index, uint32_t ordinal) {
-  if (!index.blocks.empty()) return Error{Errc::Unsupported, path_ + ": blocks cannot be changed in place"};
+  if (!index.blocks.empty())
+    return Error{Errc::Unsupported, path_ + ": blocks cannot be changed in place"};
   const Result<ReadRecord> old = read_bare(index, ordinal, nullptr);
   if (!old) return old.error();
   const bool is_whole = old->damage == RecordDamage::None;
-  if (!is_whole) return Error{Errc::Corrupt, path_ + ": message " + std::to_string(old->record.seq) + " damaged"};
+  if (!is_whole)
+    return Error{Errc::Corrupt,
+                 path_ + ": message " + std::to_string(old->record.seq) + " damaged"};
   const std::string zeroes(old->record.headers.size() + old->record.body.size(), '\0');
   Record blank = old->record;
   blank.headers = {};
@@ -218,7 +239,8 @@ Status OpenRunFile::erase(const RunIndex& index, uint32_t ordinal) {
   append_record(blank, bytes);
   auto file = files_.open(path_, OpenMode::ReadWrite);
   if (!file) return file.error();
-  if (Status status = (*file)->write_at(bare_offset(index.positions[ordinal]), bytes); !status) return status;
+  if (Status status = (*file)->write_at(bare_offset(index.positions[ordinal]), bytes); !status)
+    return status;
   return (*file)->sync();
 }
 
@@ -241,7 +263,8 @@ Result<std::vector<OpenRunFile::Span>> OpenRunFile::search() const {
   std::vector<Span> spans;
   bool is_open = false;
   const auto visit = [&](const RunPiece& piece) {
-    const bool is_message = piece.kind == RunPiece::Kind::Record || piece.kind == RunPiece::Kind::Block;
+    const bool is_message =
+        piece.kind == RunPiece::Kind::Record || piece.kind == RunPiece::Kind::Block;
     if (piece.kind == RunPiece::Kind::Head || (is_message && !is_open)) {
       if (is_open) spans.back().end = piece.offset;
       spans.push_back({piece.offset, size_, nullptr});
@@ -308,7 +331,8 @@ Result<std::vector<std::pair<RunOwner, RunInfo>>> OpenRunFile::list_runs() {
       }
     };
     const uint64_t end = std::min<uint64_t>(size_, entry.info.offset + kRunFileHeadBytesMax);
-    if (const Status status = scan().run(entry.info.offset, end, take_head); !status) return status.error();
+    if (const Status status = scan().run(entry.info.offset, end, take_head); !status)
+      return status.error();
     out.emplace_back(std::move(owner), entry.info);
   }
   return out;
@@ -316,8 +340,8 @@ Result<std::vector<std::pair<RunOwner, RunInfo>>> OpenRunFile::list_runs() {
 
 }  // namespace
 
-Result<std::shared_ptr<RunFile>> RunFile::open(Files& files, const std::string& directory, uint64_t file,
-                                               Keyring* keys) {
+Result<std::shared_ptr<RunFile>> RunFile::open(Files& files, const std::string& directory,
+                                               uint64_t file, Keyring* keys) {
   const std::string path = directory + "/" + run_file_name(file);
   auto access = open_run_file(files, path, file, keys);
   if (!access) return access.error();

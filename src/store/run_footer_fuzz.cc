@@ -24,16 +24,21 @@ void check_footer(std::string_view bytes) {
   RunIndex index;
   if (!parse_footer(bytes, index)) return;
   CHECK(index.positions.size() == index.info.count && index.sizes.size() == index.info.count);
-  for (const uint32_t subject : index.subjects) CHECK(subject < index.names.size());
-  for (size_t i = 1; i < index.names.size(); ++i) CHECK(index.names[i - 1].text < index.names[i].text);
-  for (uint32_t i = 1; i < index.info.count; ++i) CHECK(index.seq_at(i - 1) < index.seq_at(i));
+  for (const uint32_t subject : index.subjects)
+    CHECK(subject < index.names.size());
+  for (size_t i = 1; i < index.names.size(); ++i)
+    CHECK(index.names[i - 1].text < index.names[i].text);
+  for (uint32_t i = 1; i < index.info.count; ++i)
+    CHECK(index.seq_at(i - 1) < index.seq_at(i));
   CHECK(index.seq_at(index.info.count - 1) == index.info.last_seq);
   std::string again;
   append_footer(index, again);
   RunIndex same;
   CHECK(parse_footer(again, same));
-  CHECK(same.positions == index.positions && same.subjects == index.subjects && same.text == index.text);
-  CHECK(same.seqs == index.seqs && same.sizes == index.sizes && same.ids.size() == index.ids.size());
+  CHECK(same.positions == index.positions && same.subjects == index.subjects &&
+        same.text == index.text);
+  CHECK(same.seqs == index.seqs && same.sizes == index.sizes &&
+        same.ids.size() == index.ids.size());
 }
 
 void check_file(std::string_view bytes) {
@@ -65,7 +70,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   const std::string_view bytes(reinterpret_cast<const char*>(data) + 1, size - 1);
   switch (data[0] % 4) {
-    case 0: check_footer(bytes); break;
+    case 0:
+      check_footer(bytes);
+      break;
     case 1:
       (void)parse_file_index(bytes, 7);
       (void)parse_run_head(bytes);
@@ -76,7 +83,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       (void)peek_block(bytes, 0);
       break;
     }
-    default: check_file(bytes); break;
+    default:
+      check_file(bytes);
+      break;
   }
   return 0;
 }

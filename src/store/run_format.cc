@@ -8,17 +8,26 @@
 namespace brokkr::store {
 namespace {
 
-constexpr std::string_view kRunHeadMagic("\x89" "BRKRUN\n", 8);
-constexpr std::string_view kRunTailMagic("\x89" "BRKEND\n", 8);
+constexpr std::string_view kRunHeadMagic(
+    "\x89"
+    "BRKRUN\n",
+    8);
+constexpr std::string_view kRunTailMagic(
+    "\x89"
+    "BRKEND\n",
+    8);
 constexpr size_t kRunHeadFixedBytes = 48;
 constexpr size_t kRunHeadEndBytes = 16;  // checksum, length again, magic's last half again
 constexpr std::string_view kRunHeadEnd("\nNURKRB\x89", 8);
 
-void pad_to_8(size_t from, std::string& out) { out.append((8 - (out.size() - from) % 8) % 8, '\0'); }
+void pad_to_8(size_t from, std::string& out) {
+  out.append((8 - (out.size() - from) % 8) % 8, '\0');
+}
 
 void append_file_head(std::string_view magic, const RunFileHead& head, std::string& out) {
   const size_t start = out.size();
-  const auto total = static_cast<uint32_t>(kRunHeadFixedBytes + pad8(head.wrapped_key.size()) + kRunHeadEndBytes);
+  const auto total =
+      static_cast<uint32_t>(kRunHeadFixedBytes + pad8(head.wrapped_key.size()) + kRunHeadEndBytes);
   out.append(magic);
   append_int(kRunFileVersion, out);
   append_int(total, out);
@@ -60,7 +69,8 @@ Result<RunFileHead> parse_file_head(std::string_view magic, std::string_view byt
 size_t shared_prefix(std::string_view a, std::string_view b) {
   const size_t limit = std::min({a.size(), b.size(), size_t{255}});
   size_t count = 0;
-  while (count < limit && a[count] == b[count]) ++count;
+  while (count < limit && a[count] == b[count])
+    ++count;
   return count;
 }
 
@@ -114,7 +124,9 @@ void take_run_info(ByteReader& reader, RunInfo& info) {
   info.min_expires_at = reader.take<uint64_t>();
 }
 
-Error bad_footer(const char* what) { return Error{Errc::Corrupt, std::string("footer: ") + what}; }
+Error bad_footer(const char* what) {
+  return Error{Errc::Corrupt, std::string("footer: ") + what};
+}
 
 Status take_seqs(ByteReader& reader, RunIndex& index) {
   const RunInfo& info = index.info;
@@ -143,7 +155,8 @@ Status take_bare_positions(ByteReader& reader, RunIndex& index) {
   }
   const std::string_view checks = reader.text(size_t{info.count} * 2);
   if (!reader.ok()) return bad_footer("cut");
-  for (uint32_t i = 0; i < info.count; ++i) index.positions[i] |= load_le<uint16_t>(&checks[size_t{i} * 2]);
+  for (uint32_t i = 0; i < info.count; ++i)
+    index.positions[i] |= load_le<uint16_t>(&checks[size_t{i} * 2]);
   return {};
 }
 
@@ -193,11 +206,20 @@ Status take_subjects(ByteReader& reader, uint32_t names, RunIndex& index) {
   if (!reader.ok()) return bad_footer("cut");
   bool fits = names > 0;
   switch (width) {
-    case 0: break;
-    case 1: fits = load_subjects<1>(bytes.data(), names, index.subjects) != 0; break;
-    case 2: fits = load_subjects<2>(bytes.data(), names, index.subjects) != 0; break;
-    case 3: fits = load_subjects<3>(bytes.data(), names, index.subjects) != 0; break;
-    default: fits = load_subjects<4>(bytes.data(), names, index.subjects) != 0; break;
+    case 0:
+      break;
+    case 1:
+      fits = load_subjects<1>(bytes.data(), names, index.subjects) != 0;
+      break;
+    case 2:
+      fits = load_subjects<2>(bytes.data(), names, index.subjects) != 0;
+      break;
+    case 3:
+      fits = load_subjects<3>(bytes.data(), names, index.subjects) != 0;
+      break;
+    default:
+      fits = load_subjects<4>(bytes.data(), names, index.subjects) != 0;
+      break;
   }
   return fits ? Status() : bad_footer("subjects");
 }
@@ -257,7 +279,8 @@ void append_positions(const RunIndex& index, std::string& out) {
       append_varint((bare_offset(position) - before) / 8, out);
       before = bare_offset(position);
     }
-    for (const uint64_t position : index.positions) append_int(static_cast<uint16_t>(position), out);
+    for (const uint64_t position : index.positions)
+      append_int(static_cast<uint16_t>(position), out);
     return;
   }
   uint64_t end = index.info.offset;
@@ -268,7 +291,8 @@ void append_positions(const RunIndex& index, std::string& out) {
     append_varint(block.bytes / 8, out);
     end = block.offset + block.bytes;
     size_t last = ordinal;
-    while (last < index.positions.size() && index.positions[last] >> 32 == i) ++last;
+    while (last < index.positions.size() && index.positions[last] >> 32 == i)
+      ++last;
     append_varint(last - ordinal, out);
     for (size_t k = ordinal + 1; k < last; ++k) {
       append_varint((index.positions[k] - index.positions[k - 1]) / 8, out);
@@ -294,16 +318,21 @@ void append_dictionary(const RunIndex& index, std::string& out) {
 // Whether so many things can be in the bytes at all; before memory is taken for them.
 bool is_plausible(const FooterCounts& counts, const RunInfo& info, size_t bytes) {
   const uint64_t count = info.count;
-  return info.last_seq >= info.first_seq && count <= info.last_seq - info.first_seq + 1 && count > 0 &&
-         info.footer_offset >= info.offset && count * 2 <= bytes && uint64_t{counts.names} * 5 <= bytes &&
-         uint64_t{counts.expiries} * 2 <= bytes && uint64_t{counts.ids} * 17 <= bytes &&
-         uint64_t{counts.blocks} * 3 <= bytes && counts.text_bytes <= bytes + uint64_t{counts.names} * 255;
+  return info.last_seq >= info.first_seq && count <= info.last_seq - info.first_seq + 1 &&
+         count > 0 && info.footer_offset >= info.offset && count * 2 <= bytes &&
+         uint64_t{counts.names} * 5 <= bytes && uint64_t{counts.expiries} * 2 <= bytes &&
+         uint64_t{counts.ids} * 17 <= bytes && uint64_t{counts.blocks} * 3 <= bytes &&
+         counts.text_bytes <= bytes + uint64_t{counts.names} * 255;
 }
 
 }  // namespace
 
-void append_run_file_head(const RunFileHead& head, std::string& out) { append_file_head(kRunHeadMagic, head, out); }
-void append_run_file_tail(const RunFileHead& head, std::string& out) { append_file_head(kRunTailMagic, head, out); }
+void append_run_file_head(const RunFileHead& head, std::string& out) {
+  append_file_head(kRunHeadMagic, head, out);
+}
+void append_run_file_tail(const RunFileHead& head, std::string& out) {
+  append_file_head(kRunTailMagic, head, out);
+}
 
 Result<RunFileHead> parse_run_file_head(std::string_view bytes, size_t& size) {
   if (bytes.size() < kRunHeadFixedBytes) return Error{Errc::Corrupt, "head cut off"};
@@ -341,7 +370,8 @@ void append_section(SectionKind kind, uint64_t salt, uint64_t offset, std::strin
   std::memcpy(&out[start], header.data(), header.size());
 }
 
-std::optional<SectionHeader> parse_section_header(std::string_view bytes, uint64_t salt, uint64_t offset) {
+std::optional<SectionHeader> parse_section_header(std::string_view bytes, uint64_t salt,
+                                                  uint64_t offset) {
   if (bytes.size() < kSectionHeaderBytes) return std::nullopt;
   SectionHeader header;
   header.kind = static_cast<SectionKind>(load_le<uint32_t>(bytes.data()));
@@ -349,12 +379,15 @@ std::optional<SectionHeader> parse_section_header(std::string_view bytes, uint64
     case SectionKind::RunHead:
     case SectionKind::Block:
     case SectionKind::Footer:
-    case SectionKind::FileIndex: break;
-    default: return std::nullopt;
+    case SectionKind::FileIndex:
+      break;
+    default:
+      return std::nullopt;
   }
   header.payload_bytes = load_le<uint32_t>(&bytes[4]);
   if (load_le<uint64_t>(&bytes[8]) != salt || load_le<uint64_t>(&bytes[16]) != offset ||
-      load_le<uint32_t>(&bytes[24]) != 0 || load_le<uint32_t>(&bytes[28]) != crc32c(bytes.substr(0, 28))) {
+      load_le<uint32_t>(&bytes[24]) != 0 ||
+      load_le<uint32_t>(&bytes[28]) != crc32c(bytes.substr(0, 28))) {
     return std::nullopt;
   }
   return header;
@@ -367,11 +400,12 @@ Status decode_section(std::string_view section, uint64_t salt, uint64_t offset, 
     return Error{Errc::Corrupt, "section at " + std::to_string(offset) + " damaged"};
   }
   const size_t end = kSectionHeaderBytes + header->payload_bytes;
-  if (section.substr(end, header->total_bytes() - end).find_first_not_of('\0') != std::string_view::npos) {
+  if (section.substr(end, header->total_bytes() - end).find_first_not_of('\0') !=
+      std::string_view::npos) {
     return Error{Errc::Corrupt, "section at " + std::to_string(offset) + ": bytes behind its end"};
   }
-  return decode_block(section.substr(kSectionHeaderBytes, header->payload_bytes), key, salt ^ offset,
-                      plain_max, plain);
+  return decode_block(section.substr(kSectionHeaderBytes, header->payload_bytes), key,
+                      salt ^ offset, plain_max, plain);
 }
 
 uint16_t record_check(std::string_view record) {
@@ -408,17 +442,20 @@ void append_footer(const RunIndex& index, std::string& out) {
   append_int(index.min_ts, out);
   append_int(index.max_ts, out);
   for (const size_t count : {index.names.size(), index.expiries.size(), index.ids.size(),
-                             index.blocks.size(), index.owner.account.size(), index.owner.name.size(),
-                             index.owner.config.size(), size_t{0}}) {
+                             index.blocks.size(), index.owner.account.size(),
+                             index.owner.name.size(), index.owner.config.size(), size_t{0}}) {
     append_int(static_cast<uint32_t>(count), out);
   }
   uint64_t text_bytes = 0;
-  for (const RunIndex::Subject& name : index.names) text_bytes += name.text.size();
+  for (const RunIndex::Subject& name : index.names)
+    text_bytes += name.text.size();
   append_int(text_bytes, out);
   out.append(index.owner.account).append(index.owner.name).append(index.owner.config);
-  for (size_t i = 1; i < index.seqs.size(); ++i) append_varint(index.seqs[i] - index.seqs[i - 1] - 1, out);
+  for (size_t i = 1; i < index.seqs.size(); ++i)
+    append_varint(index.seqs[i] - index.seqs[i - 1] - 1, out);
   append_positions(index, out);
-  for (const uint32_t size : index.sizes) append_varint(size, out);
+  for (const uint32_t size : index.sizes)
+    append_varint(size, out);
   const size_t width = subject_width(index.names.size());
   if (width > 0) {
     for (const uint32_t subject : index.subjects) {
@@ -449,8 +486,8 @@ Status parse_footer(std::string_view plain, RunIndex& index) {
   take_run_info(reader, index.info);
   index.min_ts = reader.take<int64_t>();
   index.max_ts = reader.take<int64_t>();
-  for (uint32_t* count : {&counts.names, &counts.expiries, &counts.ids, &counts.blocks, &counts.account_bytes,
-                          &counts.name_bytes, &counts.config_bytes}) {
+  for (uint32_t* count : {&counts.names, &counts.expiries, &counts.ids, &counts.blocks,
+                          &counts.account_bytes, &counts.name_bytes, &counts.config_bytes}) {
     *count = reader.take<uint32_t>();
   }
   (void)reader.take<uint32_t>();
@@ -471,7 +508,8 @@ Status parse_footer(std::string_view plain, RunIndex& index) {
                                : take_block_positions(reader, index, counts.blocks);
   if (!positions) return positions;
   index.sizes.resize(index.info.count);
-  for (uint32_t& size : index.sizes) size = static_cast<uint32_t>(reader.varint());
+  for (uint32_t& size : index.sizes)
+    size = static_cast<uint32_t>(reader.varint());
   if (const Status status = take_subjects(reader, counts.names, index); !status) return status;
   if (const Status status = take_names(reader, counts, index); !status) return status;
   take_expiries(reader, counts.expiries, index);
@@ -490,7 +528,8 @@ void append_file_index(const std::vector<FileIndexEntry>& entries, std::string& 
 Result<std::vector<FileIndexEntry>> parse_file_index(std::string_view plain, uint64_t file) {
   ByteReader reader(plain);
   const auto count = reader.take<uint32_t>();
-  if (reader.left() != uint64_t{count} * (4 + kInfoBytes)) return Error{Errc::Corrupt, "file index: length"};
+  if (reader.left() != uint64_t{count} * (4 + kInfoBytes))
+    return Error{Errc::Corrupt, "file index: length"};
   std::vector<FileIndexEntry> entries(count);
   for (FileIndexEntry& entry : entries) {
     entry.stream = reader.take<uint32_t>();

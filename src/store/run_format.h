@@ -52,9 +52,10 @@ struct SectionHeader {
   size_t total_bytes() const { return kSectionHeaderBytes + pad8(payload_bytes); }
 };
 // Appends a section that starts at `offset` in the file.
-void append_section(SectionKind, uint64_t salt, uint64_t offset, std::string_view plain, Compression,
-                    const FileKey*, std::string& out);
-std::optional<SectionHeader> parse_section_header(std::string_view bytes, uint64_t salt, uint64_t offset);
+void append_section(SectionKind, uint64_t salt, uint64_t offset, std::string_view plain,
+                    Compression, const FileKey*, std::string& out);
+std::optional<SectionHeader> parse_section_header(std::string_view bytes, uint64_t salt,
+                                                  uint64_t offset);
 // `section` is the whole section. Corrupt, LimitExceeded.
 Status decode_section(std::string_view section, uint64_t salt, uint64_t offset, const FileKey*,
                       size_t plain_max, std::string& plain);
@@ -83,9 +84,15 @@ Result<std::vector<FileIndexEntry>> parse_file_index(std::string_view plain, uin
 
 // Positions of RunIndex: of bare records (place in the file / 8) << 16 | check, in blocks
 // (index of the block) << 32 | place in it.
-inline uint64_t bare_position(uint64_t offset, uint16_t check) { return offset / 8 << 16 | check; }
-inline uint64_t bare_offset(uint64_t position) { return position >> 16 << 3; }
-inline uint64_t block_position(size_t block, size_t offset) { return uint64_t{block} << 32 | offset; }
+inline uint64_t bare_position(uint64_t offset, uint16_t check) {
+  return offset / 8 << 16 | check;
+}
+inline uint64_t bare_offset(uint64_t position) {
+  return position >> 16 << 3;
+}
+inline uint64_t block_position(size_t block, size_t offset) {
+  return uint64_t{block} << 32 | offset;
+}
 // Sixteen bits of a record's header: tells apart records of the same sequence of different streams.
 uint16_t record_check(std::string_view record);
 

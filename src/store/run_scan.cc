@@ -19,7 +19,8 @@ class ScanWindow {
     bytes = static_cast<size_t>(std::min<uint64_t>(bytes, end_ - offset));
     if (offset < start_ || offset + bytes > start_ + bytes_.size()) {
       start_ = offset;
-      bytes_.resize(static_cast<size_t>(std::min<uint64_t>(std::max(bytes, kScanBytes), end_ - offset)));
+      bytes_.resize(
+          static_cast<size_t>(std::min<uint64_t>(std::max(bytes, kScanBytes), end_ - offset)));
       if (const Status status = fill(); !status) return status.error();
     }
     return std::string_view(bytes_).substr(static_cast<size_t>(offset - start_));
@@ -52,10 +53,14 @@ class ScanWindow {
 
 RunPiece::Kind piece_kind(SectionKind kind) {
   switch (kind) {
-    case SectionKind::RunHead: return RunPiece::Kind::Head;
-    case SectionKind::Block: return RunPiece::Kind::Block;
-    case SectionKind::Footer: return RunPiece::Kind::Footer;
-    case SectionKind::FileIndex: break;
+    case SectionKind::RunHead:
+      return RunPiece::Kind::Head;
+    case SectionKind::Block:
+      return RunPiece::Kind::Block;
+    case SectionKind::Footer:
+      return RunPiece::Kind::Footer;
+    case SectionKind::FileIndex:
+      break;
   }
   return RunPiece::Kind::Index;
 }
@@ -82,9 +87,10 @@ class PieceReader {
     const Result<std::string_view> view = window_.view(piece.offset, section.total_bytes());
     if (!view) return view.error();
     if (view->size() < section.total_bytes()) return piece;
-    const size_t plain_max = section.kind == SectionKind::Block ? kPieceBytesMax : section.payload_bytes;
-    const Status status = decode_section(view->substr(0, section.total_bytes()), scan_.head.salt, piece.offset,
-                                         scan_.key, plain_max, plain_);
+    const size_t plain_max =
+        section.kind == SectionKind::Block ? kPieceBytesMax : section.payload_bytes;
+    const Status status = decode_section(view->substr(0, section.total_bytes()), scan_.head.salt,
+                                         piece.offset, scan_.key, plain_max, plain_);
     piece.bytes = section.total_bytes();
     if (status) {
       piece.kind = piece_kind(section.kind);
@@ -96,12 +102,15 @@ class PieceReader {
   Result<RunPiece> read_record(RunPiece piece) {
     // Most records are in the window whole; one that is not says so by being cut.
     for (size_t bytes = 4096;; bytes = bytes * 16) {
-      const Result<std::string_view> view = window_.view(piece.offset, std::min(bytes, kPieceBytesMax));
+      const Result<std::string_view> view =
+          window_.view(piece.offset, std::min(bytes, kPieceBytesMax));
       if (!view) return view.error();
       piece.record = parse_record(*view, scan_.check_content);
-      if (piece.record.damage == RecordDamage::Cut && view->size() >= bytes && bytes < kPieceBytesMax) continue;
-      const bool is_record = piece.record.damage == RecordDamage::None ||
-                             piece.record.damage == RecordDamage::Content;
+      if (piece.record.damage == RecordDamage::Cut && view->size() >= bytes &&
+          bytes < kPieceBytesMax)
+        continue;
+      const bool is_record =
+          piece.record.damage == RecordDamage::None || piece.record.damage == RecordDamage::Content;
       if (!is_record) return piece;
       piece.kind = RunPiece::Kind::Record;
       piece.bytes = piece.record.bytes;
@@ -124,7 +133,9 @@ void RunGatherer::limit(const RunInfo& info) {
 
 void RunGatherer::take(const RunPiece& piece) {
   switch (piece.kind) {
-    case RunPiece::Kind::Gap: gap_bytes_ += piece.bytes; break;
+    case RunPiece::Kind::Gap:
+      gap_bytes_ += piece.bytes;
+      break;
     case RunPiece::Kind::Head:
       if (auto head = parse_run_head(piece.plain)) {
         owner_ = {head->stream, std::move(head->account), std::move(head->name), {}};
@@ -132,10 +143,14 @@ void RunGatherer::take(const RunPiece& piece) {
       break;
     case RunPiece::Kind::Record:
       // What a damaged message counts is known all the same.
-      add(parse_record(piece.stored, false).record, bare_position(piece.offset, record_check(piece.stored)), bare_);
+      add(parse_record(piece.stored, false).record,
+          bare_position(piece.offset, record_check(piece.stored)), bare_);
       break;
-    case RunPiece::Kind::Block: take_block(piece); break;
-    default: break;
+    case RunPiece::Kind::Block:
+      take_block(piece);
+      break;
+    default:
+      break;
   }
 }
 
@@ -209,7 +224,8 @@ Status read_heads(RunFileAccess& access) {
   // Either will do. The tail also knows where the index is.
   if (!head && !tail) return head.error();
   access.is_head_whole = static_cast<bool>(head);
-  access.is_tail_whole = tail && (!head || (tail->number == head->number && tail->salt == head->salt));
+  access.is_tail_whole =
+      tail && (!head || (tail->number == head->number && tail->salt == head->salt));
   access.head = access.is_tail_whole ? *tail : *head;
   if (!access.is_head_whole) access.head_bytes = access.tail_bytes;
   if (!access.is_tail_whole) access.tail_bytes = 0;
@@ -218,8 +234,11 @@ Status read_heads(RunFileAccess& access) {
 
 }  // namespace
 
-Result<RunFileAccess> open_run_file(Files& files, const std::string& path, uint64_t number, Keyring* keys) {
-  const auto fail = [&](Errc code, const std::string& text) { return Error{code, path + ": " + text}; };
+Result<RunFileAccess> open_run_file(Files& files, const std::string& path, uint64_t number,
+                                    Keyring* keys) {
+  const auto fail = [&](Errc code, const std::string& text) {
+    return Error{code, path + ": " + text};
+  };
   if (!files.exists(path)) return fail(Errc::NotFound, "no such file");
   auto opened = files.open(path, OpenMode::Read);
   if (!opened) return opened.error();
@@ -233,21 +252,24 @@ Result<RunFileAccess> open_run_file(Files& files, const std::string& path, uint6
     return fail(status.error().code, status.error().text);
   }
   if (access.head.number != number) {
-    return fail(Errc::Corrupt, "is run file " + std::to_string(access.head.number) + " by what it says");
+    return fail(Errc::Corrupt,
+                "is run file " + std::to_string(access.head.number) + " by what it says");
   }
   if (access.head.wrapped_key.empty()) return access;
   if (keys == nullptr) return fail(Errc::PermissionDenied, "encrypted, and no key is configured");
-  auto key = keys->open(run_key_context(access.head.number, access.head.salt), access.head.wrapped_key);
+  auto key =
+      keys->open(run_key_context(access.head.number, access.head.salt), access.head.wrapped_key);
   if (!key) return fail(key.error().code, key.error().text);
   access.key = std::move(*key);
   return access;
 }
 
-Result<std::unique_ptr<RunIndex>> rebuild_run_index(const RunScan& scan, const RunInfo& info, uint64_t& gap_bytes) {
+Result<std::unique_ptr<RunIndex>> rebuild_run_index(const RunScan& scan, const RunInfo& info,
+                                                    uint64_t& gap_bytes) {
   RunGatherer gatherer;
   gatherer.limit(info);
-  const Status status =
-      scan.run(info.offset, info.footer_offset, [&](const RunPiece& piece) { gatherer.take(piece); });
+  const Status status = scan.run(info.offset, info.footer_offset,
+                                 [&](const RunPiece& piece) { gatherer.take(piece); });
   if (!status) return status.error();
   auto index = gatherer.finish();
   index->info.file = info.file;

@@ -30,9 +30,9 @@ struct RunPiece {
   std::string_view stored;  // of a Record: its bytes
 };
 
-// Reads [from, to) of a run file piece by piece. Where the bytes make no sense it goes on at the next
-// place, at a multiple of 8, where they do: damage costs what it hit. Fails only when the disk does.
-// Views live until `visit` returns.
+// Reads [from, to) of a run file piece by piece. Where the bytes make no sense it goes on at the
+// next place, at a multiple of 8, where they do: damage costs what it hit. Fails only when the disk
+// does. Views live until `visit` returns.
 struct RunScan {
   const File& file;
   const RunFileHead& head;
@@ -79,14 +79,19 @@ struct RunFileAccess {
   bool is_tail_whole = false;
   std::shared_ptr<const FileKey> key;
 
-  RunScan scan(bool check_content) const { return {*file, head, key.get(), check_content, key == nullptr}; }
+  RunScan scan(bool check_content) const {
+    return {*file, head, key.get(), check_content, key == nullptr};
+  }
 };
-// NotFound, Corrupt (neither head nor tail, or of another file), PermissionDenied, Unsupported, System.
-Result<RunFileAccess> open_run_file(Files&, const std::string& path, uint64_t number, Keyring* keys);
+// NotFound, Corrupt (neither head nor tail, or of another file), PermissionDenied, Unsupported,
+// System.
+Result<RunFileAccess> open_run_file(Files&, const std::string& path, uint64_t number,
+                                    Keyring* keys);
 
 // An index of the run in [info.offset, info.footer_offset) from what can be read of it. Sequences
-// outside of first_seq to last_seq do not count unless both are 0. `gap_bytes` gets what could not be
-// made sense of.
-Result<std::unique_ptr<RunIndex>> rebuild_run_index(const RunScan& scan, const RunInfo& info, uint64_t& gap_bytes);
+// outside of first_seq to last_seq do not count unless both are 0. `gap_bytes` gets what could not
+// be made sense of.
+Result<std::unique_ptr<RunIndex>> rebuild_run_index(const RunScan& scan, const RunInfo& info,
+                                                    uint64_t& gap_bytes);
 
 }  // namespace brokkr::store

@@ -139,13 +139,16 @@ TEST(RunFile, KnowsItsNumberAndKey) {
 TEST(RunFile, NamesAreParsedStrictly) {
   EXPECT_EQ(run_file_name(0x1f), "000000000000001f.run");
   EXPECT_EQ(parse_run_file_name("000000000000001f.run"), 0x1fU);
-  for (const char* name : {"1f.run", "000000000000001F.run", "000000000000001f.run.tmp", "", ".run"}) {
+  for (const char* name :
+       {"1f.run", "000000000000001F.run", "000000000000001f.run.tmp", "", ".run"}) {
     EXPECT_EQ(parse_run_file_name(name), 0U) << name;
   }
 }
 
 TEST(MessageId, IsTheFirstExactHeader) {
-  EXPECT_EQ(find_message_id("NATS/1.0\r\nnats-msg-id: no\r\nNats-Msg-Id:  a b\r\nNats-Msg-Id: c\r\n\r\n"), "a b");
+  EXPECT_EQ(
+      find_message_id("NATS/1.0\r\nnats-msg-id: no\r\nNats-Msg-Id:  a b\r\nNats-Msg-Id: c\r\n\r\n"),
+      "a b");
   EXPECT_EQ(find_message_id("NATS/1.0\r\nX-Nats-Msg-Id: c\r\n\r\n"), "");
   EXPECT_EQ(find_message_id("NATS/1.0\r\nNats-Msg-Id:\r\n\r\n"), "");
   EXPECT_EQ(find_message_id(""), "");

@@ -1,11 +1,11 @@
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 #include "store/run.h"
 #include "store/test_files.h"
@@ -34,7 +34,9 @@ constexpr Form kForms[] = {
     {"chacha", Compression::Zstd, Cipher::ChaCha20Poly1305},
 };
 
-inline std::string header_block(const std::string& id) { return "NATS/1.0\r\nNats-Msg-Id: " + id + "\r\n\r\n"; }
+inline std::string header_block(const std::string& id) {
+  return "NATS/1.0\r\nNats-Msg-Id: " + id + "\r\n\r\n";
+}
 
 // A directory with one run file.
 class RunFixture {
@@ -48,7 +50,8 @@ class RunFixture {
   }
   RunInfo write_run(RunWriter& out, uint32_t stream, const std::vector<Message>& messages) {
     out.begin_run({stream, "ACC", "S" + std::to_string(stream), "config"}, form_.compression);
-    for (const Message& it : messages) EXPECT_TRUE(out.add(encode(it)));
+    for (const Message& it : messages)
+      EXPECT_TRUE(out.add(encode(it)));
     return *out.end_run();
   }
   static std::string encode(const Message& it) {
@@ -72,7 +75,8 @@ class RunFixture {
   std::unique_ptr<Keyring> keys_;
 };
 
-inline std::vector<Message> some_messages(size_t count, size_t body_bytes = 40, uint64_t first_seq = 10) {
+inline std::vector<Message> some_messages(size_t count, size_t body_bytes = 40,
+                                          uint64_t first_seq = 10) {
   std::vector<Message> out;
   for (size_t i = 0; i < count; ++i) {
     Message& it = out.emplace_back();
@@ -88,7 +92,8 @@ inline std::vector<Message> some_messages(size_t count, size_t body_bytes = 40, 
 
 inline bool is_equal(const Record& record, const Message& it) {
   return record.seq == it.seq && record.subject == it.subject && record.headers == it.headers &&
-         record.body == it.body && record.timestamp_ns == it.timestamp_ns && record.expires_at == it.expires_at;
+         record.body == it.body && record.timestamp_ns == it.timestamp_ns &&
+         record.expires_at == it.expires_at;
 }
 
 inline void expect_all(RunFile& file, const RunIndex& index, const std::vector<Message>& messages) {

@@ -15,15 +15,16 @@ bool has_only_zeroes(const Record& record) {
          record.body.find_first_not_of('\0') == std::string_view::npos;
 }
 
-// Where a footer differs from what its messages say; null when nowhere. Message ids are not compared:
-// a footer leaves out old ones. Messages in `zeroes` that are not what the footer was written for are
-// erased ones, counted in `erased`.
-const char* difference(const RunIndex& footer, const RunIndex& found, const std::set<uint64_t>& zeroes,
-                       uint64_t& erased) {
+// Where a footer differs from what its messages say; null when nowhere. Message ids are not
+// compared: a footer leaves out old ones. Messages in `zeroes` that are not what the footer was
+// written for are erased ones, counted in `erased`.
+const char* difference(const RunIndex& footer, const RunIndex& found,
+                       const std::set<uint64_t>& zeroes, uint64_t& erased) {
   const RunInfo& a = footer.info;
   const RunInfo& b = found.info;
   if (a.count != b.count) return "number of messages";
-  if (a.first_seq != b.first_seq || a.last_seq != b.last_seq || footer.seqs != found.seqs) return "sequences";
+  if (a.first_seq != b.first_seq || a.last_seq != b.last_seq || footer.seqs != found.seqs)
+    return "sequences";
   for (uint32_t i = 0; i < a.count; ++i) {
     if (footer.positions[i] != found.positions[i] && zeroes.contains(found.seq_at(i)) &&
         bare_offset(footer.positions[i]) == bare_offset(found.positions[i])) {
@@ -35,14 +36,17 @@ const char* difference(const RunIndex& footer, const RunIndex& found, const std:
   }
   if (footer.subjects != found.subjects || footer.text != found.text) return "subjects";
   for (size_t i = 0; i < footer.names.size(); ++i) {
-    if (footer.names[i].count != found.names[i].count || footer.names[i].first_seq != found.names[i].first_seq ||
+    if (footer.names[i].count != found.names[i].count ||
+        footer.names[i].first_seq != found.names[i].first_seq ||
         footer.names[i].last_seq != found.names[i].last_seq) {
       return "subject dictionary";
     }
   }
-  const auto equal_expiry = [](const auto& x, const auto& y) { return x.expires_at == y.expires_at && x.seq == y.seq; };
-  if (!std::equal(footer.expiries.begin(), footer.expiries.end(), found.expiries.begin(), found.expiries.end(),
-                  equal_expiry)) {
+  const auto equal_expiry = [](const auto& x, const auto& y) {
+    return x.expires_at == y.expires_at && x.seq == y.seq;
+  };
+  if (!std::equal(footer.expiries.begin(), footer.expiries.end(), found.expiries.begin(),
+                  found.expiries.end(), equal_expiry)) {
     return "expiry times";
   }
   if (a.first_ts != b.first_ts || a.last_ts != b.last_ts || footer.min_ts != found.min_ts ||
@@ -61,8 +65,8 @@ class RunFileVerifier {
     report.bytes = access_.size;
     if (!access_.is_head_whole) note(0, access_.head_bytes, 0, "head of the file damaged");
     const uint64_t end = access_.size - access_.tail_bytes;
-    const Status status =
-        access_.scan(true).run(access_.head_bytes, end, [this](const RunPiece& piece) { take(piece); });
+    const Status status = access_.scan(true).run(access_.head_bytes, end,
+                                                 [this](const RunPiece& piece) { take(piece); });
     if (!status) return status;
     close_run(end);
     if (!has_index_) note(end, 0, 0, "file index missing");
@@ -79,11 +83,21 @@ class RunFileVerifier {
 
   void take(const RunPiece& piece) {
     switch (piece.kind) {
-      case RunPiece::Kind::Head: open_run(piece); break;
-      case RunPiece::Kind::Record: take_record(piece.record, piece); break;
-      case RunPiece::Kind::Block: take_block(piece); break;
-      case RunPiece::Kind::Footer: take_footer(piece); return;
-      case RunPiece::Kind::Index: take_index(piece); return;
+      case RunPiece::Kind::Head:
+        open_run(piece);
+        break;
+      case RunPiece::Kind::Record:
+        take_record(piece.record, piece);
+        break;
+      case RunPiece::Kind::Block:
+        take_block(piece);
+        break;
+      case RunPiece::Kind::Footer:
+        take_footer(piece);
+        return;
+      case RunPiece::Kind::Index:
+        take_index(piece);
+        return;
       case RunPiece::Kind::Gap:
         note(piece.offset, piece.bytes, 0, std::to_string(piece.bytes) + " bytes damaged");
         break;
@@ -158,7 +172,8 @@ class RunFileVerifier {
       if (ordinal < found->info.count && found->seq_at(ordinal) == seq) continue;
       note(piece.offset, 0, seq, "message " + std::to_string(seq) + " is missing");
     }
-    if (what != nullptr) note(piece.offset, piece.bytes, 0, std::string("footer differs from its messages: ") + what);
+    if (what != nullptr)
+      note(piece.offset, piece.bytes, 0, std::string("footer differs from its messages: ") + what);
   }
 
   void take_index(const RunPiece& piece) {
@@ -167,11 +182,13 @@ class RunFileVerifier {
     const auto entries = parse_file_index(piece.plain, access_.head.number);
     const auto same = [](const FileIndexEntry& a, const FileIndexEntry& b) {
       return a.stream == b.stream && a.info.offset == b.info.offset &&
-             a.info.footer_offset == b.info.footer_offset && a.info.footer_bytes == b.info.footer_bytes &&
-             a.info.count == b.info.count && a.info.first_seq == b.info.first_seq &&
-             a.info.last_seq == b.info.last_seq && a.info.bytes == b.info.bytes;
+             a.info.footer_offset == b.info.footer_offset &&
+             a.info.footer_bytes == b.info.footer_bytes && a.info.count == b.info.count &&
+             a.info.first_seq == b.info.first_seq && a.info.last_seq == b.info.last_seq &&
+             a.info.bytes == b.info.bytes;
     };
-    if (!entries || !std::equal(entries->begin(), entries->end(), infos_.begin(), infos_.end(), same)) {
+    if (!entries ||
+        !std::equal(entries->begin(), entries->end(), infos_.begin(), infos_.end(), same)) {
       note(piece.offset, piece.bytes, 0, "file index differs from its runs");
     }
   }
@@ -186,7 +203,8 @@ class RunFileVerifier {
 
 }  // namespace
 
-Result<RunFileReport> verify_run_file(Files& files, const std::string& directory, uint64_t file, Keyring* keys) {
+Result<RunFileReport> verify_run_file(Files& files, const std::string& directory, uint64_t file,
+                                      Keyring* keys) {
   auto access = open_run_file(files, directory + "/" + run_file_name(file), file, keys);
   if (!access) return access.error();
   RunFileVerifier verifier(*access);

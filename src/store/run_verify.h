@@ -13,7 +13,7 @@ struct RunFinding {
   uint64_t offset = 0;
   uint64_t bytes = 0;
   uint32_t stream = 0;  // 0 when not known
-  uint64_t seq = 0;     // of the message that is lost by it; 0 when none is, or it is not known which
+  uint64_t seq = 0;  // of the message that is lost by it; 0 when none is, or it is not known which
   std::string text;
 };
 
@@ -25,8 +25,9 @@ struct RunFileReport {
   std::vector<RunFinding> findings;
 };
 
-// Reads a whole run file and checks every byte of it: checksums, and that footers and index say what
-// the messages do. Fails as RunFile::open does; damage is in the report.
-Result<RunFileReport> verify_run_file(Files&, const std::string& directory, uint64_t file, Keyring* keys);
+// Reads a whole run file and checks every byte of it: checksums, and that footers and index say
+// what the messages do. Fails as RunFile::open does; damage is in the report.
+Result<RunFileReport> verify_run_file(Files&, const std::string& directory, uint64_t file,
+                                      Keyring* keys);
 
 }  // namespace brokkr::store

@@ -91,7 +91,8 @@ void FileRunWriter::append_head() {
   run_offset_ = end();
   std::string plain;
   append_run_head({owner_.stream, has_blocks(), owner_.account, owner_.name}, plain);
-  append_section(SectionKind::RunHead, head_.salt, run_offset_, plain, Compression::None, key_.get(), buffer_);
+  append_section(SectionKind::RunHead, head_.salt, run_offset_, plain, Compression::None,
+                 key_.get(), buffer_);
 }
 
 void FileRunWriter::close_block() {
@@ -122,8 +123,8 @@ Status FileRunWriter::add(std::string_view record) {
     return Error{Errc::Corrupt, "record of " + std::to_string(record.size()) + " bytes damaged"};
   }
   if (builder_.count() > 0 && parsed.record.seq <= builder_.last_seq()) {
-    return Error{Errc::InvalidArgument, "sequence " + std::to_string(parsed.record.seq) + " after " +
-                                            std::to_string(builder_.last_seq())};
+    return Error{Errc::InvalidArgument, "sequence " + std::to_string(parsed.record.seq) +
+                                            " after " + std::to_string(builder_.last_seq())};
   }
   if (builder_.count() == 0) append_head();
   if (has_blocks()) {
@@ -151,8 +152,8 @@ Result<RunInfo> FileRunWriter::end_run() {
   info.footer_offset = end();
   std::string plain;
   append_footer(*index, plain);
-  append_section(SectionKind::Footer, head_.salt, info.footer_offset, plain, Compression::None, key_.get(),
-                 buffer_);
+  append_section(SectionKind::Footer, head_.salt, info.footer_offset, plain, Compression::None,
+                 key_.get(), buffer_);
   info.footer_bytes = static_cast<uint32_t>(end() - info.footer_offset);
   runs_.push_back({index->owner.stream, info});
   if (const Status status = write_out(kRunWriteBytes); !status) return status.error();
@@ -164,8 +165,8 @@ Status FileRunWriter::finish() {
   head_.index_offset = end();
   std::string plain;
   append_file_index(runs_, plain);
-  append_section(SectionKind::FileIndex, head_.salt, head_.index_offset, plain, Compression::None, key_.get(),
-                 buffer_);
+  append_section(SectionKind::FileIndex, head_.salt, head_.index_offset, plain, Compression::None,
+                 key_.get(), buffer_);
   append_run_file_tail(head_, buffer_);
   if (Status status = write_out(0); !status) return status;
   if (Status status = file_->sync(); !status) return status;

@@ -61,17 +61,26 @@ struct Scrubber::State {
   uint64_t damaged = 0;
 };
 
-Scrubber::Scrubber(Executor& executor, Options options, Events events) : state_(std::make_shared<State>()) {
+Scrubber::Scrubber(Executor& executor, Options options, Events events)
+    : state_(std::make_shared<State>()) {
   state_->executor = &executor;
   state_->options = options;
   state_->events = std::move(events);
 }
 
-Scrubber::~Scrubber() { state_->is_stopped = true; }
+Scrubber::~Scrubber() {
+  state_->is_stopped = true;
+}
 
-uint64_t Scrubber::rounds() const { return state_->rounds; }
-uint64_t Scrubber::bytes_read() const { return state_->bytes_read; }
-uint64_t Scrubber::damaged() const { return state_->damaged; }
+uint64_t Scrubber::rounds() const {
+  return state_->rounds;
+}
+uint64_t Scrubber::bytes_read() const {
+  return state_->bytes_read;
+}
+uint64_t Scrubber::damaged() const {
+  return state_->damaged;
+}
 
 void Scrubber::start() {
   if (std::exchange(state_->has_started, true)) return;
@@ -104,8 +113,10 @@ void Scrubber::finish_step(const std::shared_ptr<State>& state) {
   if (state->is_stopped) return;
   if (job->is_done()) state->job.reset();
   const uint64_t rate = std::max<uint64_t>(state->options.bytes_per_second, 1);
-  const auto wait = Duration(static_cast<int64_t>(static_cast<double>(job->bytes) / static_cast<double>(rate) * 1e9));
-  state->events.after(std::max<Duration>(wait, std::chrono::milliseconds(1)), [state] { step(state); });
+  const auto wait = Duration(
+      static_cast<int64_t>(static_cast<double>(job->bytes) / static_cast<double>(rate) * 1e9));
+  state->events.after(std::max<Duration>(wait, std::chrono::milliseconds(1)),
+                      [state] { step(state); });
 }
 
 }  // namespace brokkr::store

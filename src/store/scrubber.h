@@ -32,8 +32,8 @@ class Scrubber {
     uint32_t stream = 0;
   };
   struct Events {
-    // The run after the one asked for last; absent at the end of a round, from then on the first one
-    // again.
+    // The run after the one asked for last; absent at the end of a round, from then on the first
+    // one again.
     std::function<std::optional<Target>()> next;
     // Messages of the target that cannot be read, ascending; some may have been removed long since.
     std::function<void(const Target&, const std::vector<uint64_t>& seqs)> damaged;

@@ -1,8 +1,8 @@
 #include "store/scrubber.h"
 
-#include <gtest/gtest.h>
-
 #include <optional>
+
+#include <gtest/gtest.h>
 
 #include "store/run_test_fixture.h"
 
@@ -73,7 +73,8 @@ TEST_F(ScrubberTest, ReadsEverythingAtItsRate) {
 
 TEST_F(ScrubberTest, ReportsDamagedMessages) {
   const auto messages = some_messages(2000, 100);
-  for (const size_t i : {5, 700, 1999}) run.bytes()[run.bytes().find(RunFixture::encode(messages[i])) + 80] ^= 2;
+  for (const size_t i : {5, 700, 1999})
+    run.bytes()[run.bytes().find(RunFixture::encode(messages[i])) + 80] ^= 2;
   finish_round();
   EXPECT_EQ(damaged, (std::vector<uint64_t>{15, 710, 2009}));
   EXPECT_EQ(footers, 0);

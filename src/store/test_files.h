@@ -48,7 +48,9 @@ class TestFiles final : public Files {
   }
   bool exists(const std::string& path) override { return files.contains(path); }
   Result<uint64_t> free_bytes(const std::string&) override { return uint64_t{1} << 40; }
-  Result<std::unique_ptr<File>> lock(const std::string& path) override { return open(path, OpenMode::Create); }
+  Result<std::unique_ptr<File>> lock(const std::string& path) override {
+    return open(path, OpenMode::Create);
+  }
 
   std::map<std::string, Bytes> files;
 
