@@ -38,7 +38,7 @@ Result<client::ObjectStoreConfig> store_config_of(const Values& values) {
   return config;
 }
 
-int run_add(const Context& context, const Values& values) {
+int run_object_add(const Context& context, const Values& values) {
   const auto config = store_config_of(values);
   if (!config) return fail(context.program, config.error());
   auto api = BucketApi::open(context, values);
@@ -76,14 +76,14 @@ Status edit(ObjectStoreTask& task, const Values& values) {
   return show_store(task.api, task.store);
 }
 
-int run_edit(const Context& context, const Values& values) {
+int run_object_edit(const Context& context, const Values& values) {
   auto task = open_store(context, values);
   if (!task) return fail(context.program, task.error());
   const Status status = edit(*task, values);
   return status ? 0 : fail(context.program, status.error());
 }
 
-Status list_buckets(const Context& context, const Values& values) {
+Status list_object_buckets(const Context& context, const Values& values) {
   auto api = BucketApi::open(context, values);
   if (!api) return api.error();
   auto buckets = api->wait<std::vector<client::ObjectStoreStatus>>(
@@ -138,7 +138,7 @@ Status list_objects(const Context& context, const Values& values) {
 }
 
 int run_list(const Context& context, const Values& values) {
-  const Status status = values.text("bucket").empty() ? list_buckets(context, values)
+  const Status status = values.text("bucket").empty() ? list_object_buckets(context, values)
                                                       : list_objects(context, values);
   return status ? 0 : fail(context.program, status.error());
 }
@@ -163,7 +163,7 @@ int run_seal(const Context& context, const Values& values) {
   return status ? 0 : fail(context.program, status.error());
 }
 
-void print_change(const client::ObjectInfo& object) {
+void print_object_change(const client::ObjectInfo& object) {
   const char* word = object.is_deleted ? "DEL" : "PUT";
   const bool is_coloured = is_terminal_stdout();
   std::string line = "[" + local_date_text(object.mod_time) + "] ";
@@ -183,7 +183,7 @@ Status watch(const Context& context, const Values& values) {
   std::optional<client::ApiError> end;
   const auto watch = client::ObjectWatch::start(
       task->store, {.include_history = true},
-      {.on_object = print_change,
+      {.on_object = print_object_change,
        .on_initial_done = {},
        .on_end = [&](const client::ApiError& error) { end = error; }});
   while (!end) {
@@ -276,9 +276,9 @@ Command object_command() {
       "The JetStream Object store uses streams to store large objects for an indefinite\n"
       "period or a per-bucket configured TTL.";
   auto& parts = group.subcommands;
-  parts.push_back(object_part("add", "Adds a new Object Store Bucket", run_add, {kStore},
+  parts.push_back(object_part("add", "Adds a new Object Store Bucket", run_object_add, {kStore},
                               store_flags(false)));
-  parts.push_back(object_part("edit", "Edit an existing Object Store Bucket", run_edit, {kStore},
+  parts.push_back(object_part("edit", "Edit an existing Object Store Bucket", run_object_edit, {kStore},
                               store_flags(true)));
   parts.push_back(object_part(
       "put", "Puts a file into the store", run_object_put,

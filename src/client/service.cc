@@ -34,7 +34,7 @@ bool is_semantic_version(std::string_view text) {
   });
 }
 
-void write_metadata(json::Writer& out, const Metadata& metadata) {
+void write_metadata(json::Writer& out, const ServiceMetadata& metadata) {
   out.key("metadata").begin_object();
   for (const auto& [name, value] : metadata) out.field(name, value);
   out.end_object();

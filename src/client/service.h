@@ -16,7 +16,7 @@
 namespace brokkr::client {
 
 class ServiceCore;
-using Metadata = std::vector<std::pair<std::string, std::string>>;
+using ServiceMetadata = std::vector<std::pair<std::string, std::string>>;
 
 // One request to an endpoint. It may be kept and answered later, also after its service has gone
 // (then answering fails with Closed). The message's views are valid only within the handler.
@@ -58,13 +58,13 @@ class Service {
     std::string name;     // A-Z a-z 0-9 - _
     std::string version;  // semantic version
     std::string description;
-    Metadata metadata;
+    ServiceMetadata metadata;
     std::string queue_group = "q";  // of endpoints that name none; empty means no queue group
   };
   struct Endpoint {
     std::string name;     // A-Z a-z 0-9 - _
     std::string subject;  // the name when empty
-    Metadata metadata;
+    ServiceMetadata metadata;
     std::string queue_group;      // empty means the service's
     bool is_queue_disabled = false;
   };
