@@ -88,8 +88,9 @@ void Connection::flush(Duration timeout, DoneHandler done) {
 }
 void Connection::drain(DoneHandler done) { core_->drain(std::move(done)); }
 void Connection::close() { core_->close(); }
-std::unique_ptr<ReconnectWatch> Connection::watch_reconnects(Callback<void()> handler) {
-  return core_->watch_reconnects(std::move(handler));
+std::unique_ptr<ReconnectWatch> Connection::watch_reconnects(Callback<void()> handler,
+                                                             Callback<void()> on_gone) {
+  return core_->watch_reconnects(std::move(handler), std::move(on_gone));
 }
 State Connection::state() const { return core_->state(); }
 const protocol::ServerInfo& Connection::server_info() const { return core_->server_info(); }

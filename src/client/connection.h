@@ -74,7 +74,8 @@ class Subscription {
 };
 
 // Calls back each time its connection has lost its server and found one again, for as long as it
-// lives: what the old server was asked for is then to be asked for again. May be destroyed from
+// lives: what the old server was asked for is then to be asked for again. Also tells, once, that the
+// connection has closed or is being destroyed: then nothing of it may be used. May be destroyed from
 // within any handler and may outlive its connection. Loop-confined.
 class ReconnectWatch {
  public:
@@ -87,6 +88,7 @@ class ReconnectWatch {
   ReconnectWatch() = default;
   Core* core_ = nullptr;  // null once the connection has closed
   Callback<void()> handler_;
+  Callback<void()> on_gone_;
 };
 
 // When collecting several replies ends: whichever comes first.
@@ -109,8 +111,8 @@ struct Stats {
 // reconnects with backoff and jitter, and puts its subscriptions in place again. What is published
 // within one turn of the loop leaves in one send at the turn's end; what is published while there is
 // no connection waits, up to a limit. Delivery is at most once: what was handed to a stream that then
-// broke is lost. Destroying it closes at once, without callbacks; that is allowed in any handler.
-// Loop-confined.
+// broke is lost. Destroying it closes at once and calls back to ReconnectWatches only; that is allowed
+// in any handler. Loop-confined.
 class Connection {
  public:
   // `loop`, `resolver` (name look-ups) and `random` outlive the connection.
@@ -158,7 +160,8 @@ class Connection {
   void close();
 
   // `handler` runs after subscriptions are in place again and before Events::reconnected.
-  std::unique_ptr<ReconnectWatch> watch_reconnects(Callback<void()> handler);
+  std::unique_ptr<ReconnectWatch> watch_reconnects(Callback<void()> handler,
+                                                   Callback<void()> on_gone = {});
 
   State state() const;
   bool is_connected() const { return state() == State::Connected || state() == State::Draining; }

@@ -352,6 +352,40 @@ TEST_F(OrderedTest, EndsWhenThereIsNoStream) {
   EXPECT_EQ(end_->err_code, kStreamNotFoundError);
 }
 
+TEST_F(OrderedTest, EndsWithItsConnection) {
+  add_stream();
+  add_consumer();
+  for (const bool is_destroyed : {false, true}) {
+    Options options;
+    options.servers = {server_->url()};
+    auto connection = Connection::open(
+        {loop(), session_->resolver(), session_->random()}, std::move(options));
+    ASSERT_TRUE(connection);
+    const JetStream own(**connection);
+    int ends = 0;
+    const auto count = [&](const ApiError& error) {
+      EXPECT_EQ(error.code, Errc::Closed);
+      ++ends;
+    };
+    bool has_started = false;
+    auto ordered = OrderedConsumer::start(
+        own, stream_, {},
+        {.on_start = [&](const ConsumerInfo&) { has_started = true; },
+         .on_message = [](const Message&, const Delivery&) {},
+         .on_trouble = {},
+         .on_end = count});
+    auto pull = PullConsumer::start(
+        own, stream_, "C", {},
+        {.on_message = [](const Message&, const Delivery&) {}, .on_trouble = {}, .on_end = count});
+    auto fetch = Fetch::start(own, stream_, "C", {.batch = 1}, [](const Message&, const Delivery&) {},
+                              [&](ApiResult<Done> end) { count(end.error()); });
+    ASSERT_TRUE(pull && fetch);
+    ASSERT_TRUE(wait_until([&] { return has_started; }));
+    is_destroyed ? connection->reset() : (*connection)->close();
+    EXPECT_EQ(ends, 3);
+  }
+}
+
 TEST_F(OrderedTest, GoesOnAfterTheServerRestarts) {
   StreamConfig config;
   config.name = stream_;

@@ -46,6 +46,7 @@ void Core::abandon(std::unique_ptr<Core> core) {
   core->state_ = State::Closed;
   core->pings_.clear();
   for (const auto& request : core->requests_) request->timer.stop();
+  core->tell_gone();
   if (core->entries_ == 0) return;
   core->is_abandoned_ = true;
   static_cast<void>(core.release());  // the outermost Entry deletes it
@@ -54,13 +55,13 @@ void Core::abandon(std::unique_ptr<Core> core) {
 void Core::detach_subscriptions() {
   for (const auto& [sid, subscription] : subscriptions_) subscription->core_ = nullptr;
   subscriptions_.clear();
-  for (ReconnectWatch* watch : reconnect_watches_) watch->core_ = nullptr;
-  reconnect_watches_.clear();
 }
 
-std::unique_ptr<ReconnectWatch> Core::watch_reconnects(Callback<void()> handler) {
+std::unique_ptr<ReconnectWatch> Core::watch_reconnects(Callback<void()> handler,
+                                                       Callback<void()> on_gone) {
   std::unique_ptr<ReconnectWatch> watch(new ReconnectWatch());
   watch->handler_ = std::move(handler);
+  watch->on_gone_ = std::move(on_gone);
   if (state_ == State::Closed) return watch;
   watch->core_ = this;
   reconnect_watches_.push_back(watch.get());
@@ -68,6 +69,17 @@ std::unique_ptr<ReconnectWatch> Core::watch_reconnects(Callback<void()> handler)
 }
 
 void Core::forget(ReconnectWatch& watch) { std::erase(reconnect_watches_, &watch); }
+
+// Handlers may destroy watches: what is still in the list is still there.
+void Core::tell_gone() {
+  while (!reconnect_watches_.empty()) {
+    ReconnectWatch& watch = *reconnect_watches_.back();
+    reconnect_watches_.pop_back();
+    watch.core_ = nullptr;
+    const Callback<void()> on_gone = std::move(watch.on_gone_);
+    if (on_gone) on_gone();
+  }
+}
 
 // A handler may destroy its own watch, others, or the connection.
 void Core::tell_reconnect_watches() {
@@ -244,6 +256,7 @@ void Core::finish_close(Error error) {
   drain_timer_.stop();
   detach_subscriptions();
   end_requests_and_pings({Errc::Closed, error.text});
+  tell_gone();
   std::vector<DoneHandler> drain_done = std::move(drain_done_);
   const Status drained = drain_step_ == 2 ? Status() : Status(error);
   for (DoneHandler& done : drain_done) {

@@ -77,7 +77,8 @@ class Core final : private io::TransportHandler, private io::TurnHook {
   void flush(Duration timeout, DoneHandler);
   void drain(DoneHandler);
   void close();
-  std::unique_ptr<ReconnectWatch> watch_reconnects(Callback<void()> handler);
+  std::unique_ptr<ReconnectWatch> watch_reconnects(Callback<void()> handler,
+                                                   Callback<void()> on_gone);
   void forget(ReconnectWatch&);
 
   State state() const { return state_; }
@@ -127,6 +128,7 @@ class Core final : private io::TransportHandler, private io::TurnHook {
   void on_drain_step(const Status&);
   void detach_subscriptions();
   void tell_reconnect_watches();
+  void tell_gone();
 
   // core_stream.cc: bytes in and out
   void on_readable() override;

@@ -29,11 +29,15 @@ std::unique_ptr<OrderedConsumer> OrderedConsumer::start(const JetStream& js,
                                                         OrderedHandlers handlers) {
   std::unique_ptr<OrderedConsumer> out(new OrderedConsumer(js, stream, std::move(options)));
   static_cast<OrderedHandlers&>(*out->handlers_) = std::move(handlers);
-  out->reconnects_ = js.connection().watch_reconnects([at = out.get()] {
-    if (!at->consumer_.empty() || at->renew_timer_.is_armed()) {
-      at->renew(ApiError{{Errc::Unavailable, "connection was lost"}}, Duration(0));
-    }
-  });
+  out->reconnects_ = js.connection().watch_reconnects(
+      [at = out.get()] {
+        if (at->consumer_.empty() && !at->renew_timer_.is_armed()) return;
+        at->renew(ApiError{{Errc::Unavailable, "connection was lost"}}, Duration(0));
+      },
+      [at = out.get()] {
+        at->consumer_.clear();  // nobody is left to be asked to delete it
+        at->end(ApiError{{Errc::Closed, "connection closed"}});
+      });
   out->renew_timer_.start(Duration(0));
   return out;
 }
@@ -115,7 +119,6 @@ void OrderedConsumer::on_made(ApiResult<ConsumerInfo> made) {
     on_message(message, delivery);
   };
   handlers.on_end = [this](const ApiError& error) {
-    if (error.code == Errc::Closed) return end(error);
     renew(error, Duration(0));
   };
   auto pull = PullConsumer::start(js_, stream_, consumer_, options, std::move(handlers));
@@ -159,6 +162,7 @@ void OrderedConsumer::drop_consumer() {
 void OrderedConsumer::end(const ApiError& error) {
   renew_timer_.stop();
   reconnects_.reset();
+  pull_.reset();
   const auto handlers = handlers_;
   if (handlers->on_end) handlers->on_end(error);
 }

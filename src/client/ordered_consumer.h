@@ -30,7 +30,8 @@ struct OrderedHandlers {
   Callback<void(const ConsumerInfo&)> on_start;
   DeliveryHandler on_message;
   Callback<void(const ApiError&)> on_trouble;  // it made a consumer anew, or is trying to
-  // For good: the first consumer could not be made, the stream is gone, the connection is closed.
+  // For good: the first consumer could not be made, the stream is gone, the connection closed or is
+  // being destroyed.
   Callback<void(const ApiError&)> on_end;
 };
 

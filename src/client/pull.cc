@@ -89,6 +89,8 @@ Result<std::unique_ptr<Fetch>> Fetch::start(const JetStream& js, const std::stri
   Status sent = js.connection().publish(pull_subject(js, stream, consumer),
                                         make_pull_body(options), {inbox, {}});
   if (!sent) return sent.error();
+  fetch->watch_ = js.connection().watch_reconnects(
+      [] {}, [at = fetch.get()] { at->end(Error{Errc::Closed, "connection closed"}); });
   fetch->restart_timer();
   return fetch;
 }
@@ -118,7 +120,6 @@ void Fetch::on_message(const Message& message) {
 }
 
 void Fetch::on_silence() {
-  if (connection_.state() == State::Closed) return end(Error{Errc::Closed, "connection closed"});
   const bool is_late = connection_.loop().clock().now() >= deadline_;
   end(Error{Errc::TimedOut, is_late ? "no answer to the pull" : "no heartbeat received"});
 }
@@ -126,6 +127,7 @@ void Fetch::on_silence() {
 void Fetch::end(ApiResult<Done> result) {
   timer_.stop();
   subscription_.reset();
+  watch_.reset();
   const auto handlers = handlers_;
   handlers->on_end(std::move(result));
 }
@@ -151,8 +153,9 @@ Result<std::unique_ptr<PullConsumer>> PullConsumer::start(const JetStream& js,
   std::unique_ptr<PullConsumer> out(new PullConsumer(js, stream, consumer, options));
   static_cast<ConsumeHandlers&>(*out->handlers_) = std::move(handlers);
   if (!options.ends_on_trouble) {
-    out->reconnects_ =
-        js.connection().watch_reconnects([at = out.get()] { at->start_over(); });
+    out->reconnects_ = js.connection().watch_reconnects(
+        [at = out.get()] { at->start_over(); },
+        [at = out.get()] { at->end(ApiError{{Errc::Closed, "connection closed"}}); });
   }
   if (Status status = out->open_inbox(); !status) return status.error();
   out->pull_if_low();
@@ -266,9 +269,6 @@ void PullConsumer::on_status(const ApiError& status, const Message& message) {
 }
 
 void PullConsumer::on_silence() {
-  if (js_.connection().state() == State::Closed) {
-    return end(ApiError{{Errc::Closed, "connection closed"}});
-  }
   overcome(ApiError{{Errc::TimedOut, "no heartbeat received"}});
 }
 
@@ -283,9 +283,6 @@ void PullConsumer::overcome(const ApiError& trouble) {
 }
 
 void PullConsumer::ask_for_consumer() {
-  if (js_.connection().state() == State::Closed) {
-    return end(ApiError{{Errc::Closed, "connection closed"}});
-  }
   js_.consumer_info(stream_, consumer_,
                     [this, handlers = handlers_](ApiResult<ConsumerInfo> info) {
                       if (handlers->is_gone || has_ended_) return;
@@ -311,6 +308,7 @@ void PullConsumer::end(const ApiError& error) {
   subscription_.reset();
   silence_timer_.stop();
   retry_timer_.stop();
+  held_timer_.stop();
   const auto handlers = handlers_;
   if (handlers->on_end) handlers->on_end(error);
 }

@@ -64,6 +64,7 @@ class Fetch {
   const PullOptions options_;
   std::shared_ptr<Handlers> handlers_ = std::make_shared<Handlers>();
   std::unique_ptr<Subscription> subscription_;
+  std::unique_ptr<ReconnectWatch> watch_;
   MonotonicTime deadline_;
   io::Timer timer_;
   uint64_t delivered_ = 0;
@@ -85,7 +86,8 @@ struct ConsumeOptions {
 struct ConsumeHandlers {
   DeliveryHandler on_message;
   Callback<void(const ApiError&)> on_trouble;  // overcome, it goes on
-  Callback<void(const ApiError&)> on_end;      // for good: consumer deleted, connection closed
+  // For good: consumer deleted, connection closed or being destroyed.
+  Callback<void(const ApiError&)> on_end;
 };
 
 // Pulls from a consumer without end. It asks for more whenever half of what it may hold has been
