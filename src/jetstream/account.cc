@@ -5,6 +5,7 @@
 #include "jetstream/consumer_api.h"
 #include "jetstream/jetstream.h"
 #include "jetstream/stream_rules.h"
+#include "jetstream/transfers.h"
 #include "subject/subject.h"
 
 namespace brokkr::jetstream {
@@ -50,7 +51,7 @@ AccountUsage Account::usage() const {
 }
 
 // Whether the account and the server have room for the stream, or for how much it grows.
-ApiStatus Account::check_limits(const StreamConfig& config, const StreamConfig* old) {
+ApiStatus Account::check_limits(const StreamConfig& config, const StreamConfig* old) const {
   if (config.max_consumers > 0 && limits_.max_consumers > 0 &&
       config.max_consumers > limits_.max_consumers) {
     return api_error(10026);
@@ -100,9 +101,7 @@ ApiResult<Stream*> Account::create_stream(StreamConfig config, bool is_pedantic)
     if (config == existing->config()) return existing;
     return api_error(10058);
   }
-  if (auto status = check_limits(config, nullptr); !status) return status.error();
-  if (auto status = check_stream_origins(config); !status) return status.error();
-  if (do_subjects_overlap(config, nullptr)) return api_error(10065);
+  if (auto status = check_new_stream(config); !status) return status.error();
   const WallTime created = jetstream_.now();
   const std::string stream_name = config.name;
   auto messages = jetstream_.store().create_stream(store_options(config, name(), created));
@@ -115,6 +114,18 @@ ApiResult<Stream*> Account::create_stream(StreamConfig config, bool is_pedantic)
   Stream* const stream = streams_.emplace(stream_name, std::move(made)).first->second.get();
   advise_stream(stream_name, "CREATED", "create");
   return stream;
+}
+
+ApiStatus Account::check_new_stream(const StreamConfig& config) const {
+  if (auto status = check_limits(config, nullptr); !status) return status;
+  if (auto status = check_stream_origins(config); !status) return status;
+  if (do_subjects_overlap(config, nullptr)) return api_error(10065);
+  return {};
+}
+
+Transfers& Account::transfers() {
+  if (transfers_ == nullptr) transfers_ = std::make_unique<Transfers>(*this);
+  return *transfers_;
 }
 
 ApiStatus Account::update_stream(Stream& stream, StreamConfig config, bool is_pedantic) {

@@ -15,6 +15,7 @@ namespace brokkr::jetstream {
 
 class ConsumerRouter;
 class JetStream;
+class Transfers;
 
 // What an account may use; -1: no limit.
 struct AccountLimits {
@@ -66,11 +67,15 @@ class Account {
   ApiResult<Stream*> create_stream(StreamConfig config, bool is_pedantic);
   ApiStatus update_stream(Stream& stream, StreamConfig config, bool is_pedantic);
   void delete_stream(Stream& stream);
+  // Whether there is room for a stream of a checked configuration, and its subjects are free.
+  ApiStatus check_new_stream(const StreamConfig& config) const;
   // One that was found in the store.
   void restore_stream(store::Stream& messages);
 
   // Where acknowledgements and requests for messages find their consumers; made at first use.
   ConsumerRouter& router();
+  // Backups and restores that are on their way.
+  Transfers& transfers();
 
   // A message of the server's own to whoever listens in the account. True when somebody did.
   bool publish(std::string_view subject, std::string_view reply, std::string_view headers,
@@ -91,8 +96,9 @@ class Account {
   ApiStats api_stats_;
   std::shared_ptr<ConsumerRouter> router_;  // outlives the streams
   Streams streams_;
+  std::unique_ptr<Transfers> transfers_;
 
-  ApiStatus check_limits(const StreamConfig& config, const StreamConfig* old);
+  ApiStatus check_limits(const StreamConfig& config, const StreamConfig* old) const;
   bool do_subjects_overlap(const StreamConfig& config, const Stream* except) const;
   void advise_stream(const std::string& stream, const char* what, const char* action);
 };

@@ -152,6 +152,11 @@ void JetStream::Impl::add_accounts(JetStream& self) {
 void JetStream::Impl::restore() {
   size_t orphans = 0;
   for (store::Stream* stream : store->streams()) {
+    // A restore that did not come to its end.
+    if (stream->options().config.empty()) {
+      store->delete_stream(*stream);
+      continue;
+    }
     const auto found = accounts.find(stream->options().account);
     if (found == accounts.end() || !found->second->is_enabled()) {
       ++orphans;
