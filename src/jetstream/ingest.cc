@@ -1,6 +1,7 @@
 #include "jetstream/ingest.h"
 
 #include <algorithm>
+#include <memory>
 
 #include "base/bytes.h"
 #include "jetstream/jetstream.h"
@@ -12,7 +13,8 @@ namespace {
 
 // A publisher is held back when this much of its stream waits for the disk.
 constexpr size_t kWaitingMax = 64 << 10;
-constexpr size_t kWaitingBytesMax = 32 << 20;
+constexpr size_t kWaitingBytesMax = 16 << 20;
+constexpr size_t kMessageOverhead = 64;
 constexpr Duration kHoldBack = std::chrono::milliseconds(2);
 constexpr Duration kHoldBackBusy = std::chrono::milliseconds(10);
 constexpr size_t kHeadersMax = 65535;
@@ -34,7 +36,8 @@ void Incoming::set_body(std::string text) {
   body = body_text_;
 }
 
-Ingest::Ingest(Stream& stream) : stream_(stream), batches_(stream, *this) {}
+Ingest::Ingest(Stream& stream)
+    : stream_(stream), batches_(stream, *this), visible_seq_(stream.messages().visible_seq()) {}
 
 Ingest::~Ingest() = default;
 
@@ -59,13 +62,22 @@ void Ingest::configure() {
   if (config.republish) republish_ = make(config.republish->source, config.republish->destination);
   may_answer_ = !config.no_ack;
   is_plain_ = !transform_ && !republish_ && !config.sealed && !config.allow_msg_counter &&
-              config.retention != Retention::Interest && config.max_msg_size <= 0;
+              config.retention != Retention::Interest;
+  plain_body_max_ = config.max_msg_size > 0 ? static_cast<size_t>(config.max_msg_size) : kFileRecordMax / 2;
   if (!config.allow_atomic) batches_.clear();
 }
 
 void Ingest::end() {
   batches_.clear();
-  outbox_.clear();
+  if (outbox_.empty()) return;
+  // What is on its way to the disk is answered all the same.
+  JetStream& jetstream = stream_.account().jetstream();
+  auto rest = std::make_shared<Outbox>(std::move(outbox_));
+  outbox_ = Outbox();
+  jetstream.store().when_durable(
+      [rest, &shard = jetstream.shard(), &interest = stream_.account().interest()] {
+        rest->release(UINT64_MAX, shard, interest);
+      });
 }
 
 int64_t Ingest::now_ns() const {
@@ -79,7 +91,7 @@ std::string Ingest::apply_transform(std::string_view subject) const {
 void Ingest::publish(std::string_view subject, std::string_view reply, std::string_view headers,
                      std::string_view body, const broker::Connection* from) {
   if (!may_answer_) reply = {};
-  if (headers.empty() && is_plain_ && body.size() < kFileRecordMax / 2 &&
+  if (headers.empty() && is_plain_ && body.size() <= plain_body_max_ &&
       has_room(subject.size() + body.size())) {
     return publish_plain(subject, reply, body, from);
   }
@@ -96,6 +108,7 @@ void Ingest::publish(std::string_view subject, std::string_view reply, std::stri
   in.subject = transformed.empty() ? subject : std::string_view(transformed);
   auto stored = process(in);
   if (!stored) return refuse(in, stored.error(), from);
+  waiting_bytes_ += in.headers.size() + in.body.size() + kMessageOverhead;
   if (*stored != 0) acknowledge(in, *stored);
   hold_back(from);
 }
@@ -113,8 +126,8 @@ void Ingest::publish_plain(std::string_view subject, std::string_view reply, std
     return;
   }
   stream_.on_stored(message.timestamp_ns, 0);
-  if (reply.empty()) return;
-  outbox_.put_ack(*stored, reply, *stored);
+  waiting_bytes_ += body.size() + kMessageOverhead;
+  if (!reply.empty()) outbox_.put_ack(*stored, reply, *stored);
   hold_back(from);
 }
 
@@ -157,6 +170,11 @@ bool Ingest::add_mirrored(uint64_t seq, int64_t timestamp_ns, std::string_view s
 }
 
 void Ingest::on_visible(uint64_t seq) {
+  if (seq > visible_seq_) {
+    const uint64_t last = stream_.messages().last_seq();
+    waiting_bytes_ = waiting_bytes_ / (last - visible_seq_) * (last - seq);
+    visible_seq_ = seq;
+  }
   if (outbox_.empty()) return;
   outbox_.release(seq, stream_.account().jetstream().shard(), stream_.account().interest());
 }
@@ -198,7 +216,7 @@ void Ingest::refuse_busy(std::string_view reply, const broker::Connection* from)
 
 void Ingest::hold_back(const broker::Connection* from) {
   if (from == nullptr) return;
-  if (outbox_.size() <= kWaitingMax && outbox_.bytes() <= kWaitingBytesMax) return;
+  if (outbox_.size() <= kWaitingMax && waiting_bytes_ <= kWaitingBytesMax) return;
   stream_.stall(from, kHoldBack);
 }
 

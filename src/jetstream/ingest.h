@@ -114,8 +114,12 @@ class Ingest {
   std::optional<subject::Transform> republish_;
   // Nothing stands between a message without headers and the store.
   bool is_plain_ = false;
+  size_t plain_body_max_ = 0;
   bool may_answer_ = true;
   bool is_busy_ = false;  // of the message at hand: the store would not take it now
+  // About how much of the stream is not visible yet.
+  uint64_t waiting_bytes_ = 0;
+  uint64_t visible_seq_ = 0;
 };
 
 }  // namespace brokkr::jetstream

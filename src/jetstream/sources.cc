@@ -5,9 +5,8 @@
 
 #include "base/bytes.h"
 #include "base/ids.h"
-#include "base/sha256.h"
+#include "jetstream/ack_subject.h"
 #include "jetstream/jetstream.h"
-#include "jetstream/ingest.h"
 #include "jetstream/publish_headers.h"
 #include "jetstream/stream.h"
 #include "subject/transform.h"
@@ -26,18 +25,6 @@ constexpr std::string_view kControl = "NATS/1.0 100 ";
 constexpr std::string_view kCrlf = "\r\n";
 constexpr std::string_view kApiPrefix = "$JS.API";
 constexpr int64_t kScanMax = 1'000'000;  // stored messages looked at for the position of an origin
-
-// Eight characters that stand for a name, as NATS makes them.
-std::string short_hash(std::string_view name) {
-  constexpr std::string_view kDigits =
-      "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-  Sha256 hash;
-  hash.update(name);
-  const std::string digest = hash.finish();
-  std::string out;
-  for (size_t i = 0; i < 8; ++i) out += kDigits[static_cast<uint8_t>(digest[i]) % kDigits.size()];
-  return out;
-}
 
 // What the reply subject of a delivered message says.
 struct Delivered {
@@ -114,7 +101,7 @@ std::string replace_all(std::string text, std::string_view from, std::string_vie
 
 std::string source_index_name(const StreamSource& source) {
   std::string name = source.name;
-  if (source.external) name += ":" + short_hash(source.external->api);
+  if (source.external) name += ":" + name_hash(source.external->api);
   const auto or_all = [](const std::string& text) { return text.empty() ? std::string(">") : text; };
   std::string filter = or_all(source.filter_subject);
   std::string destination = ">";
@@ -185,7 +172,11 @@ class Sources::Feed final : public UpkeepItem {
       out.field("err_code", uint64_t{error_->err_code}).field("description", error_->description);
       out.end_object();
     }
-    if (!config_.filter_subject.empty()) out.field("filter_subject", config_.filter_subject);
+    // A mirror's is told once the origin has been asked for it.
+    const bool is_asked = !is_mirror_ || requested_at_ != WallTime();
+    if (is_asked && !config_.filter_subject.empty()) {
+      out.field("filter_subject", config_.filter_subject);
+    }
     if (!config_.subject_transforms.empty()) {
       out.key("subject_transforms").begin_array();
       for (const SubjectTransformConfig& transform : config_.subject_transforms) {
@@ -215,7 +206,7 @@ class Sources::Feed final : public UpkeepItem {
     return jetstream().shard().subscribe(stream_.account().interest(), subject, {},
                                          std::move(handler));
   }
-  std::string random_name() { return short_hash(Nuid(jetstream().random()).next()); }
+  std::string random_name() { return name_hash(Nuid(jetstream().random()).next()); }
 
   // --- the consumer at the origin
   void request(WallTime now) {
@@ -225,7 +216,7 @@ class Sources::Feed final : public UpkeepItem {
     requested_at_ = now;
     answer_.reset();
     wants_retry_ = false;
-    const std::string id = short_hash(stream_.account().name() + ">" + stream_.name() + ">" + index_name_);
+    const std::string id = name_hash(stream_.account().name() + ">" + stream_.name() + ">" + index_name_);
     const std::string name = (is_mirror_ ? "JS_MIRROR_" : "JS_SRC_") + id + "_" + random_name();
     std::string filter;
     const std::string body = make_request(name, filter);

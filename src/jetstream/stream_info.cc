@@ -66,7 +66,11 @@ void write_stream_state(json::Writer& out, Stream& stream, const StreamInfoOptio
   if (state.deleted != 0) out.field("num_deleted", state.deleted);
   if (options.with_deleted) write_deleted(out, messages);
   write_lost(out, messages);
-  out.field("consumer_count", uint64_t{stream.consumers().size()});
+  // Those that feed mirrors and sources do not count.
+  const auto count = std::count_if(
+      stream.consumers().begin(), stream.consumers().end(),
+      [](const auto& entry) { return !entry.second->config().direct; });
+  out.field("consumer_count", int64_t{count});
   out.end_object();
 }
 
