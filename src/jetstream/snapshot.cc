@@ -28,6 +28,8 @@ constexpr size_t kWindowMax = 32 << 20;
 // What one turn of the loop may read and pack.
 constexpr size_t kTurnBytes = 512 << 10;
 constexpr Duration kStallMax = std::chrono::seconds(5);
+constexpr Duration kInterestWait = std::chrono::seconds(2);
+constexpr std::string_view kNoInterest = "NATS/1.0 408 No Interest\r\n\r\n";
 
 struct SnapshotParameters {
   std::string deliver_subject;
@@ -81,14 +83,24 @@ class Snapshot final : public Transfer, private io::Task {
         started_(account_.jetstream().now()),
         next_seq_(stream.messages().first_seq()),
         last_seq_(stream.messages().last_seq()),
-        stall_(account_.jetstream().loop(), [this] { stop("NATS/1.0 408 No Flow Response\r\n\r\n"); }) {
+        stall_(account_.jetstream().loop(), [this] {
+          stop(has_sent_ ? "NATS/1.0 408 No Flow Response\r\n\r\n" : kNoInterest);
+        }) {
     JetStream& jetstream = account_.jetstream();
     ack_prefix_ = "$JS.SNAPSHOT.ACK." + stream_name_ + "." + jetstream.next_id();
+    window_ = std::max(window_, chunk_);
     acks_ = jetstream.shard().subscribe(account_.interest(), ack_prefix_ + ".>", {},
                                         [this](const broker::Message& message) { on_ack(message.subject); });
     begin(stream, parameters.no_consumers);
-    stall_.start(kStallMax);
-    jetstream.loop().schedule(*this);
+    // Clients subscribe when they have the answer.
+    interest_ = jetstream.shard().watch_interest(account_.interest(), deliver_, [this](bool is_there) {
+      if (is_there || has_sent_) account_.jetstream().loop().schedule(*this);
+    });
+    if (account_.has_interest(deliver_)) {
+      jetstream.loop().schedule(*this);
+    } else {
+      stall_.start(kInterestWait);
+    }
   }
 
  private:
@@ -121,10 +133,13 @@ class Snapshot final : public Transfer, private io::Task {
 
   // Packs and sends until the window is full, the turn has had enough, or all is sent.
   void run() override {
-    if (!account_.has_interest(deliver_)) return stop("NATS/1.0 408 No Interest\r\n\r\n");
+    if (!account_.has_interest(deliver_)) return stop(kNoInterest);
+    if (!has_sent_) stall_.start(kStallMax);
+    has_sent_ = true;
     for (size_t packed = 0; outstanding_ < window_;) {
       if (packed_.size() - sent_ >= chunk_ || is_packed_) {
-        if (!send_chunk()) return stop("NATS/1.0 204\r\n\r\n");
+        // nats-server says so only after chunks that were to be answered.
+        if (!send_chunk()) return stop(index_ > 0 ? "NATS/1.0 204\r\n\r\n" : "");
         continue;
       }
       if (packed >= kTurnBytes) return account_.jetstream().loop().schedule(*this);
@@ -162,9 +177,13 @@ class Snapshot final : public Transfer, private io::Task {
     const std::string_view rest = std::string_view(packed_).substr(sent_);
     if (rest.empty()) return false;
     const std::string_view chunk = rest.substr(0, chunk_);
-    const std::string reply = ack_prefix_ + "." + std::to_string(chunk.size()) + "." + std::to_string(++index_);
+    std::string reply;
+    // The last one, if shorter, is not answered.
+    if (chunk.size() == chunk_) {
+      reply = ack_prefix_ + "." + std::to_string(chunk.size()) + "." + std::to_string(++index_);
+      outstanding_ += chunk.size();
+    }
     account_.publish(deliver_, reply, {}, chunk);
-    outstanding_ += chunk.size();
     sent_ += chunk.size();
     if (sent_ >= kTurnBytes) {
       packed_.erase(0, sent_);
@@ -206,7 +225,7 @@ class Snapshot final : public Transfer, private io::Task {
   const std::string client_;
   const std::string deliver_;
   const size_t chunk_;
-  const size_t window_;
+  size_t window_;
   const WallTime started_;
   uint64_t next_seq_;
   const uint64_t last_seq_;
@@ -218,6 +237,8 @@ class Snapshot final : public Transfer, private io::Task {
   size_t sent_ = 0;
   bool is_packed_ = false;
   bool is_over_ = false;
+  bool has_sent_ = false;
+  std::unique_ptr<broker::InterestWatch> interest_;
   size_t outstanding_ = 0;
   uint64_t index_ = 0;
 };

@@ -21,6 +21,7 @@ constexpr Duration kRetry = std::chrono::seconds(1);
 constexpr uint64_t kLogLimitFactor = 8;
 
 bool is_thin(const SealedSegment& segment) {
+  if (segment.is_to_forget && !segment.is_damaged) return true;
   return segment.info.count >= kThinCountMin && segment.live * 2 < segment.info.count &&
          !segment.is_damaged;
 }

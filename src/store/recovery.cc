@@ -44,6 +44,7 @@ Status Store::Impl::open(Store& store) {
   }
   for (const std::string& note : opening.notes) environment.log.warn("JetStream store: " + note);
   sync_later();
+  start_scrubber();
   return {};
 }
 
@@ -295,7 +296,12 @@ void Store::Impl::adopt_run_file(Opening& opening, uint64_t number) {
     auto known = by_id.find(owner.stream);
     if (known == by_id.end()) {
       StreamOptions stream_options;
-      if (!Stream::decode_options(owner.config, stream_options)) continue;
+      // With a damaged footer the run still says whose it is.
+      if (!Stream::decode_options(owner.config, stream_options)) {
+        stream_options = {};
+        stream_options.account = owner.account;
+        stream_options.name = owner.name;
+      }
       Stream& made = add_stream(opening.store, owner.stream, std::move(stream_options));
       made.is_loaded_ = false;
       known = by_id.find(owner.stream);

@@ -81,6 +81,7 @@ struct SealedSegment {
   uint64_t live_bytes = 0;
   bool is_moving = false;   // a checkpoint is writing it anew
   bool is_damaged = false;  // not to be merged
+  bool is_to_forget = false;  // holds erased messages that only writing it anew gets rid of
 
   bool is_live(uint32_t ordinal) const {
     return removed.empty() || (removed[ordinal / 64] >> (ordinal % 64) & 1) == 0;

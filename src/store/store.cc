@@ -17,6 +17,7 @@ Store::Store(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Store::~Store() {
   *impl_->alive = false;
+  impl_->scrubber.reset();
   // Streams release their files on the way down.
   impl_->checkpoint.reset();
   impl_->by_id.clear();
@@ -126,7 +127,9 @@ void Store::commit() {
   touched.clear();
   impl_->deleted.clear();
   impl_->is_committing = false;
-  if (impl_->wal != nullptr) impl_->checkpoint_if_due(*this);
+  if (impl_->wal == nullptr) return;
+  if (!impl_->erasures.empty() && impl_->checkpoint == nullptr) impl_->erase_when_durable(*this);
+  impl_->checkpoint_if_due(*this);
 }
 
 void Store::Impl::log_consumers() {

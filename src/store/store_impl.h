@@ -3,12 +3,14 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "store/catalog.h"
+#include "store/scrubber.h"
 #include "store/store.h"
 
 namespace brokkr::store {
@@ -42,6 +44,12 @@ struct Store::Impl {
     uint64_t bytes = 0;
   };
 
+  // A message whose bytes are to be overwritten in its run, once its removal is durable.
+  struct Erasure {
+    uint32_t stream = 0;
+    uint64_t seq = 0;
+  };
+
   Impl(Options opts, Environment env);
   ~Impl();
 
@@ -65,6 +73,11 @@ struct Store::Impl {
   void checkpoint_if_due(Store& store);
   void end_checkpoint();
   void remove_doomed();
+  void erase_when_durable(Store& store);
+  void erase(const Erasure& erasure);
+  void start_scrubber();
+  std::optional<Scrubber::Target> next_to_scrub();
+  void on_scrubbed(const Scrubber::Target& target, const std::vector<uint64_t>& damaged);
   // Checkpoints cannot keep up, or fail: the log has grown far beyond its bound.
   bool is_over_log_limit() const;
   void on_durable(Lsn lsn);
@@ -109,6 +122,10 @@ struct Store::Impl {
   std::unordered_map<uint64_t, std::shared_ptr<RunFile>> files;
   std::unordered_map<uint64_t, uint32_t> file_uses;  // segments in it
   std::vector<Doomed> doomed;
+  std::vector<Erasure> erasures;
+  std::unique_ptr<Scrubber> scrubber;
+  // The run it was given last: of which stream, and the last sequence in it.
+  std::pair<uint32_t, uint64_t> scrubbed{0, 0};
   std::deque<CachedIndex> indexes;  // the oldest first
   uint64_t index_bytes = 0;
 

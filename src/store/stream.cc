@@ -292,6 +292,9 @@ void Stream::remove_at(const Position& at, Removal why, bool erase) {
     size = counted(segment.record_at(at.ordinal));
     segment.remove(at.ordinal, erase);
   }
+  if (erase && is_logged() && (at.is_sealed || memory_[at.segment]->is_frozen())) {
+    store_.impl_->erasures.push_back({id_, seq});
+  }
   --messages_;
   bytes_ -= std::min(bytes_, size);
   note_removed(seq, seq);
