@@ -28,7 +28,8 @@ constexpr size_t kWindowMax = 32 << 20;
 // What one turn of the loop may read and pack.
 constexpr size_t kTurnBytes = 512 << 10;
 constexpr Duration kStallMax = std::chrono::seconds(5);
-constexpr Duration kInterestWait = std::chrono::seconds(2);
+constexpr Duration kReceiverPoll = std::chrono::milliseconds(10);
+constexpr int kReceiverPolls = 200;
 constexpr std::string_view kNoInterest = "NATS/1.0 408 No Interest\r\n\r\n";
 
 struct SnapshotParameters {
@@ -83,24 +84,14 @@ class Snapshot final : public Transfer, private io::Task {
         started_(account_.jetstream().now()),
         next_seq_(stream.messages().first_seq()),
         last_seq_(stream.messages().last_seq()),
-        stall_(account_.jetstream().loop(), [this] {
-          stop(has_sent_ ? "NATS/1.0 408 No Flow Response\r\n\r\n" : kNoInterest);
-        }) {
+        stall_(account_.jetstream().loop(), [this] { on_timer(); }) {
     JetStream& jetstream = account_.jetstream();
     ack_prefix_ = "$JS.SNAPSHOT.ACK." + stream_name_ + "." + jetstream.next_id();
     window_ = std::max(window_, chunk_);
     acks_ = jetstream.shard().subscribe(account_.interest(), ack_prefix_ + ".>", {},
                                         [this](const broker::Message& message) { on_ack(message.subject); });
     begin(stream, parameters.no_consumers);
-    // Clients subscribe when they have the answer.
-    interest_ = jetstream.shard().watch_interest(account_.interest(), deliver_, [this](bool is_there) {
-      if (is_there || has_sent_) account_.jetstream().loop().schedule(*this);
-    });
-    if (account_.has_interest(deliver_)) {
-      jetstream.loop().schedule(*this);
-    } else {
-      stall_.start(kInterestWait);
-    }
+    wait_for_receiver();
   }
 
  private:
@@ -129,6 +120,22 @@ class Snapshot final : public Transfer, private io::Task {
     write_consumer_state(out, kept->state());
     out.end_object();
     add_archive_file("consumers/" + consumer.name(), created, out.take(), text);
+  }
+
+  // Clients subscribe when they have the answer; a wildcard that covers all their inboxes does not
+  // count. After two seconds whatever listens must do.
+  void wait_for_receiver() {
+    const subject::Match match = account_.interest().interest().match(deliver_);
+    const bool is_there = std::any_of(match.begin(), match.end(), [this](const subject::Interest* interest) {
+      return interest->pattern() == deliver_;
+    });
+    if (is_there || ++polls_ > kReceiverPolls) return account_.jetstream().loop().schedule(*this);
+    stall_.start(kReceiverPoll);
+  }
+
+  void on_timer() {
+    if (!has_sent_) return wait_for_receiver();
+    stop("NATS/1.0 408 No Flow Response\r\n\r\n");
   }
 
   // Packs and sends until the window is full, the turn has had enough, or all is sent.
@@ -238,7 +245,7 @@ class Snapshot final : public Transfer, private io::Task {
   bool is_packed_ = false;
   bool is_over_ = false;
   bool has_sent_ = false;
-  std::unique_ptr<broker::InterestWatch> interest_;
+  int polls_ = 0;
   size_t outstanding_ = 0;
   uint64_t index_ = 0;
 };

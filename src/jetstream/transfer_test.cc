@@ -69,7 +69,7 @@ TEST(S2, RefusesDamage) {
     });
     if (status) status = reader.finish();
     // What is skipped over is not in what was read.
-    if (status) EXPECT_TRUE(read.empty()) << "bit " << bit;
+    EXPECT_TRUE(!status || read.empty()) << "bit " << bit;
   }
 }
 
