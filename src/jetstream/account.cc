@@ -40,14 +40,21 @@ Stream* Account::find_stream(std::string_view name) {
 AccountUsage Account::usage() const {
   AccountUsage usage;
   usage.streams = streams_.size();
+  usage.reserved_memory = reserved_memory_;
+  usage.reserved_storage = reserved_storage_;
   for (const auto& [name, stream] : streams_) {
     const bool in_memory = stream->config().storage == StorageType::Memory;
     (in_memory ? usage.memory : usage.storage) += stream->messages().bytes();
-    (in_memory ? usage.reserved_memory : usage.reserved_storage) +=
-        static_cast<uint64_t>(positive(stream->config().max_bytes));
     usage.consumers += stream->consumers().size();
   }
   return usage;
+}
+
+void Account::reserve(const StreamConfig& config, bool is_more) {
+  const bool in_memory = config.storage == StorageType::Memory;
+  uint64_t& reserved = in_memory ? reserved_memory_ : reserved_storage_;
+  const auto bytes = static_cast<uint64_t>(positive(config.max_bytes));
+  reserved = is_more ? reserved + bytes : reserved - bytes;
 }
 
 // Whether the account and the server have room for the stream, or for how much it grows.
@@ -58,11 +65,10 @@ ApiStatus Account::check_limits(const StreamConfig& config, const StreamConfig* 
   }
   const bool in_memory = config.storage == StorageType::Memory;
   const uint16_t error = in_memory ? 10028 : 10047;
-  const AccountUsage used = usage();
   const int64_t before = old == nullptr ? 0 : positive(old->max_bytes);
   int64_t more = config.max_bytes < 0 ? kAnySize : config.max_bytes;
   if (old != nullptr) more = std::max<int64_t>(positive(config.max_bytes) - before, 0);
-  const auto reserved = static_cast<int64_t>(in_memory ? used.reserved_memory : used.reserved_storage);
+  const auto reserved = static_cast<int64_t>(in_memory ? reserved_memory_ : reserved_storage_);
   const int64_t account_limit = in_memory ? limits_.max_memory : limits_.max_storage;
   if (account_limit >= 0 && exceeds(reserved, more, account_limit)) return api_error(error);
   const uint64_t on_server =
@@ -92,8 +98,6 @@ ApiResult<Stream*> Account::create_stream(StreamConfig config, bool is_pedantic)
       streams_.size() >= static_cast<size_t>(limits_.max_streams)) {
     return api_error(10027);
   }
-  const StreamConfig* const old = existing != nullptr ? &existing->config() : nullptr;
-  if (auto status = check_limits(config, old); !status) return status.error();
   if (auto status = check_stream_config(config, *this, is_pedantic); !status) return status.error();
   if (auto status = check_replicas(config); !status) return status.error();
   if (existing != nullptr) {
@@ -110,6 +114,7 @@ ApiResult<Stream*> Account::create_stream(StreamConfig config, bool is_pedantic)
                           "': " + messages.error().text);
     return api_error(10049, "error creating store for stream");
   }
+  reserve(config, true);
   auto made = std::make_unique<Stream>(*this, std::move(config), **messages, created);
   Stream* const stream = streams_.emplace(stream_name, std::move(made)).first->second.get();
   advise_stream(stream_name, "CREATED", "create");
@@ -150,6 +155,8 @@ ApiStatus Account::update_stream(Stream& stream, StreamConfig config, bool is_pe
     return api_error(10069, "change to limits violates consumers: " + violated);
   }
   if (do_subjects_overlap(config, &stream)) return api_error(10065);
+  reserve(old, false);
+  reserve(config, true);
   stream.update(std::move(config));
   advise_stream(stream.name(), "UPDATED", "modify");
   return {};
@@ -157,6 +164,7 @@ ApiStatus Account::update_stream(Stream& stream, StreamConfig config, bool is_pe
 
 void Account::delete_stream(Stream& stream) {
   const std::string stream_name = stream.name();
+  reserve(stream.config(), false);
   stream.end(Consumer::End::StreamDeleted);
   store::Stream& messages = stream.messages();
   streams_.erase(stream_name);
@@ -175,6 +183,7 @@ void Account::restore_stream(store::Stream& messages) {
                            "be understood: " + config.error().description);
     return;
   }
+  reserve(*config, true);
   auto made = std::make_unique<Stream>(*this, std::move(*config), messages, options.created);
   Stream& stream = *made;
   streams_.emplace(options.name, std::move(made));

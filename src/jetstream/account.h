@@ -58,6 +58,8 @@ class Account {
   bool is_enabled() const { return is_enabled_; }
   const AccountLimits& limits() const { return limits_; }
   AccountUsage usage() const;
+  uint64_t reserved_memory() const { return reserved_memory_; }
+  uint64_t reserved_storage() const { return reserved_storage_; }
   ApiStats& api_stats() { return api_stats_; }
 
   using Streams = std::map<std::string, std::unique_ptr<Stream>, std::less<>>;
@@ -94,10 +96,13 @@ class Account {
   const bool is_enabled_;
   const AccountLimits limits_;
   ApiStats api_stats_;
+  uint64_t reserved_memory_ = 0;  // the sums over the streams' max_bytes
+  uint64_t reserved_storage_ = 0;
   std::shared_ptr<ConsumerRouter> router_;  // outlives the streams
   Streams streams_;
   std::unique_ptr<Transfers> transfers_;
 
+  void reserve(const StreamConfig& config, bool is_more);
   ApiStatus check_limits(const StreamConfig& config, const StreamConfig* old) const;
   bool do_subjects_overlap(const StreamConfig& config, const Stream* except) const;
   void advise_stream(const std::string& stream, const char* what, const char* action);

@@ -294,13 +294,13 @@ uint64_t JetStream::max_storage() const {
 
 uint64_t JetStream::reserved_memory() const {
   uint64_t sum = 0;
-  for (const auto& [name, account] : impl_->accounts) sum += account->usage().reserved_memory;
+  for (const auto& [name, account] : impl_->accounts) sum += account->reserved_memory();
   return sum;
 }
 
 uint64_t JetStream::reserved_storage() const {
   uint64_t sum = 0;
-  for (const auto& [name, account] : impl_->accounts) sum += account->usage().reserved_storage;
+  for (const auto& [name, account] : impl_->accounts) sum += account->reserved_storage();
   return sum;
 }
 

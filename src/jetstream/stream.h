@@ -41,6 +41,10 @@ class Stream final : private store::StreamObserver {
   const std::string& name() const { return config_.name; }
   const StreamConfig& config() const { return config_; }
   WallTime created() const { return created_; }
+  // Whether it was purged since the start: only then, or when it was given one, does nats-server show
+  // the first sequence of a stream that never had a message.
+  bool was_purged() const { return was_purged_; }
+  void note_purge() { was_purged_ = true; }
   Account& account() { return account_; }
   store::Stream& messages() { return messages_; }
 
@@ -112,6 +116,7 @@ class Stream final : private store::StreamObserver {
   store::Stream& messages_;
   const WallTime created_;
   bool is_ended_ = false;
+  bool was_purged_ = false;
   // Within a call that changes the stream: what is published meanwhile waits for its end.
   uint32_t busy_ = 0;
   bool is_visible_news_ = false;
