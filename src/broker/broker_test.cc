@@ -163,6 +163,8 @@ class BrokerTest : public testing::TestWithParam<uint32_t> {
     return sum;
   }
 
+  void check_watch(const std::string& queue);
+
   SystemClock clock_;
   std::unique_ptr<Log> log_;
   std::unique_ptr<io::Loop> loop_;
@@ -568,7 +570,7 @@ TEST_P(BrokerTest, ServersMessagesGoOneWayAndShowAnotherSubject) {
   EXPECT_EQ(a.sync() + b.sync(), "");
 }
 
-TEST_P(BrokerTest, WatchTellsOfInterestThatComesAndGoes) {
+void BrokerTest::check_watch(const std::string& queue) {
   std::string heard;
   std::unique_ptr<InterestWatch> watch;
   const auto on_main = [&](auto what) {
@@ -577,7 +579,7 @@ TEST_P(BrokerTest, WatchTellsOfInterestThatComesAndGoes) {
     });
   };
   on_main([&](Shard& shard) {
-    watch = shard.watch_interest(shard.global_account(), "a.b",
+    watch = shard.watch_interest(shard.global_account(), "a.b", queue,
                                  [&](bool now) { heard += now ? '+' : '-'; });
   });
   const auto heard_now = [&] {
@@ -587,16 +589,25 @@ TEST_P(BrokerTest, WatchTellsOfInterestThatComesAndGoes) {
   };
   RawClient a = client();
   RawClient b = client();
-  a.send("SUB other 1\r\nSUB a.* 2\r\n").sync();
-  EXPECT_EQ(heard_now(), "+");
-  b.send("SUB a.b 1\r\n").sync();
-  a.send("UNSUB 2\r\n").sync();
-  EXPECT_EQ(heard_now(), "+");
+  a.send("SUB other 1\r\nSUB a.* 2\r\nSUB a.b other 3\r\n").sync();
+  EXPECT_EQ(heard_now(), "");
+  b.send("SUB a.b " + queue + " 1\r\n").sync();
+  a.send("SUB a.b " + queue + " 4\r\nUNSUB 3\r\n").sync();
   b.send("UNSUB 1\r\n").sync();
+  EXPECT_EQ(heard_now(), "+");
+  a.send("UNSUB 4\r\n").sync();
   EXPECT_EQ(heard_now(), "+-");
   on_main([&](Shard&) { watch.reset(); });
-  a.send("SUB a.b 3\r\n").sync();
+  a.send("SUB a.b " + queue + " 5\r\n").sync();
   EXPECT_EQ(heard_now(), "+-");
+}
+
+TEST_P(BrokerTest, WatchTellsOfInterestThatComesAndGoes) {
+  check_watch("");
+}
+
+TEST_P(BrokerTest, WatchOfAGroupTellsOfThatGroup) {
+  check_watch("q");
 }
 
 TEST_P(BrokerTest, OwnSubscriptionsLearnWhoAsks) {

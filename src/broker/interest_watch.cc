@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "broker/shard.h"
-#include "subject/subject.h"
 
 namespace brokkr::broker {
 
@@ -25,7 +24,7 @@ void InterestNews::run() {
     InterestWatch& watch = *news_.back();
     news_.pop_back();
     watch.is_queued_ = false;
-    const bool now = watch.account_.has_interest(watch.subject_);
+    const bool now = watch.look();
     if (now == watch.is_interested_) continue;
     watch.is_interested_ = now;
     // The handler goes on living when it destroys its watch.
@@ -39,10 +38,19 @@ void InterestNews::run() {
 }
 
 InterestWatch::InterestWatch(Account& account, InterestNews& news, std::string_view subject,
-                             Handler handler)
-    : account_(account), news_(news), subject_(subject), handler_(std::move(handler)),
-      is_interested_(account.has_interest(subject)) {
+                             std::string_view queue, Handler handler)
+    : account_(account), news_(news), subject_(subject), queue_(queue),
+      handler_(std::move(handler)), is_interested_(look()) {
   account_.watches().add(*this);
+}
+
+bool InterestWatch::look() const {
+  const subject::Interest* const interest = account_.interest().find(subject_);
+  if (interest == nullptr) return false;
+  if (queue_.empty()) return !interest->subscribers().empty();
+  const subject::QueueGroup* group = interest->first_group();
+  while (group != nullptr && group->name() != queue_) group = group->next();
+  return group != nullptr;
 }
 
 InterestWatch::~InterestWatch() {
@@ -56,14 +64,8 @@ void InterestWatches::remove(InterestWatch& watch) {
 }
 
 void InterestWatches::mark(std::string_view pattern, InterestNews& news) {
-  if (subject::is_literal(pattern)) {
-    const auto [first, last] = watches_.equal_range(pattern);
-    for (auto each = first; each != last; ++each) news.add(*each->second);
-    return;
-  }
-  for (const auto& [subject, watch] : watches_) {
-    if (subject::matches(pattern, subject)) news.add(*watch);
-  }
+  const auto [first, last] = watches_.equal_range(pattern);
+  for (auto each = first; each != last; ++each) news.add(*each->second);
 }
 
 }  // namespace brokkr::broker

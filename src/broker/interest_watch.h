@@ -30,11 +30,14 @@ class InterestNews final : private io::Task {
   InterestWatch* running_ = nullptr;  // whose handler runs; null again when it was destroyed
 };
 
-// Somebody's wish to know whether a literal subject has interest. Ends when destroyed.
+// Somebody's wish to know whether anybody subscribes to a subject: exactly to it, a subscription with
+// wildcards does not count, as with nats-server's push consumers. With a queue only that group
+// counts, without only subscriptions of no group. Ends when destroyed.
 class InterestWatch {
  public:
   using Handler = Callback<void(bool is_interested)>;
-  InterestWatch(Account& account, InterestNews& news, std::string_view subject, Handler handler);
+  InterestWatch(Account& account, InterestNews& news, std::string_view subject,
+                std::string_view queue, Handler handler);
   ~InterestWatch();
   InterestWatch(const InterestWatch&) = delete;
   InterestWatch& operator=(const InterestWatch&) = delete;
@@ -43,16 +46,18 @@ class InterestWatch {
 
  private:
   friend class InterestNews;
+  bool look() const;
   Account& account_;
   InterestNews& news_;
   const std::string subject_;
+  const std::string queue_;
   Handler handler_;
   bool is_interested_;
   bool is_queued_ = false;
 };
 
-// The watches of one account. A change costs nothing while there are none, one look-up when the
-// pattern is literal, one comparison for each watch otherwise. Loop-confined.
+// The watches of one account. A change costs nothing while there are none, else one look-up.
+// Loop-confined.
 class InterestWatches {
  public:
   bool empty() const { return watches_.empty(); }

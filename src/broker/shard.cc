@@ -128,9 +128,10 @@ void Shard::note_interest(Account& account, std::string_view pattern) {
 }
 
 std::unique_ptr<InterestWatch> Shard::watch_interest(Account& account, std::string_view subject,
+                                                     std::string_view queue,
                                                      InterestWatch::Handler callback) {
-  return std::unique_ptr<InterestWatch>(
-      new InterestWatch(account, interest_news_, subject, std::move(callback)));
+  return std::make_unique<InterestWatch>(account, interest_news_, subject, queue,
+                                         std::move(callback));
 }
 
 std::unique_ptr<InternalSubscription> Shard::subscribe(Account& account, std::string_view pattern,

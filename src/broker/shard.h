@@ -153,10 +153,11 @@ class Shard final : private io::TurnHook {
   // The same for whoever is interested in `route`; they are shown `subject`.
   bool deliver(Account& account, std::string_view route, std::string_view subject,
                std::string_view reply, std::string_view headers, std::string_view body);
-  // Tells `callback` of each change of whether anybody subscribes to the literal `subject`, on any
-  // loop; soon after it, and never while a message is routed. The watch ends with the returned object,
-  // which may be destroyed from the callback.
+  // Tells `callback` of each change of whether anybody subscribes to `subject`, in the group `queue`
+  // unless empty, on any loop; soon after it, and never while a message is routed. The watch ends with
+  // the returned object, which may be destroyed from the callback.
   std::unique_ptr<InterestWatch> watch_interest(Account& account, std::string_view subject,
+                                                std::string_view queue,
                                                 InterestWatch::Handler callback);
   // A message another loop forwarded: to this loop's subscribers only. Whether any took it.
   bool deliver_forwarded(const ForwardedMessage& message);

@@ -164,6 +164,51 @@ TEST(LoadOptions, KeysOfLaterFeaturesAreNamedOnce) {
   EXPECT_EQ(later_keys_warning(Options{}), "");
 }
 
+TEST(LoadOptions, JetStreamInAllItsForms) {
+  EXPECT_TRUE(load_good("jetstream: enabled").jetstream);
+  EXPECT_FALSE(load_good("jetstream: disabled").jetstream);
+  EXPECT_FALSE(load_good("jetstream { enabled: false }").jetstream);
+  const Options o = load_good(
+      "jetstream { store_dir: /srv/js, max_mem: 64M, max_file: \"1GB\", domain: hub, strict: false,\n"
+      "sync_interval: 5s, key: k, prev_key: p, cipher: AES, request_queue_limit: 7,\n"
+      "limits { max_ack_pending: 9, max_request_batch: 8, duplicate_window: \"1m\", max_ha_assets: 3 },\n"
+      "unique_tag: x }");
+  EXPECT_TRUE(o.jetstream);
+  EXPECT_EQ(o.store_dir, "/srv/js");
+  JetStreamOptions wanted;
+  wanted.max_memory = 64 * 1000 * 1000;
+  wanted.max_storage = 1 << 30;
+  wanted.domain = "hub";
+  wanted.strict = false;
+  wanted.sync_interval = std::chrono::seconds(5);
+  wanted.key = "k";
+  wanted.previous_key = "p";
+  wanted.cipher = "aes";
+  wanted.request_queue_limit = 7;
+  wanted.max_ack_pending = 9;
+  wanted.max_request_batch = 8;
+  wanted.duplicate_window = std::chrono::minutes(1);
+  EXPECT_EQ(o.jetstream_options, wanted);
+  EXPECT_EQ(later_keys_warning(o),
+            "these settings have no effect in this release: jetstream.limits.max_ha_assets, "
+            "jetstream.unique_tag");
+  EXPECT_EQ(load_good("jetstream { sync_interval: always }").jetstream_options.sync_interval,
+            Duration::zero());
+  EXPECT_NE(load("jetstream { max_mem: lots }").error_text(), "");
+  EXPECT_NE(load("jetstream { cipher: rot13 }").error_text(), "");
+}
+
+TEST(LoadOptions, AccountsHaveLimitsOfJetStream) {
+  const Options o = load_good(
+      "accounts { A { jetstream: enabled }, B { jetstream: disabled }, C { jetstream {\n"
+      "max_mem: 1K, max_store: 2K, max_streams: 3, max_consumers: 4, max_bytes_required: true,\n"
+      "mem_max_stream_bytes: 5, store_max_stream_bytes: 6, max_ack_pending: 7 } } }");
+  ASSERT_EQ(o.accounts.size(), 3U);
+  EXPECT_EQ(o.accounts[0].jetstream, AccountJetStream{});
+  EXPECT_FALSE(o.accounts[1].jetstream.has_value());
+  EXPECT_EQ(o.accounts[2].jetstream, (AccountJetStream{1000, 2000, 3, 4, 7, 5, 6, true}));
+}
+
 TEST(LoadOptions, PermissionsInAllTheirForms) {
   SystemSources sources;
   const Options o = load_file(testdata::folder() + "/users_permissions.conf", sources).options;

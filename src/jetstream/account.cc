@@ -121,6 +121,11 @@ ApiResult<Stream*> Account::create_stream(StreamConfig config, bool is_pedantic)
   return stream;
 }
 
+ApiStatus Account::check_room(const StreamConfig& config) {
+  Stream* const existing = find_stream(config.name);
+  return check_limits(config, existing != nullptr ? &existing->config() : nullptr);
+}
+
 ApiStatus Account::check_new_stream(const StreamConfig& config) const {
   if (auto status = check_limits(config, nullptr); !status) return status;
   if (auto status = check_stream_origins(config); !status) return status;

@@ -67,6 +67,8 @@ class Account {
   Stream* find_stream(std::string_view name);
   // Checks everything a configuration must be checked for, and makes it so.
   ApiResult<Stream*> create_stream(StreamConfig config, bool is_pedantic);
+  // Whether there is room for it, as it is or instead of the one of that name.
+  ApiStatus check_room(const StreamConfig& config);
   ApiStatus update_stream(Stream& stream, StreamConfig config, bool is_pedantic);
   void delete_stream(Stream& stream);
   // Whether there is room for a stream of a checked configuration, and its subjects are free.

@@ -26,19 +26,6 @@ uint64_t header_number(const protocol::Headers& headers, std::string_view key) {
   return parse_uint(trim(headers.get(key))).value_or(0);
 }
 
-// Whether the account has a subscriber on the subject, in the queue group when one is asked for.
-bool has_subscriber(Account& account, const ConsumerConfig& config) {
-  if (!account.has_interest(config.deliver_subject)) return false;
-  if (config.deliver_group.empty()) return true;
-  const subject::Interest* interest = account.interest().interest().find(config.deliver_subject);
-  if (interest == nullptr) return true;
-  for (const subject::QueueGroup* group = interest->first_group(); group != nullptr;
-       group = group->next()) {
-    if (group->name() == config.deliver_group) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
 void StreamConsumer::set_up_push() {
@@ -48,8 +35,9 @@ void StreamConsumer::set_up_push() {
   push_->last_sent = now();
   Account& account = stream_.account();
   push_->watch = account.jetstream().shard().watch_interest(
-      account.interest(), config_.deliver_subject, [this](bool is_interested) { on_interest(is_interested); });
-  push_->is_active = has_subscriber(account, config_);
+      account.interest(), config_.deliver_subject, config_.deliver_group,
+      [this](bool is_interested) { on_interest(is_interested); });
+  push_->is_active = push_->watch->is_interested();
 }
 
 void StreamConsumer::set_rate() {
@@ -64,7 +52,7 @@ void StreamConsumer::set_rate() {
 
 void StreamConsumer::on_interest(bool is_interested) {
   Push& push = *push_;
-  push.is_active = is_interested && has_subscriber(stream_.account(), config_);
+  push.is_active = is_interested;
   if (push.is_active) {
     inactivity_check_ = {};
     push.send_after = {};

@@ -21,6 +21,7 @@ constexpr size_t kListMax = 256;
 struct ConfigRequest {
   StreamConfig config;
   bool is_pedantic = false;
+  bool names_storage = false;
 };
 
 ApiResult<ConfigRequest> parse_config_request(const ApiRequest& request) {
@@ -35,6 +36,7 @@ ApiResult<ConfigRequest> parse_config_request(const ApiRequest& request) {
            });
   });
   if (auto status = reader.status(); !status) return status.error();
+  parsed.names_storage = body->find("storage") != nullptr;
   return parsed;
 }
 
@@ -103,6 +105,12 @@ void create_stream(const ApiRequest& request) {
   if (config.mirror_direct && !config.mirror) {
     return request.respond_error(
         kType, api_error(10052, "stream has no mirror but does have mirror direct"));
+  }
+  // nats-server looks for room before anything else, but only where it is told which.
+  if (parsed->names_storage) {
+    if (auto status = request.account().check_room(config); !status) {
+      return request.respond_error(kType, status.error());
+    }
   }
   auto made = request.account().create_stream(std::move(config), parsed->is_pedantic);
   if (!made) return request.respond_error(kType, made.error());
@@ -263,6 +271,7 @@ void purge_stream(const ApiRequest& request) {
     return request.respond_error(kType, api_error(10110, "stream purge not permitted"));
   }
   purge.filter = filter;
+  stream->note_purge();
   const uint64_t purged = stream->messages().purge(purge);
   request.respond(kType, [&](json::Writer& out) {
     out.field("success", true).field("purged", purged);

@@ -49,13 +49,21 @@ void write_subjects(json::Writer& out, store::Stream& messages, const StreamInfo
   if (is_begun) out.end_object();
 }
 
+// Those that copy the stream into another are not shown.
+uint64_t count_shown(Stream& stream) {
+  uint64_t count = 0;
+  for (const auto& [name, consumer] : stream.consumers()) count += consumer->config().direct ? 0 : 1;
+  return count;
+}
+
 }  // namespace
 
 void write_stream_state(json::Writer& out, Stream& stream, const StreamInfoOptions& options) {
   store::Stream& messages = stream.messages();
   const store::StreamState state = messages.state();
   // One that never had a message has no first sequence, unless it was given one.
-  const bool is_fresh = state.last.seq == 0 && stream.config().first_seq == 0;
+  const bool is_fresh =
+      state.last.seq == 0 && stream.config().first_seq != 1 && !stream.was_purged();
   out.begin_object();
   out.field("messages", state.messages).field("bytes", state.bytes);
   out.field("first_seq", is_fresh ? 0 : state.first.seq);
@@ -66,11 +74,7 @@ void write_stream_state(json::Writer& out, Stream& stream, const StreamInfoOptio
   if (state.deleted != 0) out.field("num_deleted", state.deleted);
   if (options.with_deleted) write_deleted(out, messages);
   write_lost(out, messages);
-  // Those that feed mirrors and sources do not count.
-  const auto count = std::count_if(
-      stream.consumers().begin(), stream.consumers().end(),
-      [](const auto& entry) { return !entry.second->config().direct; });
-  out.field("consumer_count", int64_t{count});
+  out.field("consumer_count", count_shown(stream));
   out.end_object();
 }
 
