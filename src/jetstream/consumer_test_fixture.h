@@ -6,7 +6,6 @@
 #include <string>
 #include <string_view>
 
-#include "auth/authenticator.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
