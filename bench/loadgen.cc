@@ -50,6 +50,18 @@ constexpr Scenario kScenarios[] = {
     {"match_100k", run_match, {}},
     {"match_100k_wild", run_match, {.is_wildcard = true}},
     {"fn_echo", run_function, {}},
+    {"js_pub_16", run_js_publish, {.payload = 16, .in_flight = 1000}},
+    {"js_pub_128", run_js_publish, {.payload = 128, .in_flight = 1000}},
+    {"js_pub_1k", run_js_publish, {.payload = 1024, .in_flight = 1000}},
+    {"js_pub_mem_16", run_js_publish, {.payload = 16, .in_flight = 1000, .is_memory = true}},
+    {"js_pub_w64_16", run_js_publish, {.payload = 16, .in_flight = 64}},
+    {"js_pub_1_16", run_js_publish, {.payload = 16, .in_flight = 1}},
+    {"js_consume", run_js_consume, {.payload = 128}},
+    {"kv_put", run_kv_put, {.payload = 128, .in_flight = 256}},
+    {"kv_get", run_kv_get, {.payload = 128, .in_flight = 64}},
+    {"js_fill", run_js_fill, {.payload = 16}},
+    {"kv_fill", run_js_fill, {.payload = 16, .is_bucket = true}},
+    {"js_streams", run_js_streams, {.in_flight = 256}},
 };
 
 [[noreturn]] void print_usage(int code) {
@@ -58,6 +70,7 @@ constexpr Scenario kScenarios[] = {
       "         [--messages MAX] [--connections N] [--subscriptions N] [--cpu N] [--spin-us N]\n"
       "         [--patience SECONDS]\n"
       "         [--function-subject SUBJECT] [--function-in-flight N]\n"
+      "         [--subject-count N] [--payload BYTES] [--consumer-count N]\n"
       "       brokkr_bench_load --list\n",
       code == 0 ? stdout : stderr);
   exit(code);
@@ -103,7 +116,7 @@ Command parse_command(int argc, char** argv) {
     else if (option == "--seconds")
       options.seconds = number(0.01, 60);
     else if (option == "--messages")
-      options.messages_max = static_cast<uint64_t>(number(256, 1e9));
+      options.messages_max = static_cast<uint64_t>(number(16, 1e9));
     else if (option == "--connections")
       options.connections = static_cast<uint32_t>(number(1, 1e5));
     else if (option == "--subscriptions")
@@ -118,6 +131,12 @@ Command parse_command(int argc, char** argv) {
       options.function_subject = text;
     else if (option == "--function-in-flight")
       options.function_in_flight = static_cast<uint32_t>(number(1, 4096));
+    else if (option == "--subject-count")
+      options.subject_count = static_cast<uint64_t>(number(1, 1e8));
+    else if (option == "--payload")
+      options.payload = static_cast<uint32_t>(number(1, 1e6));
+    else if (option == "--consumer-count")
+      options.consumer_count = static_cast<uint32_t>(number(1, 1000));
     else
       print_usage(2);
   }

@@ -224,9 +224,64 @@ def functions_section(section):
     return f"## Functions\n\n`{section['facts']['command']}`: {facts}\n\n" + table(["what", "target", "measured", "met"], rows)
 
 
+def goal_cells(goal, by_server):
+    """Measured, against whom, verdict of one goal of a storage row."""
+    ours = series(by_server.get(goal.ours, []), goal.metric)
+    theirs = series(by_server.get(goal.theirs, []), goal.metric) if goal.theirs else []
+    known = [value for value in ours if value is not None]
+    if not known:
+        return "failed", "-"
+    if goal.limit:
+        unit = (lambda value: f"{value / 1e6:.1f} MB") if goal.metric == "rss_bytes" else (lambda value: f"{value:.1f} ms")
+        return spread(ours, unit), at_most(statistics.median(known), goal.limit)
+    ratios = [(a / b if goal.more_is_better else b / a) for a, b in zip(ours, theirs) if a and b]
+    if not ratios:
+        return "no rival", "-"
+    return spread(ratios, lambda ratio: f"{ratio:.2f}x"), verdict(statistics.median(ratios), goal.factor)
+
+
+def storage_figures(row, by_server):
+    """What each server of a row measured, in words."""
+    form = {"cpu_ns_per_message": ("CPU ns", number), "messages_per_second": ("/s", number), "p50_ns": ("p50 us", micros),
+            "rss_bytes": ("MB", lambda value: f"{value / 1e6:.0f}"), "start_ms": ("ms", lambda value: f"{value:.1f}")}
+    parts = []
+    for key, runs in by_server.items():
+        metrics = ["start_ms"] if row.kind == "start" else ["rss_bytes"] if row.kind == "fill" else \
+            ["cpu_ns_per_message", "messages_per_second", "p50_ns"]
+        known = [f"{spread(series(runs, m), form[m][1])} {form[m][0]}" for m in metrics
+                 if any(run and run.get(m) is not None for run in runs)]
+        parts.append(f"{key}: {', '.join(known) or 'failed'}")
+    return "; ".join(parts)
+
+
+def storage_section(section):
+    """What bench/storage.py measured."""
+    from storage import ROWS  # it imports this module
+    rows = []
+    for row in ROWS:
+        if row.name not in section["runs"]:
+            continue
+        by_server = section["runs"][row.name]
+        for index, goal in enumerate(row.goals):
+            measured, met = goal_cells(goal, by_server)
+            rows.append([f"`{row.name}`", row.title, goal.words, measured, met,
+                         storage_figures(row, by_server) if index == 0 else ""])
+    facts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in section["facts"].items() if key != "command")
+    text = (f"## Storage\n\n`{section['facts']['command']}`: {facts}\n\n`brokkr` and `nats` sync in the background "
+            "(`sync_interval: 2m`, the default of nats-server), `*_always` before each acknowledgement.\n\n")
+    if section.get("failures"):
+        text += "Failed runs:\n" + "\n".join(f"- {failure}" for failure in section["failures"]) + "\n\n"
+    return text + table(["row", "what", "target", "measured", "met", "figures"], rows)
+
+
 def render(results, scenarios):
     if "facts" not in results:
-        return "# Results\n\n" + functions_section(results["functions"])
+        parts = ["# Results\n"]
+        if "functions" in results:
+            parts.append(functions_section(results["functions"]))
+        if "storage" in results:
+            parts.append(storage_section(results["storage"]))
+        return "\n".join(parts)
     facts, runs = results["facts"], results["runs"]
     scenarios = [scenario for scenario in scenarios if scenario.name in runs]
     keys = list(facts["versions"])
@@ -253,4 +308,6 @@ def render(results, scenarios):
         parts.append("## A warm function\n\n" + function_table(results["function"]))
     if "functions" in results:
         parts.append(functions_section(results["functions"]))
+    if "storage" in results:
+        parts.append(storage_section(results["storage"]))
     return "\n".join(parts)

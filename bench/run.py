@@ -285,8 +285,9 @@ def main():
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = {"facts": facts, "runs": runs, "function": functions}
     path = arguments.out / "results.json"
-    if path.exists() and (kept := json.loads(path.read_text()).get("functions")):
-        results["functions"] = kept  # bench/functions.py measures them
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    # Measured by bench/functions.py and bench/storage.py.
+    results |= {key: kept[key] for key in ("functions", "storage") if key in kept}
     (arguments.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     (arguments.out / "results.md").write_text(report.render(results, scenarios))
     print(f"{arguments.out / 'results.md'} written after {facts['duration_s']} s")

@@ -22,6 +22,10 @@ struct Options {
   uint64_t patience_ns = 20'000'000'000U;
   std::string function_subject;
   uint32_t function_in_flight = 32;
+  // Storage rows; 0 leaves the scenario's own.
+  uint64_t subject_count = 0;
+  uint32_t payload = 0;
+  uint32_t consumer_count = 1;
 };
 
 // What a scenario's row in the table says.
@@ -38,6 +42,9 @@ struct Shape {
   uint32_t rate = 0;
   uint32_t tick_us = 0;
   bool is_wildcard = false;
+  // Of a stream: kept in memory; a key-value bucket's.
+  bool is_memory = false;
+  bool is_bucket = false;
 };
 
 // Publishes as fast as a window of 1 MiB lets it, and checks each header, count and order.
@@ -56,5 +63,17 @@ void run_idle(const Options&, const Shape&, Report&);
 void run_subscriptions(const Options&, const Shape&, Report&);
 // The same, and publishes to subjects drawn at random among them.
 void run_match(const Options&, const Shape&, Report&);
+
+// Publishes into a stream with `in_flight` unacknowledged messages.
+void run_js_publish(const Options&, const Shape&, Report&);
+// Fills a stream, then takes all of it through pull consumers that acknowledge each message.
+void run_js_consume(const Options&, const Shape&, Report&);
+// Puts to and direct gets from a bucket with a history of one.
+void run_kv_put(const Options&, const Shape&, Report&);
+void run_kv_get(const Options&, const Shape&, Report&);
+// Leaves a stream or bucket of `messages_max` messages behind: memory of it.
+void run_js_fill(const Options&, const Shape&, Report&);
+// Leaves `messages_max` empty streams behind.
+void run_js_streams(const Options&, const Shape&, Report&);
 
 }  // namespace brokkr::bench

@@ -11,7 +11,7 @@ namespace {
 
 constexpr std::string_view kLine = "NATS/1.0\r\n";
 constexpr std::string_view kVersion = "NATS/1.0";
-constexpr std::string_view kCrlf = "\r\n";
+constexpr std::string_view kLineEnd = "\r\n";
 constexpr std::string_view kPrefix = "Nats-";
 constexpr size_t kNameMax = 44;  // no name is longer
 
@@ -78,10 +78,10 @@ size_t find_line(std::string_view block, std::string_view key, size_t from) {
 std::string_view header_name(HeaderKey key) { return kNames[static_cast<size_t>(key)]; }
 
 PublishHeaders::PublishHeaders(std::string_view block) {
-  size_t at = block.find(kCrlf);
+  size_t at = block.find(kLineEnd);
   while (at != std::string_view::npos) {
-    at += kCrlf.size();
-    const size_t end = block.find(kCrlf, at);
+    at += kLineEnd.size();
+    const size_t end = block.find(kLineEnd, at);
     const std::string_view line = block.substr(at, end == std::string_view::npos ? end : end - at);
     at = end;
     if (line.size() < 8 || (!line.starts_with(kPrefix) && !line.starts_with("KV-"))) continue;
@@ -108,25 +108,25 @@ std::string_view without_status(std::string_view block, std::string& storage) {
   const size_t end = block.find('\r');
   if (end == std::string_view::npos || end <= kVersion.size()) return block;
   storage.assign(kVersion).append(block.substr(end));
-  return storage.size() <= kLine.size() + kCrlf.size() ? std::string_view() : storage;
+  return storage.size() <= kLine.size() + kLineEnd.size() ? std::string_view() : storage;
 }
 
 void remove_header(std::string& block, std::string_view key) {
   for (size_t at = find_line(block, key, 0); at != std::string::npos; at = find_line(block, key, at)) {
-    const size_t end = block.find(kCrlf, at);
+    const size_t end = block.find(kLineEnd, at);
     if (end == std::string::npos) return;
-    block.erase(at, end + kCrlf.size() - at);
-    if (block.size() <= kLine.size() + kCrlf.size()) return block.clear();
+    block.erase(at, end + kLineEnd.size() - at);
+    if (block.size() <= kLine.size() + kLineEnd.size()) return block.clear();
   }
 }
 
 void append_header(std::string& block, std::string_view key, std::string_view value) {
-  if (block.size() > kCrlf.size()) {
-    block.resize(block.size() - kCrlf.size());
+  if (block.size() > kLineEnd.size()) {
+    block.resize(block.size() - kLineEnd.size());
   } else {
     block = kLine;
   }
-  block.append(key).append(": ").append(value).append(kCrlf).append(kCrlf);
+  block.append(key).append(": ").append(value).append(kLineEnd).append(kLineEnd);
 }
 
 void set_header(std::string& block, std::string_view key, std::string_view value) {

@@ -22,7 +22,7 @@ constexpr Duration kRetryMax = std::chrono::minutes(2);
 constexpr Duration kBusyPause = std::chrono::milliseconds(200);
 constexpr int64_t kAckWaitNs = 22LL * 3600 * 1'000'000'000;
 constexpr std::string_view kControl = "NATS/1.0 100 ";
-constexpr std::string_view kCrlf = "\r\n";
+constexpr std::string_view kHeaderEnd = "\r\n";
 constexpr std::string_view kApiPrefix = "$JS.API";
 constexpr int64_t kScanMax = 1'000'000;  // stored messages looked at for the position of an origin
 
@@ -66,17 +66,17 @@ std::string_view find_header(std::string_view block, std::string_view key) {
   if (at == std::string_view::npos) return {};
   at += line.size();
   while (at < block.size() && block[at] == ' ') ++at;
-  return block.substr(at, block.find(kCrlf, at) - at);
+  return block.substr(at, block.find(kHeaderEnd, at) - at);
 }
 
 // Without what was meant for the origin only: expectations, batches and, of a copy of a copy, where
 // the first one came from.
 std::string copied_headers(std::string_view block, bool drops_source) {
   std::string out;
-  size_t at = block.find(kCrlf);
+  size_t at = block.find(kHeaderEnd);
   while (at != std::string_view::npos) {
-    at += kCrlf.size();
-    const size_t end = block.find(kCrlf, at);
+    at += kHeaderEnd.size();
+    const size_t end = block.find(kHeaderEnd, at);
     const std::string_view line = block.substr(at, end == std::string_view::npos ? end : end - at);
     at = end;
     if (line.empty() || line.starts_with("Nats-Expected-") || line.starts_with("Nats-Batch-")) {
@@ -84,9 +84,9 @@ std::string copied_headers(std::string_view block, bool drops_source) {
     }
     if (drops_source && line.starts_with("Nats-Stream-Source:")) continue;
     if (out.empty()) out = "NATS/1.0\r\n";
-    out.append(line).append(kCrlf);
+    out.append(line).append(kHeaderEnd);
   }
-  if (!out.empty()) out.append(kCrlf);
+  if (!out.empty()) out.append(kHeaderEnd);
   return out;
 }
 
