@@ -18,6 +18,8 @@ constexpr size_t kTurnBytes = 256 << 10;
 constexpr uint64_t kPendingMax = 4 << 20;
 constexpr Duration kPause = std::chrono::milliseconds(2);
 constexpr size_t kBatchesMax = 1000;
+// Answers that wait for the disk: beyond this requesters pause, beyond twice as much they are refused.
+constexpr size_t kWaitingBytesMax = 32 << 20;
 
 // Go reads a JSON number into an unsigned integer, or fails.
 bool read_uint(const json::Value* value, uint64_t& out) {
@@ -247,6 +249,14 @@ bool DirectGet::is_contradictory(const Request& request) {
 
 void DirectGet::on_request(const broker::Message& message, bool is_subject_form) {
   if (message.reply.empty()) return;
+  if (outbox_.bytes() > kWaitingBytesMax) {
+    stream_.stall(message.from, kPause);
+    if (outbox_.bytes() > 2 * kWaitingBytesMax) {
+      constexpr std::string_view kRefused = "NATS/1.0 429 Too Many Requests\r\n\r\n";
+      stream_.account().publish(message.reply, {}, kRefused, {});
+      return;
+    }
+  }
   const std::string_view body = message.payload.substr(message.header_size);
   if (message.header_size > 0 && wants_higher_level(message.payload.substr(0, message.header_size))) {
     return send_status(message.reply, "412 Required Api Level");

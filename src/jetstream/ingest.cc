@@ -19,6 +19,7 @@ constexpr Duration kHoldBack = std::chrono::milliseconds(2);
 constexpr Duration kHoldBackBusy = std::chrono::milliseconds(10);
 constexpr size_t kHeadersMax = 65535;
 constexpr size_t kFileRecordMax = 32 << 20;
+constexpr uint16_t kInsufficientResources = 10023;
 constexpr std::string_view kTooManyRequests = "NATS/1.0 429 Too Many Requests\r\n\r\n";
 
 }  // namespace
@@ -122,8 +123,7 @@ void Ingest::publish_plain(std::string_view subject, std::string_view reply, std
   auto stored = stream_.messages().append(message);
   if (!stored) {
     if (stored.error().code == Errc::Unavailable) return refuse_busy(reply, from);
-    if (!reply.empty()) reply_error(reply, store_error(stored.error()));
-    return;
+    return reply_error(reply, store_error(stored.error()));
   }
   stream_.on_stored(message.timestamp_ns, 0);
   waiting_bytes_ += body.size() + kMessageOverhead;
@@ -181,15 +181,24 @@ void Ingest::on_visible(uint64_t seq) {
 
 // --- answers ---------------------------------------------------------------------------------
 
-void Ingest::reply_error(std::string_view reply, const ApiError& error) {
-  if (reply.empty()) return;
+std::string Ingest::error_ack(const ApiError& error) const {
   json::Writer out;
   out.begin_object().key("error").begin_object();
   out.field("code", uint64_t{error.code}).field("err_code", uint64_t{error.err_code});
   out.field("description", error.description).end_object();
   out.field("stream", stream_.name()).field("seq", uint64_t{0}).end_object();
+  return out.take();
+}
+
+void Ingest::reply_error(std::string_view reply, const ApiError& error) {
+  if (reply.empty()) return;
+  if (error.err_code == kInsufficientResources) {
+    // What was published before may wait for the very space that is missing.
+    stream_.account().publish(reply, {}, {}, error_ack(error));
+    return;
+  }
   // Behind the acknowledgements of what was published before, and true also after a crash.
-  outbox_.put(stream_.messages().last_seq(), reply, {}, out.text());
+  outbox_.put(stream_.messages().last_seq(), reply, {}, error_ack(error));
 }
 
 void Ingest::refuse(const Incoming& in, const ApiError& error, const broker::Connection* from) {
@@ -198,26 +207,28 @@ void Ingest::refuse(const Incoming& in, const ApiError& error, const broker::Con
     return refuse_busy(in.reply, from);
   }
   reply_error(in.reply, error);
+  hold_back(from);
 }
 
-// Too much waits for the disk: the message is dropped, and whoever sent it is held back.
+// Too much waits for the disk: the message is dropped, and whoever sent it is held back. Once the
+// store has failed, trying again is no use.
 void Ingest::refuse_busy(std::string_view reply, const broker::Connection* from) {
+  if (stream_.account().jetstream().store().failure() != nullptr) {
+    return reply_error(reply, api_error(kInsufficientResources));
+  }
   if (!reply.empty()) {
-    const ApiError error = api_error(10167);
-    json::Writer out;
-    out.begin_object().key("error").begin_object();
-    out.field("code", uint64_t{error.code}).field("err_code", uint64_t{error.err_code});
-    out.field("description", error.description).end_object();
-    out.field("stream", stream_.name()).field("seq", uint64_t{0}).end_object();
-    stream_.account().publish(reply, {}, kTooManyRequests, out.text());
+    stream_.account().publish(reply, {}, kTooManyRequests, error_ack(api_error(10167)));
   }
   stream_.stall(from, kHoldBackBusy);
 }
 
+// The more waits for the disk the longer its publishers do.
 void Ingest::hold_back(const broker::Connection* from) {
   if (from == nullptr) return;
   if (outbox_.size() <= kWaitingMax && waiting_bytes_ <= kWaitingBytesMax) return;
-  stream_.stall(from, kHoldBack);
+  const auto excess = static_cast<int64_t>(
+      std::min<uint64_t>(16, outbox_.size() / kWaitingMax + waiting_bytes_ / kWaitingBytesMax));
+  stream_.stall(from, kHoldBack * excess * excess);
 }
 
 void Ingest::acknowledge(const Incoming& in, uint64_t seq) {
@@ -242,7 +253,7 @@ bool Ingest::answer_duplicate(const Incoming& in) {
 }
 
 ApiError Ingest::store_error(const Error& error) const {
-  if (error.code == Errc::OutOfSpace) return api_error(10023);
+  if (error.code == Errc::OutOfSpace) return api_error(kInsufficientResources);
   if (error.code == Errc::Unavailable) return api_error(10167);
   return api_error(10077, error.text);
 }
@@ -353,7 +364,7 @@ ApiStatus Ingest::check_resources(const Incoming& in) const {
   Account& account = stream_.account();
   const bool is_file = stream_.config().storage == StorageType::File;
   const uint64_t size = 30 + in.subject.size() + in.headers.size() + in.body.size();
-  if (!account.jetstream().take_room(is_file, size)) return api_error(10023);
+  if (!account.jetstream().take_room(is_file, size)) return api_error(kInsufficientResources);
   const int64_t account_max = is_file ? account.limits().max_storage : account.limits().max_memory;
   if (account_max < 0) return {};
   uint64_t used = size;

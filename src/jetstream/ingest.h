@@ -102,6 +102,7 @@ class Ingest {
   ApiResult<uint64_t> keep(Incoming& in);
   uint64_t skip(const Incoming& in);
   void acknowledge(const Incoming& in, uint64_t seq);
+  std::string error_ack(const ApiError& error) const;
   void refuse(const Incoming& in, const ApiError& error, const broker::Connection* from);
   void refuse_busy(std::string_view reply, const broker::Connection* from);
   void hold_back(const broker::Connection* from);

@@ -71,6 +71,42 @@ TEST_F(IngestTest, LimitsRefuseOrReplace) {
   EXPECT_EQ(number(info(c, "S"), "first_seq"), 2);
 }
 
+TEST_F(IngestTest, AFullServerRefusesUntilThereIsRoom) {
+  stop();
+  options_.max_storage = 2000;
+  start();
+  WireClient c = client();
+  create(c, "S", R"("subjects":["s"])");
+  const std::string body(1000, 'x');
+  EXPECT_EQ(c.put("s", body), R"({"stream":"S","seq":1})");
+  EXPECT_EQ(c.put("s", body), R"({"stream":"S","seq":2})");
+  EXPECT_EQ(c.put("s", body), error_ack(503, 10023, "insufficient resources"));
+  EXPECT_EQ(c.put("s", body, "A: b\r\n"), error_ack(503, 10023, "insufficient resources"));
+  c.ask("$JS.API.STREAM.PURGE.S");
+  std::string ack;
+  for (int i = 0; i < 500 && !ack.starts_with("{\"stream\""); ++i) {
+    c.next("_none", 5);
+    ack = c.put("s", body);
+  }
+  EXPECT_EQ(ack, R"({"stream":"S","seq":3})");
+}
+
+TEST_F(IngestTest, DiscardNewPerSubjectRefuses) {
+  WireClient c = client();
+  create(c, "S", R"("subjects":["s.>"],"max_msgs_per_subject":1,"discard":"new",)"
+                 R"("discard_new_per_subject":true)");
+  c.put("s.a");
+  EXPECT_EQ(c.put("s.a"), error_ack(503, 10077, "maximum messages per subject exceeded"));
+  EXPECT_EQ(c.put("s.b"), R"({"stream":"S","seq":2})");
+}
+
+TEST_F(IngestTest, LargeHeadersAreRefused) {
+  WireClient c = client();
+  create(c, "S", R"("subjects":["s"])");
+  EXPECT_EQ(c.put("s", "x", "A: " + std::string(65'600, 'b') + "\r\n"),
+            error_ack(400, 10097, "header size exceeds maximum allowed of 64k"));
+}
+
 TEST_F(IngestTest, SealedAndNoAck) {
   WireClient c = client();
   create(c, "S", R"("subjects":["s"],"no_ack":true)");
