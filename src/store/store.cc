@@ -153,6 +153,7 @@ void Store::Impl::close_group() {
     }
   }
   wal->commit();
+  watch_log();
 }
 
 // Streams that wait for nothing show what they got in this turn.

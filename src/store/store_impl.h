@@ -73,6 +73,7 @@ struct Store::Impl {
   void checkpoint_if_due(Store& store);
   void end_checkpoint();
   void remove_doomed();
+  void watch_log();
   void erase_when_durable(Store& store);
   void erase(const Erasure& erasure);
   void start_scrubber();
@@ -132,7 +133,8 @@ struct Store::Impl {
   // Checkpoints.
   std::unique_ptr<Checkpoint> checkpoint;
   std::vector<Callback<void(const Status&)>> checkpoint_waiters;
-  bool is_retrying = false;
+  bool is_retrying = false;  // checkpoints
+  bool is_watching = false;  // the log, while something waits for it
   uint64_t catalog_number = 0;
   Lsn catalog_lsn = 0;           // of the newest catalog
   Lsn previous_catalog_lsn = 0;  // of the one before
