@@ -49,12 +49,13 @@ std::optional<store::ConsumerState> parse_consumer_file(std::string_view bytes) 
   }
   std::map<uint64_t, store::Pending> pending;
   if (const uint64_t count = in.count(); count > 0) {
-    const int64_t base = in.signed_varint();
+    const auto base = static_cast<uint64_t>(in.signed_varint());
     for (uint64_t i = 0; i < count && in.ok(); ++i) {
       store::Pending one;
       one.stream_seq = in.varint() + state.ack_floor.stream;
       one.consumer_seq = version == 2 ? in.varint() + state.ack_floor.consumer : one.stream_seq;
-      one.timestamp_ns = (base - in.signed_varint()) * 1'000'000'000;
+      one.timestamp_ns =
+          static_cast<int64_t>((base - static_cast<uint64_t>(in.signed_varint())) * 1'000'000'000);
       pending[one.stream_seq] = one;
     }
   }
