@@ -76,7 +76,7 @@ struct JetStream::Impl final : private io::TurnHook {
         delays(on_loop) {}
   ~Impl() override { end(); }
 
-  bool has_work() const override { return store != nullptr && store->has_uncommitted(); }
+  bool has_work() const override { return store != nullptr && store->needs_commit(); }
   void on_turn_end() override { store->commit(); }
 
   Status open();

@@ -110,6 +110,14 @@ bool Store::has_uncommitted() const {
          (impl_->wal != nullptr && impl_->wal->has_uncommitted());
 }
 
+bool Store::needs_commit() const {
+  if (!has_uncommitted()) return false;
+  const bool is_touched =
+      !impl_->touched.empty() || !impl_->consumer_queue.empty() || !impl_->deleted.empty();
+  return is_touched || impl_->wal->appended() != impl_->handed_over ||
+         !impl_->checkpoint_waiters.empty();
+}
+
 void Store::commit() {
   if (impl_->is_committing) return;
   impl_->is_committing = true;
@@ -122,7 +130,10 @@ void Store::commit() {
     stream->flush_removed();
     impl_->group_seqs[stream->id()] = stream->last_seq();
   }
-  if (impl_->wal != nullptr) impl_->close_group();
+  if (impl_->wal != nullptr) {
+    impl_->close_group();
+    impl_->handed_over = impl_->wal->appended();
+  }
   impl_->show_unlogged();
   touched.clear();
   impl_->deleted.clear();

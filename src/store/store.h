@@ -76,6 +76,9 @@ class Store {
   // Ends the turn: hands what was appended to the log. No effect when nothing was.
   void commit();
   bool has_uncommitted() const;
+  // Whether a `commit` now would do anything: what it was given before and waits for the disk goes
+  // on by itself.
+  bool needs_commit() const;
   // Position after everything done so far, and how far that is durable. Equal: nothing to wait for.
   Lsn appended() const;
   Lsn durable() const;

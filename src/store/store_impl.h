@@ -118,6 +118,7 @@ struct Store::Impl {
   std::unique_ptr<Error> failure;
   Callback<void(const Error&)> failed;
   bool is_committing = false;
+  Lsn handed_over = 0;  // end of what the last commit gave to the log
 
   // Run files.
   std::unordered_map<uint64_t, std::shared_ptr<RunFile>> files;
