@@ -385,7 +385,7 @@ uint64_t Stream::purge(const PurgeRequest& request) {
   uint64_t below = last_seq_ + 1;
   if (request.keep > 0) {
     if (request.keep >= messages_) return 0;
-    below = last_seq_ - request.keep + 1;
+    below = first_kept(request.keep);
   } else if (request.below > 0) {
     below = request.below;
     if (below <= 1) return 0;
@@ -393,6 +393,14 @@ uint64_t Stream::purge(const PurgeRequest& request) {
   drop_below(below);
   if (observer_ != nullptr) observer_->on_purged({}, below);
   return before - messages_;
+}
+
+// Gaps do not count: `keep` messages stay.
+uint64_t Stream::first_kept(uint64_t keep) {
+  uint64_t seq = first_seq_;
+  Position at;
+  for (uint64_t left = messages_ - keep; left > 0 && scan_first(seq + 1, at); --left) seq = seq_at(at);
+  return seq;
 }
 
 void Stream::drop_below(uint64_t below) {

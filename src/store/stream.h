@@ -261,6 +261,7 @@ class Stream {
   MemorySegment& active_for(uint64_t seq, size_t bytes);
   void remove_at(const Position& at, Removal why, bool erase);
   uint64_t remove_matching(const PurgeRequest& request);
+  uint64_t first_kept(uint64_t keep);
   void drop_below(uint64_t below);
   void forget(SubjectId id, uint64_t seq);
   void tidy_segment(const Position& at);

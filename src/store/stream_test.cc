@@ -136,6 +136,15 @@ TEST_F(StreamTest, PurgesByFilterSequenceAndCount) {
   EXPECT_EQ(stream.state().messages, 0U);
 }
 
+TEST_F(StreamTest, PurgesAllButTheNewestWithoutCountingGaps) {
+  Stream& stream = make({});
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(put(stream, "s"));
+  for (const uint64_t seq : {2, 5}) ASSERT_TRUE(stream.remove(seq, Removal::Limit));
+  EXPECT_EQ(stream.purge({{}, 0, 2}), 1U);  // 1
+  EXPECT_EQ(stream.first_seq(), 3U);
+  EXPECT_EQ(stream.state().messages, 2U);
+}
+
 // A stream against the plainest model there is.
 struct Model {
   struct Message {
