@@ -110,8 +110,8 @@ void AtomicBatches::add(const PublishHeaders& fields, std::string_view subject,
   const std::string_view id = fields.get(HeaderKey::BatchId);
   if (id.size() > kIdMax) return refuse(api_error(10179));
   const std::string_view seq_text = fields.get(HeaderKey::BatchSequence);
-  if (seq_text.empty()) return refuse(api_error(10175));
   const uint64_t seq = parse_sequence(seq_text);
+  if (seq_text.empty() || seq == UINT64_MAX) return refuse(api_error(10175));
   const bool commits = fields.has(HeaderKey::BatchCommit);
   const bool is_end = fields.get(HeaderKey::BatchCommit) == "eob";
   const bool is_bad_commit = commits && !is_end && fields.get(HeaderKey::BatchCommit) != "1";

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "jetstream/consumer_rules.h"
 #include "jetstream/go_json.h"
+#include "jetstream/go_syntax.h"
 #include "jetstream/stream_consumer.h"
 #include "protocol/headers.h"
 #include "store/store.h"
@@ -31,7 +32,7 @@ bool needs_newer_level(const ApiRequest& request) {
   if (request.headers().empty()) return false;
   const auto headers = protocol::Headers::parse(request.headers());
   const auto level = headers ? headers->find("Nats-Required-Api-Level") : std::nullopt;
-  if (!level) return false;
+  if (!level || trim(*level).empty()) return false;
   const std::optional<int64_t> number = parse_int(trim(*level));
   return !number || *number > kApiLevel;
 }
@@ -112,9 +113,8 @@ ApiResult<StreamConsumer*> update_consumer(Stream& stream, StreamConsumer& consu
       !is_partition_unique(stream, consumer.name(), config.filters())) {
     return api_error(10100);
   }
-  const bool is_bound = consumer.config().is_push() &&
-                        stream.account().has_interest(consumer.config().deliver_subject);
-  if (ApiStatus status = check_consumer_update(consumer.config(), config, is_bound); !status) {
+  if (ApiStatus status = check_consumer_update(consumer.config(), config, consumer.is_bound());
+      !status) {
     return status.error();
   }
   if (config != consumer.config()) consumer.update(std::move(config));
@@ -137,7 +137,7 @@ ApiResult<StreamConsumer*> make_consumer(Stream& stream, ConsumerConfig config, 
   if (!status) return status.error();
   if (name.size() > kNameBytesMax) return api_error(10102, std::to_string(kNameBytesMax));
   if (name.empty()) name = generate_name(stream);
-  if (config.name.empty()) config.name = name;
+  if (config.name.empty()) config.name = config.durable_name;
   const bool in_memory = config.mem_storage || config.direct || stream.config().storage == StorageType::Memory;
   store::ConsumerStore& state = stream.messages().put_consumer(name, {}, in_memory);
   auto made = std::make_unique<StreamConsumer>(stream, std::move(config), state,
@@ -185,7 +185,6 @@ ApiResult<StreamConsumer*> create(Account& account, const ApiRequest& request,
       parse_consumer_create_request(*body, account.jetstream().options().strict);
   if (!parsed) return parsed.error();
   if (needs_newer_level(request)) return api_error(kApiLevelRequired);
-  if (subject.is_legacy_durable && subject.consumer.empty()) return api_error(10016);
   if (subject.stream != parsed->stream_name) return api_error(10056);
   ConsumerConfig& config = parsed->config;
   if (ApiStatus status = check_create_subject(subject, config); !status) return status.error();
@@ -204,10 +203,8 @@ void handle_create(Account& account, const ApiRequest& request) {
   const size_t tokens = request.token_count();
   if (request.token(1) == "DURABLE") {
     subject.is_legacy_durable = true;
-    if (tokens == 5) {
-      subject.stream = request.token(3);
-      subject.consumer = request.token(4);
-    }
+    subject.stream = request.token(3);
+    subject.consumer = request.token(4);
   } else {
     subject.is_legacy_ephemeral = tokens == 3;
     subject.stream = request.token(2);
@@ -295,7 +292,7 @@ void handle_list(Account& account, const ApiRequest& request, bool names_only) {
         out.string(name);
       } else {
         out.begin_object();
-        consumer->write_info(out);
+        static_cast<StreamConsumer&>(*consumer).write_listed(out);
         out.end_object();
       }
     }
@@ -361,14 +358,15 @@ void handle_reset(Account& account, const ApiRequest& request) {
     request.respond_error(kType, error, [](json::Writer& out) { out.field("reset_seq", 0); });
   };
   if (needs_newer_level(request)) return fail(api_error(kApiLevelRequired));
-  ApiResult<json::Value> body = request.parse_body();
-  if (!body) return fail(body.error());
+  Result<json::Value> body = json::Value();
+  if (!request.body().empty()) body = json::parse(request.body());
+  if (!body) return fail(api_error(10025, find_go_unmarshal_error(request.body())));
   uint64_t seq = 0;
   StructReader reader(false);
   reader.read(*body, "JSApiConsumerResetRequest", [&](JsonMember& in) { return in("seq", seq); });
   if (ApiStatus status = reader.status(); !status) return fail(status.error());
   ApiResult<Found> found = find(account, request);
-  if (!found) return fail(found.error());
+  if (!found) return;  // consumers answer this themselves, so nobody does
   ApiResult<uint64_t> start = found->consumer->reset(seq);
   if (!start) return fail(start.error());
   request.respond(kType, [&](json::Writer& out) {
@@ -382,9 +380,10 @@ void handle_reset(Account& account, const ApiRequest& request) {
 void handle_consumer_request(Account& account, const ApiRequest& request) {
   const std::string_view verb = request.token(1);
   const size_t tokens = request.token_count();
-  if ((verb == "CREATE" && tokens >= 3) || (verb == "DURABLE" && request.token(2) == "CREATE")) {
+  if ((verb == "CREATE" && tokens >= 3) || (verb == "DURABLE" && tokens == 5)) {
     return handle_create(account, request);
   }
+  if (verb == "DURABLE") return;  // nobody listens there
   if (tokens == 3 && (verb == "NAMES" || verb == "LIST")) {
     return handle_list(account, request, verb == "NAMES");
   }

@@ -22,7 +22,7 @@ bool read_delivery_field(JsonMember& in, ConsumerConfig& out) {
          in("priority_groups", out.priority_groups) ||
          in("priority_timeout", out.priority_timeout) ||
          in.word("priority_policy", out.priority_policy, kPriorityPolicies,
-                 "unknown priority policy: {}");
+                 "unknown priority policy: {raw}");
 }
 
 bool read_field(JsonMember& in, ConsumerConfig& out) {
@@ -101,7 +101,7 @@ ApiResult<ConsumerCreateRequest> parse_consumer_create_request(const json::Value
   StructReader reader(strict);
   reader.read(object, "CreateConsumerRequest", [&](JsonMember& in) {
     return in("stream_name", request.stream_name) || in("pedantic", request.pedantic) ||
-           in.word("action", request.action, kActions, "unknown consumer action: {}") ||
+           in.word("action", request.action, kActions, "unknown consumer action: {raw}") ||
            in.object("config", "ConsumerConfig", read_config);
   });
   if (ApiStatus status = reader.status(); !status) return status.error();

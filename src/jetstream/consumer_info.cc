@@ -20,13 +20,21 @@ void write_sequences(json::Writer& out, const char* name, store::SequencePair pa
 }  // namespace
 
 void StreamConsumer::write_info(json::Writer& out) {
+  write_info(out, with_server_metadata(config_));
+}
+
+void StreamConsumer::write_listed(json::Writer& out) {
+  write_info(out, config_);
+}
+
+void StreamConsumer::write_info(json::Writer& out, const ConsumerConfig& shown) {
   const store::ConsumerState& state = state_->state();
   if (pull_ != nullptr && !pull_->empty()) tend_requests(false, true);
   out.field("stream_name", stream_.name());
   out.field("name", name_);
   out.field("created", format_rfc3339(created_));
   out.key("config");
-  write_consumer_config(out, with_server_metadata(config_));
+  write_consumer_config(out, shown);
   write_sequences(out, "delivered", state.delivered, state.delivered_at_ns);
   write_sequences(out, "ack_floor", state.ack_floor, state.acked_at_ns);
   out.field("num_ack_pending", static_cast<uint64_t>(state.pending.size()));

@@ -141,14 +141,14 @@ ApiStatus check_limits(const ConsumerConfig& config, const StreamConfig& stream,
 ApiStatus check_filters(const ConsumerConfig& config) {
   if (!config.filter_subject.empty() && !config.filter_subjects.empty()) return api_error(10136);
   if (!config.filter_subject.empty() && !subject::is_valid(config.filter_subject)) {
-    return bad_config("malformed subject");
+    return bad_config("invalid subject");
   }
   for (const std::string& filter : config.filter_subjects) {
     if (filter.empty()) return api_error(10139);
   }
   const std::vector<std::string> filters = config.filters();
   for (size_t i = 0; i < filters.size(); ++i) {
-    if (!subject::is_valid(filters[i])) return bad_config("malformed subject");
+    if (!subject::is_valid(filters[i])) return bad_config("invalid subject");
     for (size_t j = 0; j < filters.size(); ++j) {
       if (i != j && subject::is_subset(filters[i], filters[j])) return api_error(10138);
     }

@@ -345,7 +345,7 @@ void DirectGet::send_status(std::string_view reply, std::string_view status) {
 
 void DirectGet::send_message(const Request& request, const store::Record& message,
                              std::string_view more) {
-  if (request.no_headers) return send(request.reply, {}, message.body);
+  if (request.no_headers && request.multi_last.empty()) return send(request.reply, {}, message.body);
   std::string headers(message.headers);
   if (headers.size() > 2) {
     headers.resize(headers.size() - 2);

@@ -264,6 +264,8 @@ bool JsonMember::read_word(std::string_view name, size_t& out,
   std::string text(error);
   if (const size_t at = text.find("{}"); at != std::string::npos) {
     text.replace(at, 2, quoted(text_of(value_)));
+  } else if (const size_t raw = text.find("{raw}"); raw != std::string::npos) {
+    text.replace(raw, 5, text_of(value_));
   }
   reader_.abort(std::move(text));
   return true;

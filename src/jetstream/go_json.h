@@ -38,8 +38,8 @@ class JsonMember {
   bool operator()(std::string_view name, std::vector<std::string>& out);
   bool operator()(std::string_view name, std::vector<Duration>& out);
   bool operator()(std::string_view name, std::map<std::string, std::string>& out);
-  // One of `words`; the index of it goes to `out`. `error`, with "{}" for the value: what is said
-  // otherwise.
+  // One of `words`; the index of it goes to `out`. `error`, with "{}" for the quoted value or
+  // "{raw}" for the value: what is said otherwise.
   template <typename Enum>
   bool word(std::string_view name, Enum& out, std::span<const std::string_view> words,
             std::string_view error = "can not unmarshal {}") {

@@ -189,4 +189,10 @@ std::string find_go_syntax_error(std::string_view text) {
   return Scanner(text).run();
 }
 
+std::string find_go_unmarshal_error(std::string_view text) {
+  std::string error = find_go_syntax_error(text);
+  if (error == kCutShort || error.empty()) return "unexpected end of JSON input";
+  return error.substr(0, error.rfind(" at offset "));
+}
+
 }  // namespace brokkr::jetstream

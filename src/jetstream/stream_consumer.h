@@ -46,6 +46,8 @@ class StreamConsumer final : public Consumer, private io::Task {
   bool needs(uint64_t seq, std::string_view subject) const override;
   bool wants(std::string_view subject) const override;
   void write_info(json::Writer& out) override;
+  // As a list shows it: the configuration without what is told about the server.
+  void write_listed(json::Writer& out);
   void end(End reason) override;
 
   // "<stream>.<consumer>".
@@ -69,6 +71,7 @@ class StreamConsumer final : public Consumer, private io::Task {
   void on_flow_control(std::string_view subject, std::string_view headers);
 
  private:
+  void write_info(json::Writer& out, const ConsumerConfig& shown);
   // A push consumer's part.
   struct Push {
     bool is_active = false;  // somebody subscribes
