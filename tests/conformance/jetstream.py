@@ -22,7 +22,7 @@ import time
 
 import server as servers
 from jetstream_script import Maker
-from jetstream_session import Difference, Pair, explain
+from jetstream_session import Difference, Pair
 
 HERE = pathlib.Path(__file__).resolve().parent / "jetstream"
 CONFIG = 'jetstream { store_dir: "$FOLDER/js", max_mem: 256MB, max_file: 1GB }\nserver_name: "one"\n'
@@ -30,7 +30,8 @@ CONFIG = 'jetstream { store_dir: "$FOLDER/js", max_mem: 256MB, max_file: 1GB }\n
 
 class Differences:
     """differences.txt: `operation | difference | reason`, both regular expressions; the second is searched in
-    each line that `explain` prints, and a difference is known when every line is."""
+    each line that `explain` prints, the first in the operation and all the lines. A difference is known when
+    every line is."""
 
     def __init__(self, path: pathlib.Path):
         self.rows = []
@@ -40,16 +41,17 @@ class Differences:
                 self.rows.append((re.compile(operation), re.compile(difference), reason))
         self.used: collections.Counter[str] = collections.Counter()
 
-    def apply(self, operation, views: list) -> list:
-        text = json.dumps(operation)
-        for line in explain(*views):
+    def unknown(self, operation, lines: list[str]) -> list[str]:
+        """Those that no row explains."""
+        text, left = "\n".join([json.dumps(operation), *lines]), []
+        for line in lines:
             for pattern, difference, reason in self.rows:
                 if pattern.search(text) and difference.search(line):
                     self.used[reason] += 1
                     break
             else:
-                return views
-        return [views[0], views[0]]
+                left.append(line)
+        return left
 
 
 def parse_scripts(path: pathlib.Path) -> dict[str, list]:
@@ -208,9 +210,13 @@ def run_written(args) -> tuple[int, int, collections.Counter]:
                 if args.k not in name:
                     continue
                 count += 1
-                if difference := runner.play_surely(script):
+                runner.pair.go_on = args.go_on
+                if args.go_on:
+                    print(f"== {name}", flush=True)
+                if difference := runner.play(script) if args.go_on else runner.play_surely(script):
                     wrong += 1
-                    print(show(name, script, difference) + "\n", flush=True)
+                    if not args.go_on:
+                        print(show(name, script, difference) + "\n", flush=True)
     finally:
         runner.stop()
     return count, wrong, runner.seen
@@ -227,8 +233,8 @@ def main() -> int:
     parser.add_argument("--minimise", type=float, default=10, help="seconds spent on making one script smaller")
     parser.add_argument("--replay", type=pathlib.Path)
     parser.add_argument("--keep-going", type=int, default=10)
+    parser.add_argument("--go-on", action="store_true", help="print every difference of a written script")
     parser.add_argument("--coverage", action="store_true")
-    parser.add_argument("--errors", help="print answers of the first server with this in it, to tune the maker")
     parser.add_argument("-k", default="", help="only written scripts whose name contains this")
     args = parser.parse_args()
     if not args.oracle:

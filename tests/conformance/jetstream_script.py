@@ -56,7 +56,7 @@ STREAM_FIELDS = {
     "allow_atomic": Choice(25, [True]),
     "allow_msg_counter": Choice(8, [True]),
     "allow_msg_schedules": Choice(10, [True]),
-    "allow_batched": Choice(3, [True]),
+    "allow_batched": Choice(0.3, [True]),
     "persist_mode": Choice(6, ["default", "async"], ["never"]),
     "placement": Choice(2, [{}, {"cluster": "c"}, {"tags": ["t"]}], [{"preferred": "x"}]),
     "republish": Choice(10, [{"src": ">", "dest": "rp.>"}, {"src": "s0.a", "dest": "rp.one"},
@@ -278,6 +278,8 @@ class Maker:
         config = self.stream_config(name, number)
         subject = name if not self.bad() else rng.choice(["S0", "other", "a.b", "*"])
         self.api(f"STREAM.CREATE.{subject}", self.spoil(config))
+        if "mirror" in config or "sources" in config:
+            self.script.append(["settle", 150])
         self.streams.setdefault(name, config)
 
     def spoil(self, body: dict):
@@ -584,7 +586,7 @@ class Maker:
         name, subject = rng.choice(["p0", "p1"]), rng.choice(["push.0", "push.1"])
         listening = chance(rng, 75)
         if listening:
-            self.script.append(["sub", "push.>"] + (["q"] if chance(rng, 15) else []))
+            self.script.append(["sub", subject if chance(rng, 90) else "push.>"] + (["q"] if chance(rng, 15) else []))
         config = self.consumer_config() | {"deliver_subject": subject}
         if not self.bad():
             for field in ("max_waiting", "max_batch", "max_expires", "max_bytes", "priority_groups", "priority_policy",
@@ -604,6 +606,6 @@ class Maker:
             self.consumers[stream, name] = config
         self.script.append(["settle"])
         for _ in range(rng.randrange(0, 4)):
-            self.script.append(["ack", f"push.> {subject}", "next", rng.choice(ACKS[:6]), "reply"])
+            self.script.append(["ack", subject, "next", rng.choice(ACKS[:6]), "reply"])
         if chance(rng, 25):
-            self.script.append(["unsub", "push.>"])
+            self.script.append(["unsub", subject])

@@ -18,6 +18,7 @@ from nats_client import NatsClient, NatsError  # noqa: E402
 ANSWER_SECONDS = 4.0   # after one server has answered, the other must within this
 QUIET_SECONDS = 0.006  # how long both must be silent to be called settled
 SILENT_SECONDS = 0.1   # when neither answers; what comes later is still compared
+ODD_SECONDS = 0.015    # the same for requests a server may leave without any answer
 READS = re.compile(r"^(INFO$|STREAM\.(INFO|LIST|NAMES|MSG\.GET)|CONSUMER\.(INFO|LIST|NAMES)|DIRECT\.GET)")
 KNOWN = re.compile(r"^(INFO|STREAM\.(NAMES|LIST)|STREAM\.(CREATE|UPDATE|DELETE|INFO|PURGE|MSG\.\w+|SNAPSHOT|RESTORE)\.[^.*]+|"
                    r"CONSUMER\.(CREATE|DURABLE\.CREATE|INFO|DELETE|NAMES|LIST|PAUSE|UNPIN)\.[^*]+)$")
@@ -104,8 +105,8 @@ class Mask:
             lines.append(self.text(line.decode("latin-1")))
         return lines
 
-    def message(self, message, own_inbox: str) -> dict:
-        subject = "<inbox>" if message.subject.startswith(own_inbox) else self.text(message.subject)
+    def message(self, message) -> dict:
+        subject = "<inbox>" if message.subject.startswith("_INBOX.") else self.text(message.subject)
         result: dict = {"subject": subject}
         if message.reply:
             result["reply"] = "<inbox>" if message.reply.startswith("_INBOX.") else self.text(message.reply)
@@ -147,9 +148,13 @@ class Side:
         self.client.flush()
         self.client.kept[self.inbox_key].clear()
 
-    def open_inbox(self, channel: str) -> str:
+    def open_inbox(self, channel: str, is_own: bool = False) -> str:
+        """An own one has a subscription of its own: messages of consumers come under their own subjects."""
         self.client.count += 1
         reply = f"{self.client.inbox}.{self.client.count}"
+        if is_own:
+            reply = reply.replace("_INBOX.", "_INBOX.own.")
+            self.client.subscribe(reply)
         self.inboxes[reply] = channel
         self.channels.setdefault(channel, [])
         return reply
@@ -160,12 +165,15 @@ class Side:
             if not kept:
                 continue
             for message in kept:
-                if subscription == self.inbox_key:
+                if subscription in self.inboxes:
+                    channel = self.inboxes[subscription]
+                elif subscription == self.inbox_key:
                     channel = self.inboxes.get(message.subject)
                     if channel is None:
                         continue  # of an earlier script
                 else:
-                    channel = f"{subscription} {message.subject}"
+                    is_wild = subscription.endswith(">") or "*" in subscription
+                    channel = f"{subscription} {message.subject}" if is_wild else subscription
                 self.channels.setdefault(channel, []).append(message)
                 if b"Nats-Pin-Id:" in message.head:
                     self.variables["pin"] = message.head.partition(b"Nats-Pin-Id: ")[2].partition(b"\r\n")[0].decode()
@@ -186,7 +194,9 @@ class Side:
         """Masked; repeated heartbeats are one, because their number depends on time."""
         view: list[dict] = []
         for message in self.channels.get(channel, []):
-            item = self.mask.message(message, self.client.inbox)
+            item = self.mask.message(message)
+            if not channel[:1].isdigit() and item.get("reply", "").startswith("$JS.ACK."):
+                item["reply"] = item["reply"].rpartition(".")[0]  # pushed while more is published
             if view and is_heartbeat(item) and is_heartbeat(view[-1]):
                 view[-1] = item
             else:
@@ -195,13 +205,12 @@ class Side:
 
 
 class Difference(Exception):
-    def __init__(self, index: int, operation, channel: str, first, second):
+    def __init__(self, index: int, operation, channel: str, lines: list[str]):
         super().__init__(channel)
-        self.index, self.operation, self.channel, self.first, self.second = index, operation, channel, first, second
+        self.index, self.operation, self.channel, self.lines = index, operation, channel, lines
 
     def describe(self) -> str:
-        lines = [f"operation {self.index}: {json.dumps(self.operation)}", f"  channel {self.channel}"]
-        return "\n".join(lines + explain(self.first, self.second))
+        return "\n".join([f"operation {self.index}: {json.dumps(self.operation)}", f"  channel {self.channel}", *self.lines])
 
 
 def explain(first, second, path: str = "") -> list[str]:
@@ -237,6 +246,8 @@ class Pair:
     def __init__(self, first: tuple[str, int], second: tuple[str, int], differences):
         self.sides = [Side(first), Side(second)]
         self.differences = differences
+        self.script: list = []
+        self.go_on = False               # after a difference, which is printed
         self.seen: dict[str, int] = {}   # error codes and statuses of the first server
 
     # Waiting ---------------------------------------------------------------------------------
@@ -256,7 +267,8 @@ class Pair:
             state = [done(side) for side in self.sides]
             if all(state):
                 return
-            limit = start + (max(silent, ANSWER_SECONDS) if any(state) else silent)
+            late = ANSWER_SECONDS if silent > ODD_SECONDS else 0.3
+            limit = start + (max(silent, late) if any(state) else silent)
             left = limit - time.monotonic()
             if left <= 0:
                 return
@@ -283,13 +295,14 @@ class Pair:
         if channel.startswith(("$JS.EVENT", ">")):
             views = [sorted(view, key=lambda item: json.dumps(item, sort_keys=True)) for view in views]
         if views[0] != views[1]:
-            views = self.differences.apply(operation, views)
-            if views[0] != views[1]:
-                raise Difference(index, operation, channel, views[0], views[1])
+            if lines := self.differences.unknown(operation, explain(*views)):
+                raise Difference(index, operation, channel, lines)
 
     def compare_all(self, index: int, operation) -> None:
+        """What came late is blamed on the operation whose channel it came to."""
         for channel in sorted({side.mask.text(name) for side in self.sides for name in side.channels}):
-            self.compare(index, operation, channel)
+            number = int(channel) if channel.isdigit() else index
+            self.compare(number, self.script[number] if channel.isdigit() else operation, channel)
 
     def count_answers(self, channel: str) -> None:
         for message in self.sides[0].channels.get(channel, []):
@@ -304,19 +317,26 @@ class Pair:
 
     def play(self, script: list) -> Difference | None:
         """None when the servers agree. Leaves both without streams."""
+        self.script = script
         for side in self.sides:
             side.begin()
         result = None
         index, operation = 0, None
         try:
             for index, operation in enumerate(script):
-                getattr(self, "do_" + operation[0])(index, *operation[1:])
+                try:
+                    getattr(self, "do_" + operation[0])(index, *operation[1:])
+                except Difference as difference:
+                    if not self.go_on:
+                        raise
+                    result = difference
+                    print(difference.describe(), flush=True)
             self.settle()
             self.compare_all(index, operation)
         except Difference as difference:
             result = difference
         except (NatsError, OSError, TimeoutError) as error:
-            result = Difference(index, operation, "connection", "", repr(error))
+            result = Difference(index, operation, "connection", [repr(error)])
         self.clean()
         return result
 
@@ -332,11 +352,11 @@ class Pair:
                 self.sides[position] = Side(side.address)
 
     def ask(self, index: int, operation, subject: str, data: str, headers, done, silent: float = SILENT_SECONDS,
-            tag: str = "") -> str:
+            tag: str = "", is_own: bool = False) -> str:
         """Sends a request to both, waits, counts; returns the channel, which is not compared yet."""
         channel = f"{index}{tag}"
         for side in self.sides:
-            reply = side.open_inbox(channel)
+            reply = side.open_inbox(channel, is_own)
             fields = [(k, side.substitute(str(v))) for k, v in headers] if headers else None
             side.client.publish(side.substitute(subject), side.substitute(data).encode(), reply, fields)
         self.wait(lambda side: done(side.channels[channel]), silent)
@@ -347,7 +367,7 @@ class Pair:
         operation = ["api", subject, body, headers]
         data = body if isinstance(body, str) else json.dumps(body)
 
-        silent = SILENT_SECONDS if KNOWN.match(subject) else 0.03
+        silent = SILENT_SECONDS if KNOWN.match(subject) else ODD_SECONDS
 
         def ask(tag: str) -> str:
             channel = self.ask(index, operation, "$JS.API." + subject, data, headers, bool, silent, tag)
@@ -397,7 +417,7 @@ class Pair:
     def do_pub(self, index: int, subject: str, data: str = "", headers=None) -> None:
         """One message with a reply subject; its answer is a PubAck, an empty one, or no responders."""
         self.compare(index, ["pub", subject, data, headers], self.ask(
-            index, None, subject, data, headers, bool, 0.06))
+            index, None, subject, data, headers, bool))
 
     def do_pubs(self, index: int, subject: str, count: int, size: int = 1) -> None:
         """`count` messages at once; `#` in the subject becomes the number."""
@@ -405,7 +425,7 @@ class Pair:
             for number in range(count):
                 reply = side.open_inbox(str(index))
                 side.client.publish(subject.replace("#", str(number)), (b"%d" % number).ljust(size, b"."), reply)
-        self.wait(lambda side: len(side.channels[str(index)]) >= count, 0.06)
+        self.wait(lambda side: len(side.channels[str(index)]) >= count)
         self.count_answers(str(index))
         self.compare(index, ["pubs", subject, count, size], str(index))
 
@@ -422,7 +442,8 @@ class Pair:
         def done(messages) -> bool:
             found = statuses(messages)
             return len(found) - sum(bool(s) for s in found) >= max(want, 1) or any(s not in ("", "100") for s in found)
-        channel = self.ask(index, None, "$JS.API.CONSUMER.MSG.NEXT." + target, data, headers, done, 0.02)
+        channel = self.ask(index, None, "$JS.API.CONSUMER.MSG.NEXT." + target, data, headers, done, 0.02,
+                           is_own=True)
         if not all(done(side.channels[channel]) for side in self.sides):
             self.settle(0.5)
         self.compare(index, ["pull", target, body, want], channel)
@@ -439,7 +460,7 @@ class Pair:
 
     def do_ack(self, index: int, source, position, payload: str = "", mode: str = "reply") -> None:
         """Answers the message at `position` (or "next", not answered before) of the channel `source`: the
-        number of a pull, negative when counted back, or the `pattern subject`. Mode `reply` waits for the double ack."""
+        number of a pull, negative when counted back, or a subscription. Mode `reply` waits for the double ack."""
         channel = str(index + source if isinstance(source, int) and source < 0 else source)
         sent = []
         for side in self.sides:
@@ -451,7 +472,7 @@ class Pair:
         if not all(sent):
             return
         for side, subject in zip(self.sides, sent):
-            reply = side.open_inbox(str(index)) if mode == "reply" else ""
+            reply = side.open_inbox(str(index), payload.startswith("+NXT")) if mode == "reply" else ""
             side.client.publish(subject, side.substitute(payload).encode(), reply)
         if mode == "reply":
             self.wait(lambda side: bool(side.channels[str(index)]), 0.03)

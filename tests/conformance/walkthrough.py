@@ -43,7 +43,10 @@ MASKS = [
     (r"[\d.]+ ?[KMG]?i?B/s(ec)?", "RATE"),
     (r"(\"(created|ts|first_ts|last_ts|last_active|time|pinned_ts|mtime)\": )\"[^\"]*\"", r'\1"TIME"'),
     (r"(\"(pause_remaining|active|age|rtt|_nats.ver)\": )(-?\d+|\"[^\"]*\")", r"\1N"),
-    (r"(_nats\.ver: )\S+", r"\1V"),
+    (r"(_nats\.ver: |Host Version: )\S+", r"\1V"),
+    # Brokkr tells the API level it has complete, and how to get what needs a cluster.
+    (r"(hosted at level|API Level:|\"_nats.level\":|\"level\":) \"?[25]\"?", r"\1 N"),
+    (r" \(this server does not cluster:.*?API\"\)", ""),
     (r"walk-\w+", "FOLDER"),
     (r"[─━]+", "─"),
     (r" +", " "),
