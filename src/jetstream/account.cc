@@ -17,17 +17,6 @@ int64_t positive(int64_t bytes) {
   return std::max<int64_t>(bytes, 0);
 }
 
-// False when it is plain that no subject is matched by both: up to where they differ they are the same,
-// and there neither has a wildcard. Most pairs are told apart within a few bytes.
-bool may_collide(std::string_view a, std::string_view b) {
-  const size_t size = std::min(a.size(), b.size());
-  const auto is_wild = [](char c) { return c == '*' || c == '>'; };
-  for (size_t i = 0; i < size; ++i) {
-    if (a[i] != b[i]) return is_wild(a[i]) || is_wild(b[i]);
-  }
-  return true;
-}
-
 bool exceeds(int64_t reserved, int64_t more, int64_t limit) {
   return reserved > limit || more > limit - reserved;
 }
@@ -92,15 +81,8 @@ ApiStatus Account::check_limits(const StreamConfig& config, const StreamConfig* 
 }
 
 bool Account::do_subjects_overlap(const StreamConfig& config, const Stream* except) const {
-  for (const auto& [name, stream] : streams_) {
-    if (stream.get() == except) continue;
-    for (const std::string& theirs : stream->config().subjects) {
-      for (const std::string& ours : config.subjects) {
-        if (may_collide(ours, theirs) && subject::collide(ours, theirs)) return true;
-      }
-    }
-  }
-  return false;
+  return std::any_of(config.subjects.begin(), config.subjects.end(),
+                     [&](const std::string& subject) { return claims_.overlaps(subject, except); });
 }
 
 ApiResult<Stream*> Account::create_stream(StreamConfig config, bool is_pedantic) {
@@ -128,6 +110,7 @@ ApiResult<Stream*> Account::create_stream(StreamConfig config, bool is_pedantic)
   reserve(config, true);
   auto made = std::make_unique<Stream>(*this, std::move(config), **messages, created);
   Stream* const stream = streams_.emplace(stream_name, std::move(made)).first->second.get();
+  claims_.add(stream, stream->config().subjects);
   advise_stream(stream_name, "CREATED", "create");
   return stream;
 }
@@ -173,7 +156,9 @@ ApiStatus Account::update_stream(Stream& stream, StreamConfig config, bool is_pe
   if (do_subjects_overlap(config, &stream)) return api_error(10065);
   reserve(old, false);
   reserve(config, true);
+  claims_.remove(&stream, old.subjects);
   stream.update(std::move(config));
+  claims_.add(&stream, stream.config().subjects);
   advise_stream(stream.name(), "UPDATED", "modify");
   return {};
 }
@@ -181,6 +166,7 @@ ApiStatus Account::update_stream(Stream& stream, StreamConfig config, bool is_pe
 void Account::delete_stream(Stream& stream) {
   const std::string stream_name = stream.name();
   reserve(stream.config(), false);
+  claims_.remove(&stream, stream.config().subjects);
   stream.end(Consumer::End::StreamDeleted);
   store::Stream& messages = stream.messages();
   streams_.erase(stream_name);
@@ -202,6 +188,7 @@ void Account::restore_stream(store::Stream& messages) {
   reserve(*config, true);
   auto made = std::make_unique<Stream>(*this, std::move(*config), messages, options.created);
   Stream& stream = *made;
+  claims_.add(&stream, stream.config().subjects);
   streams_.emplace(options.name, std::move(made));
   for (const auto& state : messages.consumers()) {
     if (auto consumer = restore_consumer(stream, *state); consumer != nullptr) {

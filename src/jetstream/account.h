@@ -10,6 +10,7 @@
 #include "broker/shard.h"
 #include "jetstream/api_error.h"
 #include "jetstream/stream.h"
+#include "jetstream/subject_claims.h"
 
 namespace brokkr::jetstream {
 
@@ -102,6 +103,7 @@ class Account {
   uint64_t reserved_storage_ = 0;
   std::shared_ptr<ConsumerRouter> router_;  // outlives the streams
   Streams streams_;
+  SubjectClaims claims_;  // of the streams
   std::unique_ptr<Transfers> transfers_;
 
   void reserve(const StreamConfig& config, bool is_more);
