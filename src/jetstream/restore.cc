@@ -165,7 +165,8 @@ class Restore final : public Transfer, private ArchiveSink, private io::Task {
     if (config_.allow_msg_ttl && headers.has(HeaderKey::Ttl)) {
       const int64_t ttl = parse_ttl(headers.get(HeaderKey::Ttl));
       if (ttl == kTtlNever) stored.expires_at = store::kNeverExpires;
-      if (ttl > 0) stored.expires_at = static_cast<uint64_t>(message.timestamp_ns / 1'000'000'000 + ttl);
+      const int64_t sent_s = (message.timestamp_ns + 999'999'999) / 1'000'000'000;
+      if (ttl > 0) stored.expires_at = static_cast<uint64_t>(sent_s + ttl);
     }
     return messages_->append_at(message.seq, stored);
   }

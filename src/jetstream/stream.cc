@@ -326,7 +326,7 @@ void Stream::on_stored(int64_t timestamp_ns, uint64_t expires_at) {
   WallTime at = WallTime::max();
   if (has_age) at = WallTime(Duration(timestamp_ns)) + config_.max_age;
   if (expires_at != 0) {
-    at = std::min(at, WallTime(std::chrono::seconds(std::min<uint64_t>(expires_at, 9'000'000'000))));
+    at = std::min(at, store::expiry_time(timestamp_ns, expires_at));
   }
   account_.jetstream().upkeep().call_by(*expiry_, at);
 }

@@ -14,8 +14,8 @@ namespace brokkr::store {
 struct Record {
   uint64_t seq = 0;
   int64_t timestamp_ns = 0;  // since 1970 UTC
-  // When the message expires, in whole seconds since 1970 UTC; 0 never by itself (max_age may still
-  // apply), kNeverExpires not even by max_age.
+  // When the message expires, in whole seconds since 1970 UTC, reckoned from its own time rounded up;
+  // 0 never by itself (max_age may still apply), kNeverExpires not even by max_age.
   uint64_t expires_at = 0;
   std::string_view subject;
   std::string_view headers;  // a whole NATS/1.0 block, or empty

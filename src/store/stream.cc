@@ -238,7 +238,7 @@ void Stream::place(const Record& record, uint64_t counted) {
   last_seq_ = record.seq;
   last_timestamp_ns_ = record.timestamp_ns;
   if (record.expires_at != 0 && record.expires_at != kNeverExpires) {
-    add_expiry(record.expires_at, record.seq);
+    add_expiry(expiry_time(record.timestamp_ns, record.expires_at), record.seq);
   }
 }
 
@@ -263,7 +263,7 @@ MemorySegment& Stream::active_for(uint64_t seq, size_t bytes) {
   return *memory_.back();
 }
 
-void Stream::add_expiry(uint64_t at, uint64_t seq) {
+void Stream::add_expiry(WallTime at, uint64_t seq) {
   expiries_.push_back({at, seq});
   std::push_heap(expiries_.begin(), expiries_.end(), std::greater<>());
 }
@@ -559,7 +559,7 @@ bool Stream::expire_by_age(WallTime now, std::optional<WallTime>& next) {
   age_cursor_ = seq + 1;
   if (stays) return true;
   if (offer_to_observer(at)) {
-    add_expiry(static_cast<uint64_t>(now.time_since_epoch() / std::chrono::seconds(1)) + 1, seq);
+    add_expiry(now + std::chrono::seconds(1), seq);
     next = std::min(next.value_or(now + std::chrono::seconds(1)), now + std::chrono::seconds(1));
   } else {
     remove_at(at, Removal::Expired, false);
@@ -568,12 +568,10 @@ bool Stream::expire_by_age(WallTime now, std::optional<WallTime>& next) {
 }
 
 void Stream::expire_by_ttl(WallTime now, std::optional<WallTime>& next) {
-  const auto seconds = static_cast<uint64_t>(now.time_since_epoch() / std::chrono::seconds(1));
   while (!expiries_.empty()) {
     const Expiry due = expiries_.front();
-    if (due.at > seconds) {
-      const WallTime at{std::chrono::seconds(due.at)};
-      next = std::min(next.value_or(at), at);
+    if (due.at > now) {
+      next = std::min(next.value_or(due.at), due.at);
       return;
     }
     std::pop_heap(expiries_.begin(), expiries_.end(), std::greater<>());
@@ -581,7 +579,7 @@ void Stream::expire_by_ttl(WallTime now, std::optional<WallTime>& next) {
     Position at;
     if (!find(due.seq, at)) continue;
     if (offer_to_observer(at)) {
-      add_expiry(seconds + 1, due.seq);
+      add_expiry(now + std::chrono::seconds(1), due.seq);
     } else {
       remove_at(at, Removal::Expired, false);
     }

@@ -61,6 +61,15 @@ struct NewMessage {
   bool is_rollup = false;
 };
 
+// When exactly a message of that time expires, which `expires_at` says in whole seconds (see Record).
+inline WallTime expiry_time(int64_t timestamp_ns, uint64_t expires_at) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  constexpr uint64_t kLatest = 9'000'000'000;
+  const int64_t rounded = (kSecond - timestamp_ns % kSecond) % kSecond;
+  const auto seconds = static_cast<int64_t>(expires_at < kLatest ? expires_at : kLatest);
+  return WallTime(Duration(seconds * kSecond - rounded));
+}
+
 enum class Removal : uint8_t { Limit, Expired, Deleted, Purged, Acknowledged, Lost };
 
 // Hears what happens to a stream's messages. Called on the store's thread from within the call that
@@ -220,7 +229,7 @@ class Stream {
     uint32_t ordinal = 0;
   };
   struct Expiry {
-    uint64_t at = 0;  // seconds since 1970
+    WallTime at{};
     uint64_t seq = 0;
     bool operator>(const Expiry& other) const { return at > other.at; }
   };
@@ -272,7 +281,7 @@ class Stream {
   bool expire_by_age(WallTime now, std::optional<WallTime>& next);
   void expire_by_ttl(WallTime now, std::optional<WallTime>& next);
   bool offer_to_observer(const Position& at);
-  void add_expiry(uint64_t at, uint64_t seq);
+  void add_expiry(WallTime at, uint64_t seq);
   void log_removed(uint64_t seq, uint64_t counted);
   void flush_removed();
   void touch();  // asks the store for a place in the next group

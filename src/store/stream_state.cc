@@ -389,7 +389,9 @@ bool Stream::load_sealed(SealedSegment& segment) {
     entry.count += name.count;
     entry.last_seq = name.last_seq;
   }
-  for (const RunIndex::Expiry& expiry : index->expiries) expiries_.push_back({expiry.expires_at, expiry.seq});
+  for (const RunIndex::Expiry& expiry : index->expiries) {
+    expiries_.push_back({expiry_time(0, expiry.expires_at), expiry.seq});
+  }
   for (const RunIndex::MessageId& id : index->ids) {
     ids_.put({id.hash[0], id.hash[1]}, id.seq, segment.info.last_ts);
   }
@@ -502,7 +504,7 @@ void Stream::load_memory(MemorySegment& segment) {
     ++messages_;
     bytes_ += counted(record);
     if (record.expires_at != 0 && record.expires_at != kNeverExpires) {
-      expiries_.push_back({record.expires_at, record.seq});
+      expiries_.push_back({expiry_time(record.timestamp_ns, record.expires_at), record.seq});
     }
     const std::string_view message_id = store::find_message_id(record.headers);
     if (!message_id.empty()) ids_.put(MessageIds::key_of(message_id), record.seq, record.timestamp_ns);

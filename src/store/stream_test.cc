@@ -136,6 +136,20 @@ TEST_F(StreamTest, PurgesByFilterSequenceAndCount) {
   EXPECT_EQ(stream.state().messages, 0U);
 }
 
+TEST_F(StreamTest, ExpiresMessagesWithinTheSecond) {
+  Stream& stream = make({});
+  NewMessage message;
+  message.subject = "a";
+  message.timestamp_ns = 10'400'000'000;
+  message.expires_at = 12;  // a second later, in whole seconds
+  ASSERT_TRUE(stream.append(message));
+  const WallTime due(Duration(11'400'000'000));
+  EXPECT_EQ(stream.expire(due - Duration(1)), due);
+  EXPECT_EQ(stream.state().messages, 1U);
+  EXPECT_EQ(stream.expire(due), std::nullopt);
+  EXPECT_EQ(stream.state().messages, 0U);
+}
+
 TEST_F(StreamTest, PurgesAllButTheNewestWithoutCountingGaps) {
   Stream& stream = make({});
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(put(stream, "s"));
