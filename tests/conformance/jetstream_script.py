@@ -149,7 +149,7 @@ HEADERS = {
 
 PULL_FIELDS = {
     "batch": Choice(85, [1, 2, 3, 5, 10], [0, -1]),
-    "expires": Choice(25, [20 * MS, 30 * MS], [-1]),
+    "expires": Choice(25, [20 * MS, 30 * MS]),
     "max_bytes": Choice(10, [50, 100, 200, 1000], [-1]),
     "no_wait": Choice(75, [True]),
     "idle_heartbeat": Choice(2, [10 * SECOND, 5 * MS], [-1]),
