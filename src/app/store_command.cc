@@ -19,8 +19,9 @@ namespace brokkr::app {
 namespace {
 
 constexpr std::string_view kStoreHelp =
-    "Usage: brokkr store verify DIR            check every checksum; exit code 1 when anything is "
-    "damaged\n"
+    "Usage: brokkr store verify DIR            check every checksum and read every message; "
+    "exit code 1\n"
+    "                                          when anything is damaged\n"
     "       brokkr store dump FILE...          print run files, catalogs and log files as text\n"
     "       brokkr store export DIR [options]  print a stream's messages, or the streams there "
     "are\n"
@@ -112,8 +113,10 @@ int fail(const Error& error) {
 int verify(const StoreFlags& flags, const std::string& directory) {
   const auto keys = make_keys(flags.keys);
   if (!keys) return fail(keys.error());
-  const auto report = store::verify_store(store::posix_files(), directory, keys->get());
+  auto report = store::verify_store(store::posix_files(), directory, keys->get());
   if (!report) return fail(report.error());
+  const Status opened = store::verify_streams(store::posix_files(), directory, flags.keys, *report);
+  if (!opened) report->damage.push_back("no store opens from it: " + opened.error().text);
   for (const std::string& line : report->notes)
     std::printf("note: %s\n", line.c_str());
   for (const std::string& line : report->damage)

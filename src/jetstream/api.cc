@@ -163,7 +163,9 @@ void ApiRequest::leave_when_durable(std::string text, bool is_audited) const {
   Answer answer{account_, subject_, reply_, body_, client_, std::move(text), is_audited};
   store::Store& store = account_->jetstream().store();
   // Of a store that has failed only what it can still read is told; see dispatch.
-  if (store.failure() != nullptr || store.appended() == store.durable()) return send(answer);
+  // Removals are gathered until the turn ends: `appended` alone would not tell.
+  const bool is_settled = store.appended() == store.durable() && !store.has_uncommitted();
+  if (store.failure() != nullptr || is_settled) return send(answer);
   store.when_durable([answer = std::move(answer)] { send(answer); });
 }
 

@@ -52,12 +52,15 @@ uint64_t machine_memory() {
          static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
 }
 
-void fill_limits(JetStream::Options& options, store::Files& files) {
+void fill_limits(JetStream::Options& options) {
   if (options.max_memory == 0) options.max_memory = machine_memory() / 4 * 3;
-  if (options.max_storage != 0) return;
-  options.max_storage = kStorageWithoutDisk;
-  if (options.store_directory.empty()) return;
-  if (const auto free = files.free_bytes(options.store_directory); free) options.max_storage = *free;
+}
+
+// What is stored already and what the disk still has.
+uint64_t storage_of_disk(const std::string& directory, uint64_t used) {
+  if (directory.empty()) return kStorageWithoutDisk;
+  const auto free = store::posix_files().free_bytes(directory);
+  return free ? used + *free : kStorageWithoutDisk;
 }
 
 }  // namespace
@@ -102,6 +105,7 @@ struct JetStream::Impl final : private io::TurnHook {
   ApiStats api_stats;
   // Bytes that may be stored before the store is asked again how much it has: in memory, in files.
   uint64_t room[2] = {0, 0};
+  bool is_storage_of_disk = false;  // no limit was configured: it follows the disk
   MonotonicTime no_room_until[2];
   bool is_stopping = false;
 };
@@ -131,7 +135,11 @@ Status JetStream::Impl::open() {
     log.error("JetStream storage has failed, nothing more is stored: " + error.text);
   });
   loop.add_hook(io::Phase::Append, *this);
-  fill_limits(options, store::posix_files());
+  fill_limits(options);
+  is_storage_of_disk = options.max_storage == 0;
+  if (is_storage_of_disk) {
+    options.max_storage = storage_of_disk(options.store_directory, store->usage().file_bytes);
+  }
   return {};
 }
 
@@ -256,6 +264,11 @@ bool JetStream::take_room(bool is_file, uint64_t bytes) {
     if (impl_->loop.now() < not_before) return false;
     const store::Store::Usage usage = impl_->store->usage();
     const uint64_t used = is_file ? usage.file_bytes : usage.memory_bytes;
+    if (is_file && impl_->is_storage_of_disk) {
+      // Others fill and free the disk too; what is full says the store.
+      impl_->options.max_storage =
+          std::max(impl_->options.max_storage, storage_of_disk(impl_->options.store_directory, used));
+    }
     const uint64_t max = is_file ? impl_->options.max_storage : impl_->options.max_memory;
     // What would go over the limit is taken once, as long as what is there does not.
     room = used > max ? 0 : std::max(max - used, bytes);

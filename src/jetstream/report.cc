@@ -125,6 +125,10 @@ broker::JetStreamProblem Report::check_health(const std::string& account, const 
   if (const Error* failure = jetstream_.store().failure(); failure != nullptr) {
     return {503, "JETSTREAM", {}, {}, {}, "JetStream storage has failed: " + failure->text};
   }
+  if (const Status ready = jetstream_.store().can_append();
+      !ready && ready.error().code == Errc::OutOfSpace) {
+    return {503, "JETSTREAM", {}, {}, {}, "JetStream storage takes no messages: " + ready.error().text};
+  }
   if (account.empty()) return problem;
   Account* const at = jetstream_.find_account(account);
   if (at == nullptr) {

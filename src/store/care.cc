@@ -5,28 +5,6 @@
 #include "store/store_impl.h"
 
 namespace brokkr::store {
-namespace {
-
-constexpr Duration kSpaceRetry = std::chrono::seconds(1);
-
-}  // namespace
-
-// --- a full disk
-
-// As long as something waits for the log, it is made to ask for room again if it has none.
-void Store::Impl::watch_log() {
-  if (is_watching) return;
-  is_watching = true;
-  environment.after(kSpaceRetry, [this, is_alive = alive] {
-    if (!*is_alive) return;
-    is_watching = false;
-    if (failure != nullptr) return;
-    const bool is_full = wal->is_full();
-    if (is_full) wal->retry_space();
-    if (is_full || wal->durable() < wal->appended()) watch_log();
-  });
-}
-
 // --- erasing
 
 // A crash before the removal is durable must find the message whole.

@@ -310,15 +310,15 @@ void Store::Impl::checkpoint_if_due(Store& store) {
   checkpoint = std::make_unique<Checkpoint>(*this);
   checkpoint->begin();
   // The picture may show what is not durable yet; nothing of it may reach the disk before the log.
-  store.when_durable([this] {
+  store.when_durable([this, &store] {
     environment.background_executor.run([this] { checkpoint->work(); },
-                                        [this, is_alive = alive] {
-                                          if (*is_alive) end_checkpoint();
+                                        [this, &store, is_alive = alive] {
+                                          if (*is_alive) end_checkpoint(store);
                                         });
   });
 }
 
-void Store::Impl::end_checkpoint() {
+void Store::Impl::end_checkpoint(Store& store) {
   checkpoint->finish();
   const Status status = checkpoint->status();
   checkpoint.reset();
@@ -327,12 +327,14 @@ void Store::Impl::end_checkpoint() {
   if (!status) {
     environment.log.error("JetStream store: cannot empty the log: " + status.error().text);
     is_retrying = true;
-    environment.after(kRetry, [this, is_alive = alive] {
+    environment.after(kRetry, [this, &store, is_alive = alive] {
       if (!*is_alive) return;
       is_retrying = false;
-      wal->retry_space();
+      checkpoint_if_due(store);
     });
   }
+  look_at_free_bytes();
+  if (is_short_of_space || wal->is_full()) seek_space_later(store);
   for (const auto& done : waiting) done(status);
 }
 

@@ -49,7 +49,47 @@ Status with_store(Files& files, const std::string& directory, const StoreKeys& k
   return use(**store);
 }
 
+// Ends behind the last message; NotFound never.
+Status read_all(Stream& stream, FunctionRef<void(const Record&)> visit) {
+  const SubjectFilter all(stream, {});
+  uint64_t seq = stream.first_seq();
+  while (seq <= stream.last_seq()) {
+    const auto record = stream.load_next(all, seq);
+    if (!record && record.error().code == Errc::NotFound) break;
+    if (!record) return record.error();
+    visit(*record);
+    seq = record->seq + 1;
+  }
+  return {};
+}
+
+void list_lost(const Stream& stream, VerifyReport& report) {
+  const std::vector<uint64_t>& lost = stream.lost();
+  for (size_t first = 0, next = 0; first < lost.size(); first = next) {
+    next = first + 1;
+    while (next < lost.size() && lost[next] == lost[next - 1] + 1) ++next;
+    std::string text = "stream " + stream.options().account + " " + stream.options().name;
+    text += next == first + 1 ? ": message " + std::to_string(lost[first]) + " is lost"
+                              : ": messages " + std::to_string(lost[first]) + " to " +
+                                    std::to_string(lost[next - 1]) + " are lost";
+    report.damage.push_back(std::move(text));
+  }
+}
+
 }  // namespace
+
+Status verify_streams(Files& files, const std::string& directory, const StoreKeys& keys,
+                      VerifyReport& report) {
+  std::vector<std::string> warnings;
+  const auto use = [&](Store& store) -> Status {
+    for (Stream* const stream : store.streams()) {
+      if (Status read = read_all(*stream, [](const Record&) {}); !read) return read;
+      list_lost(*stream, report);
+    }
+    return {};
+  };
+  return with_store(files, directory, keys, warnings, use);
+}
 
 Result<ExportReport> visit_messages(Files& files, const std::string& directory,
                                     const StoreKeys& keys, std::string_view account,
@@ -61,18 +101,12 @@ Result<ExportReport> visit_messages(Files& files, const std::string& directory,
       return Error{Errc::NotFound,
                    "no stream " + std::string(name) + " in account " + std::string(account)};
     }
-    const SubjectFilter all(*stream, {});
-    uint64_t seq = stream->first_seq();
-    while (seq <= stream->last_seq()) {
-      const auto record = stream->load_next(all, seq);
-      if (!record && record.error().code == Errc::NotFound) break;
-      if (!record) return record.error();
-      visit(*record);
+    const Status read = read_all(*stream, [&](const Record& record) {
+      visit(record);
       ++report.messages;
-      seq = record->seq + 1;
-    }
+    });
     report.lost = stream->lost();
-    return {};
+    return read;
   };
   if (const Status status = with_store(files, directory, keys, report.warnings, use); !status)
     return status.error();

@@ -1,8 +1,10 @@
 #include "store/inspect.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "store/catalog.h"
+#include "store/overlay_files.h"
 #include "store/run.h"
 #include "store/run_verify.h"
 #include "store/wal_replay.h"
@@ -58,6 +60,7 @@ class StoreVerifier {
     if (!status && damage.empty()) return take_error(entry.name, status.error());
     for (const std::string& place : damage)
       report.damage.push_back(entry.name + " " + place);
+    if (status && damage.empty()) log_from_ = std::min(log_from_, image.lsn + 1);
     return {};
   }
 
@@ -95,8 +98,11 @@ class StoreVerifier {
     options.directory = directory_ + "/wal";
     options.keys = keys_;
     Wal::Recovery recovery;
+    // What lies before the older catalog may have been given up.
+    const Lsn from = log_from_ == UINT64_MAX ? 1 : log_from_;
+    OverlayFiles overlay(files_);
     const auto replay = replay_wal(
-        files_, options, 1, [&](const Frame&) { ++report.frames; }, recovery);
+        overlay, options, from, [&](const Frame&) { ++report.frames; }, recovery);
     if (!replay) return replay.error().code == Errc::NotFound ? Status() : Status(replay.error());
     for (const WalFile& file : replay->files) {
       ++report.files;
@@ -113,6 +119,7 @@ class StoreVerifier {
   Files& files_;
   const std::string directory_;
   Keyring* const keys_;
+  Lsn log_from_ = UINT64_MAX;
 };
 
 }  // namespace

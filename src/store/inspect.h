@@ -20,6 +20,12 @@ class Stream;
 // Takes one line of text, without its end.
 using LineSink = FunctionRef<void(std::string_view line)>;
 
+// How the directory's store is encrypted, if it is.
+struct StoreKeys {
+  Cipher cipher = Cipher::None;
+  std::string key;
+  std::string previous_key;
+};
 struct VerifyReport {
   uint64_t files = 0;
   uint64_t bytes = 0;
@@ -30,19 +36,16 @@ struct VerifyReport {
   // What is worth a word and no damage: a torn end of the log, files that are not the store's.
   std::vector<std::string> notes;
 };
-// Checks every checksum of catalogs, log and run files, and that a store opens from them. Fails
-// when the directory cannot be read, or with PermissionDenied when the key is wrong.
+// Checks every checksum of catalogs, log and run files. Fails when the directory cannot be read, or with PermissionDenied when the key is wrong.
 Result<VerifyReport> verify_store(Files&, const std::string& directory, Keyring* keys);
+
+// Opens a store of what is in the directory, with all changes kept in memory, and reads every message:
+// finds what is missing though all that is there is whole. Adds to the report's damage.
+Status verify_streams(Files&, const std::string& directory, const StoreKeys&, VerifyReport&);
 
 // What is in one file of a store, by its name's ending, as text; damage too.
 Status dump_file(Files&, const std::string& path, Keyring* keys, LineSink out);
 
-// How the directory's store is encrypted, if it is.
-struct StoreKeys {
-  Cipher cipher = Cipher::None;
-  std::string key;
-  std::string previous_key;
-};
 struct ExportReport {
   uint64_t messages = 0;
   std::vector<uint64_t> lost;         // sequences found damaged

@@ -56,6 +56,17 @@ class InspectTest : public ::testing::TestWithParam<Cipher> {
     add(*stream, 100);
     store->commit();
   }
+  // Starts it, adds to it, and ends it cleanly.
+  void fill_again() {
+    DirectExecutor executor;
+    ManualClock clock;
+    const auto log = Log::discard();
+    files_.files.erase("d");
+    auto store = std::move(*Store::open(options_, {files_, executor, executor, clock, *log,
+                                                   [](Duration, const Callback<void()>&) {}}));
+    add(*store->find_stream("A", "S"), 50);
+    store->close([] {});
+  }
   static void add(Stream& stream, int count) {
     for (int i = 0; i < count; ++i) {
       NewMessage message;
@@ -115,6 +126,24 @@ TEST_P(InspectTest, DamageIsNamedWithItsPlace) {
   };
   EXPECT_TRUE(is_named(run.substr(2) + " at "));
   EXPECT_TRUE(is_named("wal/"));
+}
+
+// The log from before the older catalog is given up, which is no damage.
+TEST_P(InspectTest, AStoreThatWasEmptiedTwiceVerifies) {
+  fill_again();
+  fill_again();
+  const VerifyReport report = verify();
+  EXPECT_TRUE(report.damage.empty()) << report.damage.front();
+  EXPECT_FALSE(files_.files.contains("d/wal/0000000000000001.wal"));
+}
+
+TEST_P(InspectTest, AMissingRunFileIsNoticed) {
+  files_.files.erase(first_in("/runs", ".run"));
+  VerifyReport report = verify();
+  EXPECT_TRUE(report.damage.empty()) << report.damage.front();
+  ASSERT_TRUE(verify_streams(files_, options_.directory, keys(), report));
+  ASSERT_FALSE(report.damage.empty());
+  EXPECT_EQ(report.damage[0], "stream A S: messages 1 to 300 are lost");
 }
 
 TEST_P(InspectTest, AWrongKeyIsSaid) {

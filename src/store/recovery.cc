@@ -61,6 +61,7 @@ Status Store::Impl::recover(Opening& opening) {
   Wal::Events events;
   events.durable = [this](Lsn lsn) { on_durable(lsn); };
   events.closing_group = [this](std::string& note) { on_closing_group(note); };
+  events.full = [this, &store = opening.store] { seek_space_later(store); };
   events.failed = [this](const Error& error) { fail(error); };
   Wal::Recovery recovery;
   // With salvaged entries each stream has a place of its own to start from.

@@ -164,7 +164,6 @@ void Store::Impl::close_group() {
     }
   }
   wal->commit();
-  watch_log();
 }
 
 // Streams that wait for nothing show what they got in this turn.
@@ -232,7 +231,7 @@ void Store::Impl::fail(const Error& error) {
 Status Store::can_append() const {
   if (impl_->wal == nullptr) return {};
   if (impl_->failure != nullptr) return Error{Errc::Unavailable, impl_->failure->text};
-  if (impl_->wal->is_full() || impl_->is_over_log_limit()) {
+  if (impl_->wal->is_full() || impl_->is_short_of_space || impl_->is_over_log_limit()) {
     return Error{Errc::OutOfSpace, "no space left for messages"};
   }
   if (impl_->wal->is_busy()) return Error{Errc::Unavailable, "too much waits for the disk"};

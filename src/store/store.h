@@ -37,7 +37,8 @@ class Store {
     uint64_t log_file_bytes = 16 << 20;
     // For blocks read from run files and their indexes.
     uint64_t cache_bytes = 64 << 20;
-    // Refuses publishes when this little is left on the disk, so that the rest still works.
+    // Refuses publishes when this little is left on the disk, so that the rest still works; looked
+    // at when the log has been emptied.
     uint64_t free_bytes_min = 32 << 20;
   };
   struct Environment {

@@ -71,9 +71,12 @@ struct Store::Impl {
   void close_group();
   void show_unlogged();
   void checkpoint_if_due(Store& store);
-  void end_checkpoint();
+  void end_checkpoint(Store& store);
+  // Asks again and again whether there is room on the disk, until there is.
+  void seek_space_later(Store& store);
+  void seek_space(Store& store);
+  void look_at_free_bytes();
   void remove_doomed();
-  void watch_log();
   void erase_when_durable(Store& store);
   void erase(const Erasure& erasure);
   void start_scrubber();
@@ -135,7 +138,8 @@ struct Store::Impl {
   std::unique_ptr<Checkpoint> checkpoint;
   std::vector<Callback<void(const Status&)>> checkpoint_waiters;
   bool is_retrying = false;  // checkpoints
-  bool is_watching = false;  // the log, while something waits for it
+  bool is_seeking_space = false;
+  bool is_short_of_space = false;  // less is free than `free_bytes_min`
   uint64_t catalog_number = 0;
   Lsn catalog_lsn = 0;           // of the newest catalog
   Lsn previous_catalog_lsn = 0;  // of the one before

@@ -418,11 +418,16 @@ void Stream::mend_segment(SealedSegment& segment, RunIndex& index) {
   mended.info = index.info;
   mended.file = segment.file;
   mended.live = index.info.count;
+  const bool is_complete = index.info.count == segment.info.count;
+  if (is_complete) mended.removed = segment.removed;
   uint32_t o = 0;
-  for (uint64_t seq = segment.info.first_seq; was_dense && seq <= segment.info.last_seq; ++seq) {
+  for (uint64_t seq = segment.info.first_seq; !is_complete && seq <= segment.info.last_seq; ++seq) {
     const auto old = static_cast<uint32_t>(seq - segment.info.first_seq);
     const bool is_there = o < index.info.count && index.seq_at(o) == seq;
-    if (!segment.is_live(old)) {
+    if (!was_dense) {
+      // What the run had not got cannot be told from what is missing now.
+      if (!is_there && lost_.size() < kLostMax) replay_lost_one(seq);
+    } else if (!segment.is_live(old)) {
       if (is_there) mended.mark_removed(o);
     } else if (!is_there) {
       replay_lost_one(seq);

@@ -74,7 +74,7 @@ class Wal::Writer {
   void finish_sync(const Status& status, uint64_t written);
   void fail(const Error& error);
   void run(Callback<void()> work, Callback<void()> done);
-  void update_full() { wal_.is_full_ = stalled_ != nullptr || spares_.is_out_of_space(); }
+  void update_full();
   bool is_synced_by_group() const { return wal_.options_.sync == SyncMode::Always; }
 
   Wal& wal_;
@@ -119,6 +119,12 @@ void Wal::Writer::start(WalReplay replay) {
   if (!marks_.empty()) total_bytes_ = marks_.back().second;
   spares_.adopt_spares(replay.spares);
   spares_.top_up();
+}
+
+void Wal::Writer::update_full() {
+  const bool was_full = wal_.is_full_;
+  wal_.is_full_ = stalled_ != nullptr || spares_.is_out_of_space();
+  if (wal_.is_full_ && !was_full && events_.full) events_.full();
 }
 
 // Starts whatever may be started. What `durable` appends and commits meanwhile is taken by the loop

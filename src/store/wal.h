@@ -73,6 +73,8 @@ class Wal {
     // Appends to the group's end marker what the store wants to find again if a frame of the group
     // is damaged; handed to replay's `visit` as a GroupEnd frame. Must not append.
     Callback<void(std::string& note)> closing_group;
+    // `is_full` has become true: `retry_space` is wanted in a while.
+    Callback<void()> full;
     // Once. No later append becomes durable.
     Callback<void(const Error&)> failed;
   };
@@ -115,8 +117,7 @@ class Wal {
   bool is_busy() const { return pending_bytes() > options_.pending_bytes_max; }
   uint64_t pending_bytes() const { return group_.size() + writing_bytes_; }
   // No new log file can be made. What must get through (deletes, acknowledgements, purges) still
-  // fits into the reserve; publishes must be refused. Clears by itself: tried again every second
-  // through `retry_space`.
+  // fits into the reserve; publishes must be refused. `retry_space` tries again.
   bool is_full() const { return is_full_; }
   void retry_space();
   // Bytes appended since `lsn`.

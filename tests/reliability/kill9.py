@@ -265,6 +265,48 @@ def check_values(ledger: Ledger, found: dict, start: int) -> None:
         last[message.subject] = (seq, value["value"])
 
 
+def last_words(server: StorageServer, ledger: Ledger, rounds: int) -> None:
+    """The kill comes right behind the answer, with nothing else going on."""
+    client = server.connect()
+    make_stream(client, "LAST", ["last.*"])
+    for number in range(rounds):
+        first = [must(as_json(client.request("last.a", b"x")))["seq"] for _ in range(3)]
+        must(api(client, "STREAM.MSG.DELETE.LAST", {"seq": first[1]}))
+        server.kill()
+        server.start()
+        client = server.connect()
+        if "error" not in api(client, "STREAM.MSG.GET.LAST", {"seq": first[1]}):
+            ledger.problem(f"LAST: {first[1]} is back")
+        for seq in (first[0], first[2]):
+            if "error" in api(client, "STREAM.MSG.GET.LAST", {"seq": seq}):
+                ledger.problem(f"LAST: {seq} is gone")
+        name = f"C{number}"
+        must(api(client, f"CONSUMER.DURABLE.CREATE.LAST.{name}", {"stream_name": "LAST", "config": {
+            "durable_name": name, "ack_policy": "explicit"}}))
+        client.subscribe(inbox := f"last.inbox.{number}")
+        client.publish(f"$JS.API.CONSUMER.MSG.NEXT.LAST.{name}", b"", inbox)
+        acked = client.next(inbox)
+        client.request(acked.reply, b"+ACK")
+        server.kill()
+        server.start()
+        client = server.connect()
+        info = api(client, f"CONSUMER.INFO.LAST.{name}")
+        if info.get("ack_floor", {}).get("consumer_seq") != 1:
+            ledger.problem(f"LAST: {name} was created and confirmed an acknowledgement: {info}")
+        purged = must(api(client, "STREAM.PURGE.LAST"))["purged"]
+        server.kill()
+        server.start()
+        client = server.connect()
+        state = must(api(client, "STREAM.INFO.LAST"))["state"]
+        if purged == 0 or state["messages"] or state["last_seq"] != first[2]:
+            ledger.problem(f"LAST: purged, and after the kill it is {state}")
+    must(api(client, "STREAM.DELETE.LAST"))
+    server.kill()
+    server.start()
+    if "error" not in api(server.connect(), "STREAM.INFO.LAST"):
+        ledger.problem("LAST: the deleted stream is back")
+
+
 def resend(client: NatsClient, ledger: Ledger) -> None:
     """What had no answer is published again under its id."""
     for subject, body, name in ledger.unsure:
@@ -298,6 +340,7 @@ def main() -> None:
         set_up(client)
         if args.preload_mib:
             preload(client, args.preload_mib)
+        last_words(server, ledger, max(2, args.kills // 10))
         start = dict.fromkeys(ledger.acked, 1)
         for kill in range(1, args.kills + 1):
             live(server, ledger, kill, rng.uniform(0.05, 1.5))

@@ -19,6 +19,11 @@ std::string folder_of_path(const std::string& path) {
   return slash == std::string::npos ? "." : path.substr(0, slash);
 }
 
+bool is_path_of(const std::string& path, std::string_view part) {
+  if (part.ends_with('$')) return path.ends_with(part.substr(0, part.size() - 1));
+  return path.find(part) != std::string::npos;
+}
+
 }  // namespace
 
 struct FaultInode {
@@ -176,7 +181,7 @@ FaultFiles::~FaultFiles() = default;
 std::optional<Error> FaultFiles::enter(FileCall kind, const std::string& path, bool& ignored) {
   const uint64_t n = ++counts_[static_cast<size_t>(kind)];
   const auto fits = [&](const Fault& it) {
-    return it.kind == kind && n >= it.first && n < it.end && path.find(it.part) != std::string::npos;
+    return it.kind == kind && n >= it.first && n < it.end && is_path_of(path, it.part);
   };
   ignored = std::any_of(ignored_.begin(), ignored_.end(), fits);
   const auto fault = std::find_if(faults_.begin(), faults_.end(), fits);

@@ -62,7 +62,8 @@ class FaultFiles final : public Files {
   // The same for every call whose path contains `part`.
   void fail_paths(FileCall kind, std::string part, Errc code = Errc::System);
   void heal();
-  // Calls of the kind whose path contains `part` do nothing and say they did. For tests of tests.
+  // Calls of the kind whose path contains `part` (or ends with it, when that ends in `$`) do nothing
+  // and say they did. For tests of tests.
   void ignore(FileCall kind, std::string part = "");
   // Only the nth call of the kind (counted from the start, from 1).
   void ignore_nth(FileCall kind, uint64_t n);
