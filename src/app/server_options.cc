@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "base/bytes.h"
+#include "base/machine.h"
 #include "jetstream/jetstream.h"
 
 namespace brokkr::app {
@@ -133,8 +134,14 @@ broker::Settings make_settings(const config::Options& options) {
   settings.metadata.assign(options.server_metadata.begin(), options.server_metadata.end());
   settings.max_control_line = to_limit(options.max_control_line, 4096);
   settings.max_payload = to_limit(options.max_payload, 1 << 20);
-  settings.max_pending = options.max_pending > 0 ? static_cast<uint64_t>(options.max_pending)
-                                                 : uint64_t{64} << 20;
+  constexpr uint64_t kUsualPending = 64 << 20;
+  settings.max_pending =
+      options.max_pending > 0 ? static_cast<uint64_t>(options.max_pending) : kUsualPending;
+  // A few clients that read nothing must not take a small machine with them.
+  if (settings.max_pending == kUsualPending) {
+    const uint64_t share = std::min(usable_memory() / 16, kUsualPending);
+    settings.max_pending = std::max<uint64_t>(share, settings.max_payload);
+  }
   settings.max_connections = options.max_connections == 0
                                  ? 65536
                                  : to_limit(options.max_connections, UINT32_MAX);

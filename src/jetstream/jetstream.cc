@@ -1,10 +1,9 @@
 #include "jetstream/jetstream.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "base/ids.h"
+#include "base/machine.h"
 #include "base/random.h"
 #include "jetstream/api_service.h"
 #include "jetstream/consumer_api.h"
@@ -47,13 +46,15 @@ class Delays {
   std::vector<std::unique_ptr<io::Timer>> timers_;
 };
 
-uint64_t machine_memory() {
-  return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) *
-         static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
+// Its buffers and caches are the store's usual ones from 1 GiB on, less on a smaller machine.
+void fit_to_memory(store::Store::Options& options) {
+  const uint64_t memory = usable_memory();
+  options.checkpoint_bytes = std::clamp<uint64_t>(memory / 32, 4 << 20, options.checkpoint_bytes);
+  options.cache_bytes = std::clamp<uint64_t>(memory / 16, 4 << 20, options.cache_bytes);
 }
 
 void fill_limits(JetStream::Options& options) {
-  if (options.max_memory == 0) options.max_memory = machine_memory() / 4 * 3;
+  if (options.max_memory == 0) options.max_memory = usable_memory() / 4 * 3;
 }
 
 // What is stored already and what the disk still has.
@@ -118,6 +119,7 @@ Status JetStream::Impl::open() {
   opening.cipher = options.cipher;
   opening.key = options.key;
   opening.previous_key = options.previous_key;
+  fit_to_memory(opening);
   store::Store::Environment environment{
       .files = store::posix_files(),
       .log_executor = log_executor,
@@ -266,8 +268,8 @@ bool JetStream::take_room(bool is_file, uint64_t bytes) {
     const uint64_t used = is_file ? usage.file_bytes : usage.memory_bytes;
     if (is_file && impl_->is_storage_of_disk) {
       // Others fill and free the disk too; what is full says the store.
-      impl_->options.max_storage =
-          std::max(impl_->options.max_storage, storage_of_disk(impl_->options.store_directory, used));
+      const uint64_t now = storage_of_disk(impl_->options.store_directory, used);
+      impl_->options.max_storage = std::max(impl_->options.max_storage, now);
     }
     const uint64_t max = is_file ? impl_->options.max_storage : impl_->options.max_memory;
     // What would go over the limit is taken once, as long as what is there does not.

@@ -7,6 +7,13 @@
 #include "store/store_impl.h"
 
 namespace brokkr::store {
+namespace {
+
+// A start that finds more log files than this empties them soon after.
+constexpr ptrdiff_t kLogFilesMax = 4;
+constexpr Duration kShortenLog = std::chrono::milliseconds(20);
+
+}  // namespace
 
 // What opening needs only while it lasts.
 struct Store::Impl::Opening {
@@ -45,7 +52,24 @@ Status Store::Impl::open(Store& store) {
   for (const std::string& note : opening.notes) environment.log.warn("JetStream store: " + note);
   sync_later();
   start_scrubber();
+  shorten_log_later(store);
   return {};
+}
+
+// Every start begins a log file. Starts would take ever longer if one that is killed before it has
+// filled its file left it to the next.
+void Store::Impl::shorten_log_later(Store& store) {
+  const auto entries = environment.files.list(path("wal"));
+  if (!entries) return;
+  const auto files_there = std::count_if(entries->begin(), entries->end(), [](const DirectoryEntry& entry) {
+    return entry.name.ends_with(".wal");
+  });
+  if (files_there <= kLogFilesMax) return;
+  environment.after(kShortenLog, [this, &store, is_alive = alive] {
+    if (!*is_alive || failure != nullptr) return;
+    checkpoint_waiters.push_back([](const Status&) {});
+    checkpoint_if_due(store);
+  });
 }
 
 Status Store::Impl::recover(Opening& opening) {

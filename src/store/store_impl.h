@@ -67,6 +67,7 @@ struct Store::Impl {
   void adopt_run_file(Opening& opening, uint64_t number);
   void forget(Stream& stream);
   void sync_later();
+  void shorten_log_later(Store& store);
   void log_consumers();
   void close_group();
   void show_unlogged();

@@ -21,17 +21,30 @@ class StoreSpace : public ::testing::Test {
     options_.checkpoint_bytes = 128 << 10;
     options_.log_file_bytes = 64 << 10;
     options_.free_bytes_min = 128 << 10;
+    open();
+    StreamOptions options;
+    options.account = "$G";
+    options.name = "S";
+    stream_ = *store_->create_stream(options);
+    turn();
+  }
+
+  void open() {
     auto store = Store::open(options_, {disk_, log_executor_, background_, clock_, *log_,
                                         [this](Duration, Callback<void()> call) {
                                           timers_.push_back(std::move(call));
                                         }});
     EXPECT_TRUE(store);
     store_ = std::move(*store);
-    StreamOptions options;
-    options.account = "$G";
-    options.name = "S";
-    stream_ = *store_->create_stream(options);
-    turn();
+    stream_ = store_->find_stream("$G", "S");
+  }
+  void kill_and_open() {
+    log_executor_.clear();
+    background_.clear();
+    timers_.clear();
+    store_.reset();
+    disk_.crash(1, testing::CrashKind::Process);
+    open();
   }
 
   // All work there is, and no timer.
@@ -126,6 +139,19 @@ TEST_F(StoreSpace, ALogThatCouldNotBeEmptiedIsEmptiedWithoutAnotherMessage) {
   disk_.heal();
   wait(4);
   EXPECT_TRUE(publish());
+}
+
+// A start reads the whole log: it must not grow by a file with every start that is killed.
+TEST_F(StoreSpace, ManyKillsDoNotMakeTheLogLong) {
+  for (int i = 0; i < 40; ++i) {
+    ASSERT_TRUE(publish());
+    wait(1);
+    kill_and_open();
+  }
+  size_t files = 0;
+  for (const std::string& path : disk_.paths()) files += path.ends_with(".wal") ? 1 : 0;
+  EXPECT_LE(files, 10u);
+  EXPECT_EQ(stream_->messages(), 40u);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -227,6 +228,32 @@ TEST_F(StoreTest, AgreesWithAModelThroughRestarts) {
       ASSERT_EQ(found.subject_count(), counts.size());
       for (const auto& [subject, count] : counts) ASSERT_EQ(found.count_of(subject), count);
     }
+  }
+}
+
+// A run with gaps that lost its end, index and all: what was there is read, the rest is listed.
+TEST_F(StoreTest, ACutRunFileSaysWhatIsGone) {
+  Stream& made = make("S");
+  for (int i = 0; i < 100; ++i) put(made, "s", std::string(200, 'x'));
+  for (const uint64_t seq : {10U, 20U, 30U}) made.remove(seq, Removal::Deleted);
+  restart(true);
+  get("S").remove(40, Removal::Deleted);
+  store_->commit();
+  restart(true);
+  store_.reset();
+  for (const auto& entry : std::filesystem::directory_iterator(options_.directory + "/runs")) {
+    std::filesystem::resize_file(entry.path(), entry.file_size() / 2);
+  }
+  open();
+  Stream& stream = get("S");
+  size_t found = 0;
+  for (uint64_t seq = 1; seq <= 100; ++seq) found += stream.load(seq) ? 1 : 0;
+  EXPECT_GT(found, 30U);
+  EXPECT_LT(found, 90U);
+  for (uint64_t seq = 1; seq <= 100; ++seq) {
+    const bool is_lost = std::binary_search(stream.lost().begin(), stream.lost().end(), seq);
+    const bool was_removed = seq <= 40 && seq % 10 == 0;
+    EXPECT_TRUE(was_removed || is_lost != static_cast<bool>(stream.load(seq))) << seq;
   }
 }
 

@@ -460,6 +460,11 @@ void Stream::drop_index(uint64_t file, uint64_t offset) {
 // A run found without a catalog. Where runs overlap (one was being merged into the other), the part
 // that is there already counts.
 void Stream::adopt_run(const RunInfo& info) {
+  // What the log still has comes from there: it knows what was removed since.
+  if (!memory_.empty() && memory_.front()->first_seq() <= info.first_seq &&
+      memory_.back()->next_seq() > info.last_seq) {
+    return;
+  }
   const auto overlaps = [&](const SealedSegment& other) {
     return info.first_seq <= other.info.last_seq && other.info.first_seq <= info.last_seq;
   };

@@ -35,6 +35,7 @@ class Ledger:
         self.deleted: set[int] = set()                   # of ORDERS, confirmed
         self.delete_asked: set[int] = set()
         self.confirmed: set[int] = set()                 # of WORK
+        self.confirmed_before: set[int] = set()          # the last start
         self.confirm_asked: set[int] = set()
         self.delivered: set[int] = set()
         self.seen: dict[int, bytes] = {}                 # by a reader of ORDERS
@@ -142,7 +143,7 @@ def work_queue(client: NatsClient, ledger: Ledger, _seed: int, _life: int) -> No
             if "Status" in message.headers:
                 break
             seq = int(message.reply.split(".")[5])
-            if seq in ledger.confirmed:
+            if seq in ledger.confirmed_before:
                 ledger.problem(f"WORK: {seq} delivered again after its acknowledgement was confirmed")
             ledger.delivered.add(seq)
             if random.random() < 0.2:
@@ -169,6 +170,7 @@ JOBS = (publish_orders, publish_orders, publish_batches, compare_and_set, compar
 def live(server: StorageServer, ledger: Ledger, life: int, seconds: float) -> None:
     """All jobs at work until the server is killed."""
     is_killed = threading.Event()
+    ledger.confirmed_before = set(ledger.confirmed)
 
     def run(job, seed: int) -> None:
         try:
