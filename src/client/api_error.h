@@ -45,6 +45,8 @@ class [[nodiscard]] ApiResult {
   const T& operator*() const { return const_cast<ApiResult*>(this)->get(); }
   T* operator->() { return &get(); }
   const T* operator->() const { return &const_cast<ApiResult*>(this)->get(); }
+  // Null on success.
+  const ApiError* failure() const { return std::get_if<1>(&state_); }
   const ApiError& error() const {
     CHECK(state_.index() == 1);
     return *std::get_if<1>(&state_);

@@ -312,10 +312,11 @@ void ObjectStore::update_meta(const std::string& name, const ObjectMeta& meta,
   if (name == meta.name) return info(name, std::move(on_info));
   info(meta.name, [store = *this, name, on_info = std::move(on_info)](
                       ApiResult<ObjectInfo> other) mutable {
-    if (other) {
+    const ApiError* const failed = other.failure();
+    if (failed == nullptr) {
       return on_info(Error{Errc::AlreadyExists, "an object already exists with that name"});
     }
-    if (other.error().code != Errc::NotFound) return on_info(other.error());
+    if (failed->code != Errc::NotFound) return on_info(*failed);
     store.info(name, std::move(on_info));
   });
 }
@@ -328,7 +329,8 @@ void ObjectStore::publish_link(const std::string& name, ObjectLink link,
     if (old && !old->link) {
       return handler(Error{Errc::AlreadyExists, "an object already exists with that name"});
     }
-    if (!old && old.error().code != Errc::NotFound) return handler(old.error());
+    const ApiError* const failed = old.failure();
+    if (failed != nullptr && failed->code != Errc::NotFound) return handler(*failed);
     ObjectInfo info;
     info.name = name;
     info.bucket = store.bucket_;

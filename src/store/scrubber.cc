@@ -4,7 +4,6 @@
 #include <utility>
 
 namespace brokkr::store {
-namespace {
 
 // One run on its way through the executor. Belongs to whoever works on it just then.
 struct ScrubJob {
@@ -46,8 +45,6 @@ struct ScrubJob {
     }
   }
 };
-
-}  // namespace
 
 struct Scrubber::State {
   Executor* executor = nullptr;
