@@ -224,7 +224,8 @@ void StreamConsumer::expire_acks() {
     const int64_t due = pending->timestamp_ns + wait.count();
     if (due > time) {
       deadlines_.add(seq, due, state_->pending());
-    } else if (!give_up_if_exhausted(*pending)) {
+    } else if (config_.max_deliver != 1 || !give_up_if_exhausted(*pending)) {
+      // One that has had enough is given up when it would be delivered again.
       expired.push_back(seq);
     }
   }
@@ -246,12 +247,11 @@ void StreamConsumer::queue_redelivery(store::Pending& pending) {
 }
 
 bool StreamConsumer::give_up_if_exhausted(store::Pending& pending) {
-  if (config_.max_deliver <= 0 || pending.deliveries < config_.max_deliver) return false;
+  if (!is_exhausted(pending)) return false;
   const store::Pending given_up = pending;
   if (given_up.is_queued) --redelivery_count_;
   if (given_up.deliveries > 1) --redelivered_;
-  state_->exhausted(given_up.stream_seq);
-  move_ack_floor(given_up.consumer_seq, given_up.stream_seq);
+  state_->exhausted(given_up.stream_seq);  // which does not move the floor
   unblock();
   stream_.account().advise("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES." + key_,
                            "io.nats.jetstream.advisory.v1.max_deliver", [&](json::Writer& out) {

@@ -20,7 +20,10 @@ void StreamConsumer::run() {
   turn_messages_ = 0;
   turn_bytes_ = 0;
   process_gone();
-  if (is_paused()) return;
+  if (is_paused()) {
+    if (pull_ != nullptr && pull_->no_wait_count() > 0) tend_requests(true, false);
+    return;
+  }
   if (pull_ != nullptr) {
     deliver_to_requests();
   } else {
@@ -54,10 +57,7 @@ bool StreamConsumer::next_redelivery(Candidate& out) {
       redeliveries_.pop_front();
       continue;
     }
-    if (give_up_if_exhausted(*pending)) {
-      redeliveries_.pop_front();
-      continue;
-    }
+    if (give_up_if_exhausted(*pending)) continue;  // it is stale now
     Result<store::Record> record = messages_.load(seq);
     if (!record && record.error().code != Errc::NotFound && record.error().code != Errc::Corrupt) {
       return false;
@@ -66,7 +66,6 @@ bool StreamConsumer::next_redelivery(Candidate& out) {
       const Gone gone{seq, pending->consumer_seq, pending->deliveries};
       terminate(gone.stream_seq, gone.consumer_seq, gone.deliveries,
                 "Unacknowledged message was deleted");
-      redeliveries_.pop_front();
       continue;
     }
     out.record = *record;

@@ -112,7 +112,7 @@ void StreamConsumer::push_message(const Candidate& candidate) {
   }
   if (!send(candidate, config_.deliver_subject, {})) {
     push.is_active = false;
-    on_interest(stream_.account().has_interest(config_.deliver_subject));
+    on_interest(push.watch->is_interested());
     return postpone(kNobodyTook);
   }
   push.send_after = {};

@@ -5,40 +5,28 @@
 
 #include "base/bytes.h"
 #include "base/json.h"
+#include "jetstream/go_json.h"
 
 namespace brokkr::jetstream {
 namespace {
 
 constexpr size_t kBlanksMax = 64;
 
-bool take_integer(const json::Value& value, int64_t& out) {
-  if (value.is_null()) return true;
-  const std::optional<int64_t> number = value.as_int();
-  if (!number) return false;
-  out = *number;
-  return true;
+bool take_pull_field(JsonMember& in, PullRequest& out, int64_t& expires_ns, int64_t& heartbeat_ns) {
+  return in("batch", out.batch, "int") || in("expires", expires_ns, "time.Duration") ||
+         in("max_bytes", out.bytes, "int") || in("no_wait", out.no_wait) ||
+         in("idle_heartbeat", heartbeat_ns, "time.Duration") || in("group", out.group) ||
+         in("min_pending", out.min_pending) || in("min_ack_pending", out.min_ack_pending) ||
+         in("id", out.pin_id) || in("priority", out.priority, "int");
 }
 
-bool take_pull_field(std::string_view name, const json::Value& value, PullRequest& out,
-                     int64_t& expires_ns, int64_t& heartbeat_ns) {
-  const auto take_text = [&](std::string& text) {
-    if (value.is_string()) text = value.as_string();
-    return value.is_string() || value.is_null();
-  };
-  if (name == "batch") return take_integer(value, out.batch);
-  if (name == "expires") return take_integer(value, expires_ns);
-  if (name == "max_bytes") return take_integer(value, out.bytes);
-  if (name == "idle_heartbeat") return take_integer(value, heartbeat_ns);
-  if (name == "min_pending") return take_integer(value, out.min_pending);
-  if (name == "min_ack_pending") return take_integer(value, out.min_ack_pending);
-  if (name == "priority") return take_integer(value, out.priority);
-  if (name == "group") return take_text(out.group);
-  if (name == "id") return take_text(out.pin_id);
-  if (name == "no_wait") {
-    if (value.is_bool()) out.no_wait = *value.as_bool();
-    return value.is_bool() || value.is_null();
-  }
-  return true;
+// Go's plain decoder, which reads these requests, does not say where, and calls a text that is cut
+// short by another name.
+std::string without_offset(std::string text) {
+  constexpr std::string_view kPrefix = "invalid JSON: ";
+  if (text.starts_with(kPrefix)) text.erase(0, kPrefix.size());
+  if (const size_t at = text.rfind(" at offset "); at != std::string::npos) text.resize(at);
+  return text == "unexpected EOF" ? "unexpected end of JSON input" : text;
 }
 
 // `{"batch":10,"expires":5000000000}` and the like, which is what clients send nearly always: plain
@@ -82,14 +70,17 @@ bool parse_formal_request(std::string_view text, PullRequest& out, std::string& 
     out.clear();
     out.batch = 0;
     expires_ns = heartbeat_ns = 0;
-    const Result<json::Value> value = json::parse(text);
+    ApiResult<json::Value> value = parse_go_json(text);
     if (!value) {
-      reason = value.error().text;
+      reason = without_offset(value.error().description);
       return false;
     }
-    for (const auto& [name, member] : value->members()) {
-      if (take_pull_field(to_lower(name), member, out, expires_ns, heartbeat_ns)) continue;
-      reason = "json: cannot unmarshal into Go struct field JSApiConsumerGetNextRequest." + name;
+    StructReader reader(false);
+    reader.read(*value, "JSApiConsumerGetNextRequest", [&](JsonMember& in) {
+      return take_pull_field(in, out, expires_ns, heartbeat_ns);
+    });
+    if (const ApiStatus status = reader.status(); !status) {
+      reason = without_offset(status.error().description);
       return false;
     }
   }

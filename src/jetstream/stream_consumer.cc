@@ -315,35 +315,48 @@ void StreamConsumer::on_removed(uint64_t seq, std::string_view subject, store::R
   }
 }
 
-void StreamConsumer::on_purged(std::string_view filter, uint64_t below) {
+void StreamConsumer::on_purged(std::string_view filter, uint64_t) {
   forget_num_pending();
   const std::vector<std::string>& patterns = filter_->patterns();
-  const bool covers_all =
-      filter.empty() || (!patterns.empty() && std::all_of(patterns.begin(), patterns.end(), [&](const std::string& each) {
-        return subject::is_subset(each, filter);
-      }));
+  const uint64_t first = messages_.first_seq();
+  const auto any_pattern = [&](auto holds) { return std::any_of(patterns.begin(), patterns.end(), holds); };
+  if (filter.empty()) return move_past_purge(first, false);
+  if (any_pattern([&](const std::string& each) { return subject::is_subset(each, filter); })) {
+    const store::SubjectFilter purged(messages_, {std::string(filter)});
+    const uint64_t next = messages_.next_seq(purged, first);
+    return move_past_purge(next != 0 ? next : messages_.last_seq() + 1, false);
+  }
+  if (patterns.empty() || any_pattern([&](const std::string& each) { return subject::is_subset(filter, each); })) {
+    move_past_purge(first, true);
+  }
+}
+
+// Everything before `start` that this consumer would get is gone; when the purge was narrower than
+// its filter also some after it.
+void StreamConsumer::move_past_purge(uint64_t start, bool is_wider) {
   store::ConsumerState state = state_->state();
-  if (covers_all) next_seq_ = std::max(next_seq_, below);
-  const store::SubjectFilter all(messages_, {});
-  const auto is_gone = [&](uint64_t at) {
-    return covers_all || messages_.next_seq(all, at, at) == 0;
-  };
-  for (store::PendingMap* map : {&state.pending, &state.exhausted}) {
-    uint64_t seq = 0;
-    while (const store::Pending* p = map->lower_bound(seq)) {
-      if (p->stream_seq >= below) break;
-      seq = p->stream_seq + 1;
-      if (!is_gone(p->stream_seq)) continue;
-      if (map == &state.pending && p->deliveries > 1) --redelivered_;
-      map->erase(p->stream_seq);
+  next_seq_ = std::max(next_seq_, start);
+  if (state.ack_floor.stream < start && start > 0) {
+    state.ack_floor.stream = start - 1;
+    const store::SubjectFilter all(messages_, {});
+    for (store::PendingMap* map : {&state.pending, &state.exhausted}) {
+      for (uint64_t seq = 0; const store::Pending* p = map->lower_bound(seq);) {
+        seq = p->stream_seq + 1;
+        const bool is_gone = p->stream_seq < start ||
+                             (is_wider && messages_.next_seq(all, p->stream_seq, p->stream_seq) == 0);
+        if (!is_gone) continue;
+        if (map == &state.pending) {
+          state.ack_floor.consumer = std::max(state.ack_floor.consumer, p->consumer_seq);
+          state.acked_at_ns = now_ns();
+          if (p->deliveries > 1) --redelivered_;
+          if (p->is_queued) --redelivery_count_;
+        }
+        map->erase(p->stream_seq);
+      }
     }
   }
-  if (covers_all && next_seq_ > state.delivered.stream) state.delivered.stream = next_seq_ - 1;
-  if (state.pending.empty()) {
-    state.ack_floor = state.delivered;
-  } else if (const store::Pending* p = state.pending.first(); p->stream_seq > state.ack_floor.stream + 1) {
-    state.ack_floor = {p->consumer_seq - 1, p->stream_seq - 1};
-  }
+  state.delivered.stream = std::max(state.delivered.stream, next_seq_ - 1);
+  if (state.pending.empty()) state.ack_floor = {next_delivery_ - 1, next_seq_ - 1};
   state_->reset(std::move(state));
   unblock();
 }
@@ -376,7 +389,9 @@ void StreamConsumer::update(ConsumerConfig config) {
     if (config_.deliver_subject != before.deliver_subject) {
       for (store::Pending* p = state_->pending().first(); p != nullptr;) {
         const uint64_t after = p->stream_seq + 1;
-        if (!p->is_queued && !give_up_if_exhausted(*p)) queue_redelivery(*p);
+        if (!p->is_queued && (config_.max_deliver != 1 || !give_up_if_exhausted(*p))) {
+          queue_redelivery(*p);
+        }
         p = state_->pending().lower_bound(after);
       }
     }

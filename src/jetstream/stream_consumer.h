@@ -112,6 +112,7 @@ class StreamConsumer final : public Consumer, private io::Task {
   uint64_t skip_to_filtered(uint64_t start);
   void restore();
   void on_timer();
+  void move_past_purge(uint64_t start, bool is_wider);
   void rearm();
   void arm(MonotonicTime at);
   void set_inactive_threshold();
@@ -191,6 +192,9 @@ class StreamConsumer final : public Consumer, private io::Task {
   void expire_acks();
   // Whether the message has been delivered as often as may be; it is given up then.
   bool give_up_if_exhausted(store::Pending& pending);
+  bool is_exhausted(const store::Pending& pending) const {
+    return config_.max_deliver > 0 && pending.deliveries >= config_.max_deliver;
+  }
   void queue_redelivery(store::Pending& pending);
   void sample(const store::Pending& pending, uint64_t deliveries);
   void process_gone();
