@@ -111,11 +111,13 @@ bool Store::has_uncommitted() const {
 }
 
 bool Store::needs_commit() const {
+  // The log may have taken its last group by itself, after which nobody else begins what is wanted.
+  const bool may_begin_checkpoint = impl_->checkpoint == nullptr && impl_->failure == nullptr && !impl_->is_retrying;
+  if (!impl_->checkpoint_waiters.empty() && may_begin_checkpoint) return true;
   if (!has_uncommitted()) return false;
   const bool is_touched =
       !impl_->touched.empty() || !impl_->consumer_queue.empty() || !impl_->deleted.empty();
-  return is_touched || impl_->wal->appended() != impl_->handed_over ||
-         !impl_->checkpoint_waiters.empty();
+  return is_touched || impl_->wal->appended() != impl_->handed_over;
 }
 
 void Store::commit() {
