@@ -315,7 +315,9 @@ def parse_arguments():
     parser.add_argument("--list", action="store_true", help="print the rows and stop")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.rounds, arguments.seconds, arguments.messages, arguments.scale = 1, 0.2, 50_000, 20
+        arguments.rounds, arguments.seconds = 1, 0.2
+        arguments.messages = min(arguments.messages, 50_000)
+        arguments.scale = max(arguments.scale, 20)
     if arguments.nats_server == "none":
         arguments.nats_server = None
     if unknown := [name for name in arguments.rows if name not in {row.name for row in ROWS}]:
