@@ -19,7 +19,7 @@ constexpr uint64_t kPendingMax = 4 << 20;
 constexpr Duration kPause = std::chrono::milliseconds(2);
 constexpr size_t kBatchesMax = 1000;
 // Answers that wait for the disk: beyond this requesters pause, beyond twice as much they are refused.
-constexpr size_t kWaitingBytesMax = 32 << 20;
+constexpr size_t kAnswerBytesMax = 32 << 20;
 
 // Go reads a JSON number into an unsigned integer, or fails.
 bool read_uint(const json::Value* value, uint64_t& out) {
@@ -249,9 +249,9 @@ bool DirectGet::is_contradictory(const Request& request) {
 
 void DirectGet::on_request(const broker::Message& message, bool is_subject_form) {
   if (message.reply.empty()) return;
-  if (outbox_.bytes() > kWaitingBytesMax) {
+  if (outbox_.bytes() > kAnswerBytesMax) {
     stream_.stall(message.from, kPause);
-    if (outbox_.bytes() > 2 * kWaitingBytesMax) {
+    if (outbox_.bytes() > 2 * kAnswerBytesMax) {
       constexpr std::string_view kRefused = "NATS/1.0 429 Too Many Requests\r\n\r\n";
       stream_.account().publish(message.reply, {}, kRefused, {});
       return;

@@ -320,6 +320,7 @@ void Store::Impl::checkpoint_if_due(Store& store) {
 
 void Store::Impl::end_checkpoint(Store& store) {
   checkpoint->finish();
+  note_log_size();
   const Status status = checkpoint->status();
   checkpoint.reset();
   auto waiting = std::move(checkpoint_waiters);
@@ -338,8 +339,8 @@ void Store::Impl::end_checkpoint(Store& store) {
   for (const auto& done : waiting) done(status);
 }
 
-bool Store::Impl::is_over_log_limit() const {
-  return wal->bytes_since(catalog_lsn) > kLogLimitFactor * options.checkpoint_bytes;
+void Store::Impl::note_log_size() {
+  is_over_log_limit = wal->bytes_since(catalog_lsn) > kLogLimitFactor * options.checkpoint_bytes;
 }
 
 void Store::checkpoint(Callback<void(const Status&)> done) {

@@ -98,4 +98,20 @@ ParsedRecord parse_record(std::string_view bytes, bool check_content) {
   return parsed;
 }
 
+size_t kept_record_bytes(const char* at) { return pad8(load_le<uint32_t>(at + kSizeAt)); }
+
+Record read_kept_record(const char* at) {
+  const size_t size = load_le<uint32_t>(at + kSizeAt);
+  const size_t headers_size = load_le<uint32_t>(at + kHeadersSizeAt);
+  const size_t head_size = kRecordHeaderBytes + load_le<uint32_t>(at + kSubjectSizeAt);
+  Record record;
+  record.seq = load_le<uint64_t>(at + kSeqAt);
+  record.timestamp_ns = load_le<int64_t>(at + kTimestampAt);
+  record.expires_at = load_le<uint64_t>(at + kExpiresAt);
+  record.subject = {at + kRecordHeaderBytes, head_size - kRecordHeaderBytes};
+  record.headers = {at + head_size, headers_size};
+  record.body = {at + head_size + headers_size, size - head_size - headers_size};
+  return record;
+}
+
 }  // namespace brokkr::store

@@ -50,6 +50,9 @@ struct ParsedRecord {
 };
 // `check_content` off skips the checksum over headers and body.
 ParsedRecord parse_record(std::string_view bytes, bool check_content = true);
+// Of a record this process has encoded itself and kept in memory: nothing is checked.
+Record read_kept_record(const char* at);
+size_t kept_record_bytes(const char* at);
 
 // CRC-32C (Castagnoli), with the processor's instruction where there is one.
 // The checksum of `a` then `b` is crc32c(b, crc32c(a)).

@@ -95,6 +95,7 @@ Status Store::Impl::recover(Opening& opening) {
                           environment.log, recovery);
   if (!opened) return opened.error();
   wal = std::move(*opened);
+  note_log_size();
   const bool is_whole = recovery.damaged == 0 && !image->is_salvaged && !image->is_fallback &&
                         opening.orphans.empty() && opening.notes.empty();
   return settle_run_files(opening, *image, is_whole);

@@ -12,7 +12,7 @@ constexpr size_t kBytesMin = 512;
 
 }  // namespace
 
-void MemorySegment::append(const Record& record, SubjectId subject) {
+std::string_view MemorySegment::append(const Record& record, SubjectId subject) {
   DCHECK(record.seq >= next_seq_);
   if (!seqs_.empty()) {
     seqs_.push_back(record.seq);
@@ -23,11 +23,13 @@ void MemorySegment::append(const Record& record, SubjectId subject) {
   }
   const size_t bytes = record_bytes(record);
   const size_t offset = size_;
-  encode_record(record, make_room(bytes));
+  char* const at = make_room(bytes);
+  encode_record(record, at);
   offsets_.push_back(static_cast<uint32_t>(offset / 8));
   subjects_.push_back(subject);
   next_seq_ = record.seq + 1;
   ++live_;
+  return {at, bytes};
 }
 
 char* MemorySegment::make_room(size_t bytes) {
@@ -53,14 +55,13 @@ uint32_t MemorySegment::lower_bound(uint64_t seq) const {
 std::string_view MemorySegment::bytes_at(uint32_t ordinal) const {
   DCHECK(is_live(ordinal));
   const size_t offset = size_t{offsets_[ordinal]} * 8;
-  const ParsedRecord parsed = parse_record({bytes_.get() + offset, size_ - offset}, false);
-  return {bytes_.get() + offset, parsed.bytes};
+  return {bytes_.get() + offset, kept_record_bytes(bytes_.get() + offset)};
 }
 
 Record MemorySegment::record_at(uint32_t ordinal) const {
   DCHECK(is_live(ordinal));
   const size_t offset = size_t{offsets_[ordinal]} * 8;
-  return parse_record({bytes_.get() + offset, size_ - offset}, false).record;
+  return read_kept_record(bytes_.get() + offset);
 }
 
 void MemorySegment::remove(uint32_t ordinal, bool erase) {

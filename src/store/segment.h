@@ -20,8 +20,9 @@ namespace brokkr::store {
 class MemorySegment {
  public:
   explicit MemorySegment(uint64_t first_seq) : first_seq_(first_seq), next_seq_(first_seq) {}
-  // The record's seq is at least next_seq(); a gap is filled with removed ordinals.
-  void append(const Record& record, SubjectId subject);
+  // The record's seq is at least next_seq(); a gap is filled with removed ordinals. Gives the bytes
+  // it is kept as, good until the next append.
+  std::string_view append(const Record& record, SubjectId subject);
   // The next append may leave a gap of so many without wasting memory.
   static constexpr uint64_t kGapMax = 1024;
 

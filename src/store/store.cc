@@ -141,6 +141,7 @@ void Store::commit() {
   impl_->deleted.clear();
   impl_->is_committing = false;
   if (impl_->wal == nullptr) return;
+  impl_->note_log_size();
   if (!impl_->erasures.empty() && impl_->checkpoint == nullptr) impl_->erase_when_durable(*this);
   impl_->checkpoint_if_due(*this);
 }
@@ -233,7 +234,7 @@ void Store::Impl::fail(const Error& error) {
 Status Store::can_append() const {
   if (impl_->wal == nullptr) return {};
   if (impl_->failure != nullptr) return Error{Errc::Unavailable, impl_->failure->text};
-  if (impl_->wal->is_full() || impl_->is_short_of_space || impl_->is_over_log_limit()) {
+  if (impl_->wal->is_full() || impl_->is_short_of_space || impl_->is_over_log_limit) {
     return Error{Errc::OutOfSpace, "no space left for messages"};
   }
   if (impl_->wal->is_busy()) return Error{Errc::Unavailable, "too much waits for the disk"};

@@ -84,7 +84,8 @@ struct Store::Impl {
   std::optional<Scrubber::Target> next_to_scrub();
   void on_scrubbed(const Scrubber::Target& target, const std::vector<uint64_t>& damaged);
   // Checkpoints cannot keep up, or fail: the log has grown far beyond its bound.
-  bool is_over_log_limit() const;
+  // Looked at once a turn: for each message it would cost more than the message.
+  void note_log_size();
   void on_durable(Lsn lsn);
   void on_closing_group(std::string& note);
   void fail(const Error& error);
@@ -143,6 +144,7 @@ struct Store::Impl {
   bool is_short_of_space = false;  // less is free than `free_bytes_min`
   uint64_t catalog_number = 0;
   Lsn catalog_lsn = 0;           // of the newest catalog
+  bool is_over_log_limit = false;  // as of the last turn: appends are refused
   Lsn previous_catalog_lsn = 0;  // of the one before
   std::shared_ptr<bool> alive = std::make_shared<bool>(true);
 };

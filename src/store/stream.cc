@@ -112,11 +112,9 @@ Result<uint64_t> Stream::append(const NewMessage& message) {
   record.headers = message.headers;
   record.body = message.body;
   if (Status fits = check_limits(message, counted(record)); !fits) return fits.error();
-  put(last_seq_ + 1, message);
+  const SubjectId subject = put(last_seq_ + 1, message);
   const uint64_t seq = last_seq_;
-  if (options_.limits.max_msgs_per_subject > 0) {
-    enforce_subject_limit(subjects_.find(message.subject));
-  }
+  if (options_.limits.max_msgs_per_subject > 0) enforce_subject_limit(subject);
   enforce_limits();
   return seq;
 }
@@ -180,10 +178,8 @@ Status Stream::append_at(uint64_t seq, const NewMessage& message) {
                                             std::to_string(last_seq_)};
   }
   if (seq > last_seq_ + 1) skip_to(seq - 1);
-  put(seq, message);
-  if (options_.limits.max_msgs_per_subject > 0) {
-    enforce_subject_limit(subjects_.find(message.subject));
-  }
+  const SubjectId subject = put(seq, message);
+  if (options_.limits.max_msgs_per_subject > 0) enforce_subject_limit(subject);
   enforce_limits();
   return {};
 }
@@ -202,7 +198,7 @@ void Stream::skip_to(uint64_t seq) {
   touch();
 }
 
-void Stream::put(uint64_t seq, const NewMessage& message) {
+SubjectId Stream::put(uint64_t seq, const NewMessage& message) {
   Record record;
   record.seq = seq;
   record.timestamp_ns = message.timestamp_ns;
@@ -210,27 +206,25 @@ void Stream::put(uint64_t seq, const NewMessage& message) {
   record.subject = message.subject;
   record.headers = message.headers;
   record.body = message.body;
-  place(record, counted(record));
+  const Placed placed = place(record, counted(record));
   last_message_id_.assign(message.message_id);
   if (!message.message_id.empty()) {
     ids_.put(MessageIds::key_of(message.message_id), seq, message.timestamp_ns);
   }
-  if (is_logged()) {
-    const MemorySegment& active = *memory_.back();
-    store_.impl_->wal->append(FrameType::Append, id_, {active.bytes_at(active.ordinals() - 1)});
-  }
+  if (is_logged()) store_.impl_->wal->append(FrameType::Append, id_, {placed.bytes});
   touch();
+  return placed.subject;
 }
 
 // Puts the record at the stream's end and into the indexes.
-void Stream::place(const Record& record, uint64_t counted) {
+Stream::Placed Stream::place(const Record& record, uint64_t counted) {
   const size_t ids_before = subjects_.id_limit();
   const size_t size_before = subjects_.size();
   const SubjectId id = subjects_.intern(record.subject);
   if (subjects_.size() != size_before && id < ids_before) {
     for (SubjectFilter* filter : filters_) filter->forget_id(id);
   }
-  active_for(record.seq, record_bytes(record)).append(record, id);
+  const std::string_view bytes = active_for(record.seq, record_bytes(record)).append(record, id);
   index_message(id, record.seq);
   if (messages_ == 0) first_seq_ = record.seq;
   ++messages_;
@@ -240,6 +234,7 @@ void Stream::place(const Record& record, uint64_t counted) {
   if (record.expires_at != 0 && record.expires_at != kNeverExpires) {
     add_expiry(expiry_time(record.timestamp_ns, record.expires_at), record.seq);
   }
+  return {id, bytes};
 }
 
 void Stream::index_message(SubjectId id, uint64_t seq) {
@@ -315,8 +310,19 @@ void Stream::forget(SubjectId id, uint64_t seq) {
     subjects_.erase(id);
     return;
   }
-  if (seq == entry.first_seq) entry.first_is_stale = true;
-  if (seq == entry.last_seq) entry.last_is_stale = true;
+  const bool was_first = seq == entry.first_seq;
+  const bool was_last = seq == entry.last_seq;
+  if (was_first) entry.first_is_stale = true;
+  if (was_last) entry.last_is_stale = true;
+  if (entry.count > 1) return;
+  // One end that is known is the other too: a subject that keeps one message is never searched for.
+  if (entry.first_is_stale && !entry.last_is_stale) {
+    entry.first_seq = entry.last_seq;
+    entry.first_is_stale = false;
+  } else if (entry.last_is_stale && !entry.first_is_stale) {
+    entry.last_seq = entry.first_seq;
+    entry.last_is_stale = false;
+  }
 }
 
 // Frees a piece that has become empty, packs one that has become thin.

@@ -265,8 +265,12 @@ class Stream {
   // --- changing
   Status check_limits(const NewMessage& message, uint64_t counted);
   Status check_batch(std::span<const NewMessage> messages);
-  void put(uint64_t seq, const NewMessage& message);
-  void place(const Record& record, uint64_t counted);
+  SubjectId put(uint64_t seq, const NewMessage& message);
+  struct Placed {
+    SubjectId subject = kNoSubject;
+    std::string_view bytes;  // the record as stored
+  };
+  Placed place(const Record& record, uint64_t counted);
   MemorySegment& active_for(uint64_t seq, size_t bytes);
   void remove_at(const Position& at, Removal why, bool erase);
   uint64_t remove_matching(const PurgeRequest& request);

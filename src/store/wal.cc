@@ -359,21 +359,31 @@ Result<std::unique_ptr<Wal>> Wal::open(Files& files, Executor& executor, Options
 Lsn Wal::append(FrameType type, uint32_t stream, std::initializer_list<std::string_view> body) {
   size_t bytes = 0;
   for (const std::string_view part : body) bytes += part.size();
-  char* at = nullptr;
-  const Lsn lsn = append(type, stream, bytes, at);
-  for (const std::string_view part : body) {
-    if (!part.empty()) std::memcpy(at, part.data(), part.size());
-    at += part.size();
-  }
-  return lsn;
+  const size_t at = begin_frame(bytes);
+  // Resizing once for all would fill with zeroes what is written over at once.
+  for (const std::string_view part : body) group_.append(part);
+  group_.append(pad8(bytes) - bytes, '\0');
+  return end_frame(at, type, stream, bytes);
 }
 
 Lsn Wal::append(FrameType type, uint32_t stream, size_t body_bytes, char*& body) {
+  const size_t at = begin_frame(body_bytes);
+  group_.append(pad8(body_bytes), '\0');
+  body = group_.data() + at + kFrameHeaderBytes;
+  return end_frame(at, type, stream, body_bytes);
+}
+
+// Makes room for the header; the body follows.
+size_t Wal::begin_frame(size_t body_bytes) {
   CHECK(body_bytes <= UINT32_MAX / 2);
   seal();
   const size_t at = group_.size();
   if (at == 0) group_first_lsn_ = next_lsn_;
-  group_.resize(at + kFrameHeaderBytes + pad8(body_bytes));
+  group_.append(kFrameHeaderBytes, '\0');
+  return at;
+}
+
+Lsn Wal::end_frame(size_t at, FrameType type, uint32_t stream, size_t body_bytes) {
   char* const frame = group_.data() + at;
   const Lsn lsn = next_lsn_++;
   store_le(frame + 8, lsn);
@@ -383,7 +393,6 @@ Lsn Wal::append(FrameType type, uint32_t stream, size_t body_bytes, char*& body)
   if (type == FrameType::BatchBegin) open_batch_ = lsn;
   if (type == FrameType::BatchCommit) open_batch_ = 0;
   open_frame_ = at;
-  body = frame + kFrameHeaderBytes;
   return lsn;
 }
 

@@ -131,6 +131,8 @@ class Wal {
   class Writer;
   Wal(Files&, Executor&, Options, Events, Log&);
   void seal();
+  size_t begin_frame(size_t body_bytes);
+  Lsn end_frame(size_t at, FrameType type, uint32_t stream, size_t body_bytes);
 
   Options options_;
   // Frames, the last of which may still lack its checksums.
