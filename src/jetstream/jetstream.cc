@@ -15,6 +15,8 @@ namespace {
 
 constexpr uint64_t kStorageWithoutDisk = 1ULL << 40;
 
+}  // namespace
+
 // The store's blocking work on a thread of its own.
 class WorkerExecutor final : public store::Executor {
  public:
@@ -45,6 +47,8 @@ class Delays {
   io::Loop& loop_;
   std::vector<std::unique_ptr<io::Timer>> timers_;
 };
+
+namespace {
 
 // Its buffers and caches are the store's usual ones from 1 GiB on, less on a smaller machine.
 void fit_to_memory(store::Store::Options& options) {
