@@ -437,7 +437,7 @@ ApiResult<uint64_t> Ingest::keep(Incoming& in) {
 // Nobody will ask for the message, but it has a sequence and an acknowledgement.
 uint64_t Ingest::skip(const Incoming& in) {
   const uint64_t seq = stream_.messages().last_seq() + 1;
-  stream_.messages().skip_to(seq);
+  stream_.messages().skip_to(seq, in.fields.get(HeaderKey::MsgId));
   return in.reply.empty() ? 0 : seq;
 }
 

@@ -189,6 +189,9 @@ TEST_F(IngestTest, InterestRetentionSkipsWhatNobodyWants) {
   EXPECT_EQ(number(text, "messages"), 0);
   EXPECT_EQ(number(text, "last_seq"), 2);
   EXPECT_EQ(number(text, "first_seq"), 3);
+  // Its id is remembered nevertheless.
+  EXPECT_EQ(c.put("s.a", "", "Nats-Msg-Id: 1\r\n"), R"({"stream":"S","seq":3})");
+  EXPECT_EQ(c.put("s.a", "", "Nats-Msg-Id: 1\r\n"), R"({"stream":"S","seq":3,"duplicate": true})");
 }
 
 TEST_F(IngestTest, CountersAdd) {

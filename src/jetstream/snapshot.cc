@@ -99,7 +99,8 @@ class Snapshot final : public Transfer, private io::Task {
     std::string text;
     begin_archive(text);
     StreamInfoOptions options;
-    options.with_deleted = false;
+    // nats-server reads as many consumers as this says.
+    options.with_consumers = !no_consumers;
     json::Writer state;
     write_stream_state(state, stream, options);
     const int64_t created = created_.time_since_epoch().count();

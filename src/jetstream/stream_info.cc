@@ -74,7 +74,7 @@ void write_stream_state(json::Writer& out, Stream& stream, const StreamInfoOptio
   if (state.deleted != 0) out.field("num_deleted", state.deleted);
   if (options.with_deleted) write_deleted(out, messages);
   write_lost(out, messages);
-  out.field("consumer_count", count_shown(stream));
+  out.field("consumer_count", options.with_consumers ? count_shown(stream) : uint64_t{0});
   out.end_object();
 }
 

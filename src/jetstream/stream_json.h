@@ -20,6 +20,7 @@ struct StreamInfoOptions {
   bool with_domain = true;
   bool with_leader = false;
   bool with_deleted = false;
+  bool with_consumers = true;  // else it says there are none
   // Subjects to count, and where in their sorted list to begin. Empty: not listed.
   std::string_view subjects_filter;
   size_t subjects_offset = 0;

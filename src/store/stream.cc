@@ -184,10 +184,12 @@ Status Stream::append_at(uint64_t seq, const NewMessage& message) {
   return {};
 }
 
-void Stream::skip_to(uint64_t seq) {
+void Stream::skip_to(uint64_t seq, std::string_view message_id) {
   if (seq <= last_seq_) return;
   last_seq_ = seq;
   last_timestamp_ns_ = to_ns(store_.clock().wall_now());
+  last_message_id_.assign(message_id);
+  if (!message_id.empty()) ids_.put(MessageIds::key_of(message_id), seq, last_timestamp_ns_);
   if (messages_ == 0) first_seq_ = last_seq_ + 1;
   if (is_logged()) {
     scratch_.clear();

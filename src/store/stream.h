@@ -168,7 +168,8 @@ class Stream {
   // For mirrors: takes that sequence, which must be above last_seq; those between are skipped.
   Status append_at(uint64_t seq, const NewMessage& message);
   // Uses up sequences without a message, up to and with `seq`.
-  void skip_to(uint64_t seq);
+  // `message_id` is remembered as if a message had been stored.
+  void skip_to(uint64_t seq, std::string_view message_id = {});
 
   // False when it is not there. Overwrites the bytes on disk when `erase`.
   bool remove(uint64_t seq, Removal why, bool erase = false);
