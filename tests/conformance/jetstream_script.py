@@ -56,7 +56,6 @@ STREAM_FIELDS = {
     "allow_atomic": Choice(25, [True]),
     "allow_msg_counter": Choice(8, [True]),
     "allow_msg_schedules": Choice(10, [True]),
-    "allow_batched": Choice(0.3, [True]),
     "persist_mode": Choice(6, ["default", "async"], ["never"]),
     "placement": Choice(2, [{}, {"cluster": "c"}, {"tags": ["t"]}], [{"preferred": "x"}]),
     "republish": Choice(10, [{"src": ">", "dest": "rp.>"}, {"src": "s0.a", "dest": "rp.one"},

@@ -35,6 +35,8 @@ MASKS = [
     (r"[\d.]+K?/s\b", "RATE"),
     (r"\x1b\[[0-9;?]*[A-Za-z]", ""),
     (r"Received [\d.]+ \w+ compressed", "Received SIZE compressed"),
+    (r"[\d.]+ \w+ uncompressed", "SIZE uncompressed"),
+    (r"stream\.(tar|arc)\.s2", "stream.ARCHIVE"),  # named after the API level
     (r"(Connected Address|Connected Server ID|Client ID|RTT): .*", r"\1: N"),
     (r"(Nats-Stream-Source: \S+ \d+ \S+ \S+ \S+) \w{8}$", r"\1"),
     (r"_INBOX\.\S+", "INBOX"),
