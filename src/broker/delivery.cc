@@ -72,6 +72,7 @@ bool Shard::publish(Account& account, Connection* from, const Message& message) 
 bool Shard::route(Account& account, Connection* from, const Message& message) {
   const subject::Match match = account.interest().match(message.routed_by());
   Delivery delivery(from, message);
+  deepest_output_ = 0;
   if (!match.empty()) {
     ++delivering_;
     for (const subject::Interest* interest : match) {
@@ -211,6 +212,7 @@ bool Shard::deliver_to_client(Subscription& subscription, Delivery& delivery) {
   // The CRLF that closed the publisher's payload closes this one.
   out.append({payload.data(), payload.size() + 2});
   queued_bytes_ += line_max + payload.size();
+  deepest_output_ = std::max(deepest_output_, out.pending());
   ++stats_.traffic.out_msgs;
   stats_.traffic.out_bytes += payload.size();
   to.on_queued(payload.size());

@@ -153,6 +153,8 @@ class Shard final : private io::TurnHook {
   // The same for whoever is interested in `route`; they are shown `subject`.
   bool deliver(Account& account, std::string_view route, std::string_view subject,
                std::string_view reply, std::string_view headers, std::string_view body);
+  // The most bytes that wait to be sent to one of this loop's clients which got the last message.
+  uint64_t deepest_output() const { return deepest_output_; }
   // Tells `callback` of each change of whether anybody subscribes to `subject`, in the group `queue`
   // unless empty, on any loop; soon after it, and never while a message is routed. The watch ends with
   // the returned object, which may be destroyed from the callback.
@@ -261,6 +263,7 @@ class Shard final : private io::TurnHook {
   std::vector<MatchedGroup> groups_;  // of the message at hand
   uint32_t delivering_ = 0;  // depth of publish
   size_t queued_bytes_ = 0;  // since the last flush
+  uint64_t deepest_output_ = 0;
   std::deque<ClosedConnection> closed_;
   ShardStats stats_;
   std::string scratch_;  // the payload of a message made here; empty while one is under way

@@ -1,5 +1,6 @@
 // Which message a consumer delivers next, and how many are left after it.
 #include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "jetstream/stream_consumer.h"
@@ -9,6 +10,9 @@
 namespace brokkr::jetstream {
 namespace {
 
+// A client that has this share of max_pending queued gets nothing more for a moment.
+constexpr uint64_t kOutputShare = 8;
+constexpr Duration kOutputPause = std::chrono::milliseconds(1);
 // What one consumer may deliver before the others have their turn.
 constexpr size_t kTurnMessagesMax = 1024;
 constexpr size_t kTurnBytesMax = 1 << 20;
@@ -33,6 +37,7 @@ void StreamConsumer::run() {
 
 // False when the turn's share is used up; the rest follows in the next.
 bool StreamConsumer::may_deliver_more() {
+  if (held_until_ > now()) return false;
   if (turn_messages_ < kTurnMessagesMax && turn_bytes_ < kTurnBytesMax) return true;
   wake();
   return false;
@@ -181,7 +186,14 @@ bool StreamConsumer::send(const Candidate& candidate, std::string_view route,
   shape(candidate, pin_id, headers, body);
   // Whoever takes it may store it again, after which the record is no longer good.
   subject_text_ = candidate.record.subject;
-  return stream_.account().deliver(route, subject_text_, ack_text_, headers, body);
+  if (!stream_.account().deliver(route, subject_text_, ack_text_, headers, body)) return false;
+  broker::Shard& shard = stream_.account().jetstream().shard();
+  if (shard.deepest_output() > shard.settings().max_pending / kOutputShare) {
+    held_until_ = now() + kOutputPause;
+    arm(held_until_);
+  }
+  shard.flush_if_flooded();
+  return true;
 }
 
 size_t StreamConsumer::size_of(const Candidate& candidate) const {

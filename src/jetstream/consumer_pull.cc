@@ -222,6 +222,15 @@ void StreamConsumer::serve(PullRequest& request, const Candidate& candidate) {
 
 // --- waiting
 
+bool StreamConsumer::is_request_due() const {
+  const MonotonicTime time = now();
+  const auto is_due = [time](MonotonicTime at) { return at != MonotonicTime() && at <= time; };
+  for (const PullRequest* each = pull_->front(); each != nullptr; each = each->next) {
+    if (is_due(each->expires) || is_due(each->heartbeat_at)) return true;
+  }
+  return false;
+}
+
 int64_t StreamConsumer::tend_requests(bool is_end, bool check_interest) {
   const MonotonicTime time = now();
   requests_tended_ = time;

@@ -111,6 +111,7 @@ void StreamConsumer::rearm() {
   consider(inactivity_check_);
   consider(pause_ends_);
   consider(pin_ends_);
+  consider(held_until_);
   if (pull_ != nullptr) {
     for (const PullRequest* request = pull_->front(); request != nullptr; request = request->next) {
       consider(request->expires);
@@ -139,7 +140,12 @@ void StreamConsumer::on_timer() {
     advise_pin(config_.priority_groups.front(), "timeout");
     wake();
   }
-  if (pull_ != nullptr) tend_requests(next_seq_ > messages_.visible_seq() && !is_blocked_, true);
+  if (held_until_ != MonotonicTime() && held_until_ <= time) {
+    held_until_ = {};
+    wake();
+  }
+  // Whatever ends one request ends also those that would not have waited.
+  if (pull_ != nullptr && is_request_due()) tend_requests(!is_scheduled(), true);
   if (push_ != nullptr) tend_push();
   if (inactivity_check_ != MonotonicTime() && inactivity_check_ <= time) {
     inactivity_check_ = {};

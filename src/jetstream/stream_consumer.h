@@ -157,6 +157,7 @@ class StreamConsumer final : public Consumer, private io::Task {
   std::string check_request(const PullRequest& request) const;
   bool check_no_wait(const PullRequest& request);
   void add_request(std::unique_ptr<PullRequest> request);
+  bool is_request_due() const;
   // Drops requests that have expired, lost their interest (when `check_interest`), or do not wait
   // (when `is_end`); returns how many messages the rest want.
   int64_t tend_requests(bool is_end, bool check_interest);
@@ -252,7 +253,8 @@ class StreamConsumer final : public Consumer, private io::Task {
   std::string ack_text_;
   std::string subject_text_;
   std::string header_text_;
-  size_t turn_messages_ = 0;  // of the run at hand
+  MonotonicTime held_until_{};  // a client has too much waiting for it
+  size_t turn_messages_ = 0;    // of the run at hand
   size_t turn_bytes_ = 0;
 };
 
