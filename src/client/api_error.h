@@ -1,8 +1,8 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
-#include <variant>
 
 #include "base/callback.h"
 #include "base/check.h"
@@ -36,28 +36,29 @@ enum ApiErrorCode : int {
 template <typename T>
 class [[nodiscard]] ApiResult {
  public:
-  ApiResult(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT(google-explicit-constructor)
-  ApiResult(ApiError error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
-  ApiResult(Error error) : state_(std::in_place_index<1>, ApiError{std::move(error)}) {}  // NOLINT(google-explicit-constructor)
+  ApiResult(T value) : value_(std::move(value)) {}          // NOLINT(google-explicit-constructor)
+  ApiResult(ApiError error) : error_(std::move(error)) {}   // NOLINT(google-explicit-constructor)
+  ApiResult(Error error) : error_{std::move(error)} {}      // NOLINT(google-explicit-constructor)
 
-  explicit operator bool() const { return state_.index() == 0; }
+  explicit operator bool() const { return value_.has_value(); }
   T& operator*() { return get(); }
   const T& operator*() const { return const_cast<ApiResult*>(this)->get(); }
   T* operator->() { return &get(); }
   const T* operator->() const { return &const_cast<ApiResult*>(this)->get(); }
   // Null on success.
-  const ApiError* failure() const { return std::get_if<1>(&state_); }
+  const ApiError* failure() const { return value_ ? nullptr : &error_; }
   const ApiError& error() const {
-    CHECK(state_.index() == 1);
-    return *std::get_if<1>(&state_);
+    CHECK(!value_.has_value());
+    return error_;
   }
 
  private:
   T& get() {
-    CHECK(state_.index() == 0);
-    return *std::get_if<0>(&state_);
+    CHECK(value_.has_value());
+    return *value_;
   }
-  std::variant<T, ApiError> state_;
+  std::optional<T> value_;
+  ApiError error_{};
 };
 
 // What a call without a result gives.
