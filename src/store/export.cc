@@ -88,7 +88,13 @@ Status verify_streams(Files& files, const std::string& directory, const StoreKey
     }
     return {};
   };
-  return with_store(files, directory, keys, warnings, use);
+  const size_t damage_before = report.damage.size();
+  Status status = with_store(files, directory, keys, warnings, use);
+  // They name the files.
+  if (report.damage.size() > damage_before) {
+    report.notes.insert(report.notes.end(), warnings.begin(), warnings.end());
+  }
+  return status;
 }
 
 Result<ExportReport> visit_messages(Files& files, const std::string& directory,

@@ -27,18 +27,32 @@ void Store::Impl::seek_space_later(Store& store) {
 void Store::Impl::seek_space(Store& store) {
   if (failure != nullptr || wal == nullptr) return;
   look_at_free_bytes();
-  if (wal->is_full()) wal->retry_space();
   if (!is_short_of_space && !wal->is_full()) return;
   seek_space_later(store);
-  if (doomed.empty() && wal->bytes_since(previous_catalog_lsn) < kLogWorthMin) return;
-  if (checkpoint != nullptr || is_retrying) return;
-  checkpoint_waiters.push_back([](const Status&) {});
-  checkpoint_if_due(store);
+  // A checkpoint waits for the log. Else one of the two at a time: a new log file would take all
+  // the room there is before it fails, and the checkpoint's with it.
+  const bool is_log_waiting = wal->durable() < wal->appended();
+  const bool is_worth_it = !doomed.empty() || wal->bytes_since(previous_catalog_lsn) >= kLogWorthMin;
+  if (!is_log_waiting && (checkpoint != nullptr || (is_worth_it && !is_retrying))) {
+    if (checkpoint != nullptr) return;
+    checkpoint_waiters.push_back([](const Status&) {});
+    checkpoint_if_due(store);
+  } else if (wal->is_full()) {
+    wal->retry_space();
+  }
 }
 
+// What the log holds has to fit in once more to be moved out of it.
 void Store::Impl::look_at_free_bytes() {
+  looked_lsn = wal->appended();
   const auto free = environment.files.free_bytes(options.directory);
-  is_short_of_space = free && *free < options.free_bytes_min;
+  is_short_of_space = free && *free < options.free_bytes_min + wal->bytes_since(catalog_lsn);
+}
+
+void Store::Impl::watch_free_bytes(Store& store) {
+  if (wal->bytes_since(looked_lsn) < options.checkpoint_bytes / 32) return;
+  look_at_free_bytes();
+  if (is_short_of_space) seek_space_later(store);
 }
 
 }  // namespace brokkr::store

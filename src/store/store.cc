@@ -143,6 +143,7 @@ void Store::commit() {
   if (impl_->wal == nullptr) return;
   impl_->note_log_size();
   if (!impl_->erasures.empty() && impl_->checkpoint == nullptr) impl_->erase_when_durable(*this);
+  impl_->watch_free_bytes(*this);
   impl_->checkpoint_if_due(*this);
 }
 

@@ -77,6 +77,8 @@ struct Store::Impl {
   void seek_space_later(Store& store);
   void seek_space(Store& store);
   void look_at_free_bytes();
+  // Every so many bytes of log.
+  void watch_free_bytes(Store& store);
   void remove_doomed();
   void erase_when_durable(Store& store);
   void erase(const Erasure& erasure);
@@ -141,7 +143,8 @@ struct Store::Impl {
   std::vector<Callback<void(const Status&)>> checkpoint_waiters;
   bool is_retrying = false;  // checkpoints
   bool is_seeking_space = false;
-  bool is_short_of_space = false;  // less is free than `free_bytes_min`
+  bool is_short_of_space = false;  // little more is free than `free_bytes_min`
+  Lsn looked_lsn = 0;              // when that was found out
   uint64_t catalog_number = 0;
   Lsn catalog_lsn = 0;           // of the newest catalog
   bool is_over_log_limit = false;  // as of the last turn: appends are refused

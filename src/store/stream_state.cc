@@ -344,6 +344,7 @@ Result<std::unique_ptr<RunIndex>> Stream::read_index(SealedSegment& segment, boo
     if (!file) return file.error();
     segment.file = std::move(*file);
   }
+  if (segment.info.offset >= segment.file->size()) return Error{Errc::Corrupt, "the file ends before it"};
   return segment.file->load_index(segment.info, is_damaged);
 }
 
@@ -420,6 +421,11 @@ void Stream::mend_segment(SealedSegment& segment, RunIndex& index) {
   mended.live = index.info.count;
   const bool is_complete = index.info.count == segment.info.count;
   if (is_complete) mended.removed = segment.removed;
+  // With gaps ordinals can only be told when it is the end that is missing.
+  const bool is_cut = !is_complete && !was_dense && index.info.last_seq < segment.info.last_seq;
+  for (uint32_t at = 0; is_cut && at < index.info.count; ++at) {
+    if (!segment.is_live(at)) mended.mark_removed(at);
+  }
   uint32_t o = 0;
   for (uint64_t seq = segment.info.first_seq; !is_complete && seq <= segment.info.last_seq; ++seq) {
     const auto old = static_cast<uint32_t>(seq - segment.info.first_seq);

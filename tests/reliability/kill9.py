@@ -193,7 +193,7 @@ def live(server: StorageServer, ledger: Ledger, life: int, seconds: float) -> No
 
 def set_up(client: NatsClient) -> None:
     make_stream(client, "ORDERS", ["orders.*"], allow_direct=True, max_bytes=256 << 20)
-    make_stream(client, "BATCHES", ["batches.*"], allow_atomic=True)
+    make_stream(client, "BATCHES", ["batches.*"], allow_atomic=True, allow_direct=True)
     make_stream(client, "KV_cas", ["$KV.cas.>"], allow_direct=True)
     make_stream(client, "WORK", ["work.do"], retention="workqueue", allow_direct=True)
     must(api(client, "CONSUMER.DURABLE.CREATE.WORK.W", {"stream_name": "WORK", "config": {
@@ -209,7 +209,8 @@ def check(client: NatsClient, ledger: Ledger, start: dict[str, int]) -> None:
             ledger.problem(f"{stream} says it lost {lost[:10]}")
         if (top := max(ledger.acked[stream], default=0)) > state["last_seq"]:
             ledger.problem(f"{stream}: last sequence {state['last_seq']}, {top} was acknowledged")
-        read = read_direct if stream == "WORK" else read_stream
+        # A reader that is pushed everything there ever was may be too slow for it.
+        read = read_direct if stream == "WORK" or start[stream] == 1 else read_stream
         found[stream] = read(client, stream, start[stream])
         first = max(start[stream], state["first_seq"])
         for seq, body in ledger.acked[stream].items():

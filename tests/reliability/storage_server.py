@@ -173,6 +173,7 @@ def read_direct(client: NatsClient, stream: str, start: int = 1) -> dict[int, Me
         count = 0
         while "Status" not in (message := client.next(inbox, 20)).headers:
             start = int(message.headers["Nats-Sequence"]) + 1
+            message.subject = message.headers["Nats-Subject"]
             out[start - 1] = message
             count += 1
         if count == 0:
