@@ -23,8 +23,8 @@ bool take_pull_field(JsonMember& in, PullRequest& out, int64_t& expires_ns, int6
 // Go's plain decoder, which reads these requests, does not say where, and calls a text that is cut
 // short by another name.
 std::string without_offset(std::string text) {
-  constexpr std::string_view kPrefix = "invalid JSON: ";
-  if (text.starts_with(kPrefix)) text.erase(0, kPrefix.size());
+  constexpr std::string_view kJsonPrefix = "invalid JSON: ";
+  if (text.starts_with(kJsonPrefix)) text.erase(0, kJsonPrefix.size());
   if (const size_t at = text.rfind(" at offset "); at != std::string::npos) text.resize(at);
   return text == "unexpected EOF" ? "unexpected end of JSON input" : text;
 }
