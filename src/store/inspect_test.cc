@@ -241,7 +241,7 @@ TEST(StoreFormat, AnotherProgramReadsIt) {
     }
   }
   const std::string root =
-      std::filesystem::path(__FILE__).parent_path().parent_path().parent_path();
+      BROKKR_SOURCE_DIR;
   const std::string command =
       "python3 " + root + "/tests/store/read_store.py " + directory + " > " + directory + "/out";
   EXPECT_EQ(std::system(command.c_str()), 0);
