@@ -1,6 +1,7 @@
 #include "jetstream/api.h"
 
 #include <charconv>
+#include <memory>
 
 #include "jetstream/account.h"
 #include "jetstream/go_json.h"
@@ -62,6 +63,17 @@ void send(const Answer& answer) {
                    if (!answer.request.empty()) out.field("request", answer.request);
                    out.field("response", answer.text);
                  });
+}
+
+// What is said instead when the disk fails while an answer waits for it: an error of the same type.
+std::string failed_answer(std::string_view text) {
+  const auto parsed = json::parse(text);
+  const std::string_view type = parsed ? parsed->get_string("type") : std::string_view();
+  json::Writer out;
+  out.begin_object().field("type", type);
+  write_api_error(out, api_error(10008));
+  out.end_object();
+  return out.take();
 }
 
 }  // namespace
@@ -166,7 +178,12 @@ void ApiRequest::leave_when_durable(std::string text, bool is_audited) const {
   // Removals are gathered until the turn ends: `appended` alone would not tell.
   const bool is_settled = store.appended() == store.durable() && !store.has_uncommitted();
   if (store.failure() != nullptr || is_settled) return send(answer);
-  store.when_durable([answer = std::move(answer)] { send(answer); });
+  const auto waiting = std::make_shared<Answer>(std::move(answer));
+  store.when_durable([waiting] { send(*waiting); },
+                     [waiting] {
+                       waiting->text = failed_answer(waiting->text);
+                       send(*waiting);
+                     });
 }
 
 ApiStatus check_request(const ApiRequest& request) {

@@ -19,6 +19,7 @@ constexpr uint64_t kPendingMax = 4 << 20;
 constexpr Duration kPause = std::chrono::milliseconds(2);
 constexpr size_t kBatchesMax = 1000;
 // Answers that wait for the disk: beyond this requesters pause, beyond twice as much they are refused.
+constexpr std::string_view kStorageFailed = "NATS/1.0 500 Storage Failed\r\n\r\n";
 constexpr size_t kAnswerBytesMax = 32 << 20;
 
 // Go reads a JSON number into an unsigned integer, or fails.
@@ -372,9 +373,17 @@ void DirectGet::send(std::string_view reply, std::string_view headers, std::stri
   const uint64_t awaited = store.appended();
   if (awaited_ == awaited) return;
   awaited_ = awaited;
-  store.when_durable([self = self_] {
-    if (*self != nullptr) (*self)->release();
-  });
+  store.when_durable(
+      [self = self_] {
+        if (*self != nullptr) (*self)->release();
+      },
+      [self = self_] {
+        if (*self != nullptr) (*self)->fail();
+      });
+}
+
+void DirectGet::fail() {
+  outbox_.fail(kStorageFailed, {}, stream_.account().jetstream().shard(), stream_.account().interest());
 }
 
 void DirectGet::release() {

@@ -56,6 +56,7 @@ class DirectGet {
   void send_message(const Request& request, const store::Record& message, std::string_view more);
   void send(std::string_view reply, std::string_view headers, std::string_view body);
   void release();
+  void fail();
   void drop_finished();
 
   Stream& stream_;

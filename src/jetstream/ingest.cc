@@ -78,7 +78,16 @@ void Ingest::end() {
   jetstream.store().when_durable(
       [rest, &shard = jetstream.shard(), &interest = stream_.account().interest()] {
         rest->release(UINT64_MAX, shard, interest);
+      },
+      [rest, &shard = jetstream.shard(), &interest = stream_.account().interest(),
+       refusal = error_ack(api_error(kInsufficientResources))] {
+        rest->fail({}, refusal, shard, interest);
       });
+}
+
+void Ingest::on_store_failed() {
+  outbox_.fail({}, error_ack(api_error(kInsufficientResources)), stream_.account().jetstream().shard(),
+               stream_.account().interest());
 }
 
 int64_t Ingest::now_ns() const {
@@ -478,7 +487,7 @@ void Ingest::republish(const Incoming& in, uint64_t seq, int64_t now_ns, uint64_
   headers.append("\r\nNats-Last-Sequence: ").append(std::to_string(last_before));
   if (headers_only) headers.append("\r\nNats-Msg-Size: ").append(std::to_string(in.body.size()));
   headers.append("\r\n\r\n");
-  outbox_.put(seq, to, headers, headers_only ? std::string_view() : in.body);
+  outbox_.put(seq, to, headers, headers_only ? std::string_view() : in.body, false);
 }
 
 }  // namespace brokkr::jetstream

@@ -68,6 +68,8 @@ class Ingest {
                     std::string_view headers, std::string_view body);
 
   void on_visible(uint64_t seq);
+  // Acknowledgements that wait become refusals.
+  void on_store_failed();
   void end();
 
   // --- for atomic batches: the checks that both share

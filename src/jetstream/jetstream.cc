@@ -79,8 +79,8 @@ struct JetStream::Impl final : private io::TurnHook {
         random(secure_seed()),
         ids(random),
         upkeep(on_loop),
-        log_executor("store-log", on_loop),
-        background_executor("store-work", on_loop),
+        log_executor(std::make_unique<WorkerExecutor>("store-log", on_loop)),
+        background_executor(std::make_unique<WorkerExecutor>("store-work", on_loop)),
         delays(on_loop) {}
   ~Impl() override { end(); }
 
@@ -99,8 +99,8 @@ struct JetStream::Impl final : private io::TurnHook {
   SeededRandom random;
   Nuid ids;
   Upkeep upkeep;
-  WorkerExecutor log_executor;
-  WorkerExecutor background_executor;
+  std::unique_ptr<WorkerExecutor> log_executor;
+  std::unique_ptr<WorkerExecutor> background_executor;
   Delays delays;
   std::unique_ptr<store::Store> store;
   std::map<std::string, std::unique_ptr<Account>, std::less<>> accounts;
@@ -126,8 +126,8 @@ Status JetStream::Impl::open() {
   fit_to_memory(opening);
   store::Store::Environment environment{
       .files = store::posix_files(),
-      .log_executor = log_executor,
-      .background_executor = background_executor,
+      .log_executor = *log_executor,
+      .background_executor = *background_executor,
       .clock = loop.clock(),
       .log = log,
       .after = [this](Duration after, Callback<void()> callback) {
@@ -137,8 +137,10 @@ Status JetStream::Impl::open() {
   auto opened = store::Store::open(std::move(opening), environment);
   if (!opened) return opened.error();
   store = std::move(*opened);
-  store->on_failure([this](const Error& error) {
-    log.error("JetStream storage has failed, nothing more is stored: " + error.text);
+  store->on_failure([this](const Error&) {
+    for (const auto& [name, account] : accounts) {
+      for (const auto& [stream_name, stream] : account->streams()) stream->on_store_failed();
+    }
   });
   loop.add_hook(io::Phase::Append, *this);
   fill_limits(options);
@@ -196,6 +198,9 @@ void JetStream::Impl::end() {
   }
   if (store != nullptr) loop.remove_hook(*this);
   delays.clear();
+  // What their threads work on belongs to the store: they end first.
+  background_executor.reset();
+  log_executor.reset();
   store.reset();
 }
 

@@ -22,11 +22,12 @@ void Outbox::put_ack(uint64_t after, std::string_view reply, uint64_t seq) {
 }
 
 void Outbox::put(uint64_t after, std::string_view subject, std::string_view headers,
-                 std::string_view body) {
+                 std::string_view body, bool is_answer) {
   auto& entries = is_releasing_ ? late_entries_ : entries_;
   auto& text = is_releasing_ ? late_text_ : text_;
   entries.push_back({after, 0, static_cast<uint32_t>(subject.size()),
-                     static_cast<uint32_t>(headers.size()), static_cast<uint32_t>(body.size())});
+                     static_cast<uint32_t>(headers.size()), static_cast<uint32_t>(body.size()),
+                     is_answer});
   text.append(subject).append(headers).append(body).append(kCrlf);
 }
 
@@ -34,11 +35,29 @@ void Outbox::release(uint64_t visible, broker::Shard& shard, broker::Account& ac
   if (is_releasing_) return;
   is_releasing_ = true;
   while (first_ < entries_.size() && entries_[first_].after <= visible) {
-    const Entry entry = entries_[first_++];
-    const char* text = text_.data() + text_first_;
-    const size_t payload = entry.ack_seq != 0 ? 0 : entry.header_size + entry.body_size + kCrlf.size();
-    text_first_ += entry.subject_size + payload;
-    publish(entry, text, shard, account);
+    const char* const text = text_.data() + text_first_;
+    publish(take_first(), text, shard, account);
+  }
+  is_releasing_ = false;
+  drop_released();
+}
+
+// The text stays where it is until the released ones are dropped.
+Outbox::Entry Outbox::take_first() {
+  const Entry entry = entries_[first_++];
+  const size_t payload = entry.ack_seq != 0 ? 0 : entry.header_size + entry.body_size + kCrlf.size();
+  text_first_ += entry.subject_size + payload;
+  return entry;
+}
+
+void Outbox::fail(std::string_view headers, std::string_view body, broker::Shard& shard,
+                  broker::Account& account) {
+  if (is_releasing_) return;
+  is_releasing_ = true;
+  while (first_ < entries_.size()) {
+    const char* const text = text_.data() + text_first_;
+    const Entry entry = take_first();
+    if (entry.is_answer) shard.publish(account, {text, entry.subject_size}, {}, headers, body);
   }
   is_releasing_ = false;
   drop_released();

@@ -21,13 +21,18 @@ class Outbox {
 
   // Each waits until everything up to `after` is visible.
   void put_ack(uint64_t after, std::string_view reply, uint64_t seq);
-  void put(uint64_t after, std::string_view subject, std::string_view headers, std::string_view body);
+  // `is_answer`: somebody waits for it.
+  void put(uint64_t after, std::string_view subject, std::string_view headers, std::string_view body,
+           bool is_answer = true);
 
   bool empty() const { return first_ == entries_.size() && late_entries_.empty(); }
   size_t size() const { return entries_.size() - first_ + late_entries_.size(); }
   size_t bytes() const { return text_.size() - text_first_ + late_text_.size(); }
   // Publishes what waited for `visible` or less. What is put in meanwhile stays behind it.
   void release(uint64_t visible, broker::Shard& shard, broker::Account& account);
+  // Nothing that waits will become durable: whoever waits for an answer gets this one instead.
+  void fail(std::string_view headers, std::string_view body, broker::Shard& shard,
+            broker::Account& account);
   void clear();
 
  private:
@@ -37,8 +42,10 @@ class Outbox {
     uint32_t subject_size = 0;
     uint32_t header_size = 0;
     uint32_t body_size = 0;
+    bool is_answer = true;
   };
   void publish(const Entry& entry, const char* text, broker::Shard& shard, broker::Account& account);
+  Entry take_first();
   void drop_released();
 
   std::string ack_prefix_;

@@ -276,6 +276,10 @@ void Stream::stall(const broker::Connection* from, Duration how_long) {
 
 // --- the store's news ------------------------------------------------------------------------
 
+void Stream::on_store_failed() {
+  ingest_->on_store_failed();
+}
+
 void Stream::on_visible(uint64_t) {
   is_visible_news_ = true;
   if (busy_ == 0) tell_visible();

@@ -51,6 +51,8 @@ class Stream final : private store::StreamObserver {
   // A checked new configuration takes effect: limits, subjects, transforms, retention. The store
   // keeps it.
   void update(StreamConfig config);
+  // What waits for the disk will not get there: says so to whoever waits for an answer.
+  void on_store_failed();
   // Ends the consumers and subscriptions. The account removes the messages and destroys it.
   void end(Consumer::End reason);
 

@@ -56,7 +56,8 @@ TEST(Record, ComesBackAsItWas) {
     const std::string bytes = encoded(record);
     ASSERT_EQ(bytes.size(), record_bytes(record));
     ASSERT_EQ(bytes.size() % 8, 0u);
-    const ParsedRecord parsed = parse_record(bytes + "next");
+    const std::string followed = bytes + "next";
+    const ParsedRecord parsed = parse_record(followed);
     ASSERT_EQ(parsed.damage, RecordDamage::None);
     EXPECT_EQ(parsed.bytes, bytes.size());
     EXPECT_EQ(parsed.record.seq, record.seq);

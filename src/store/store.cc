@@ -1,6 +1,7 @@
 #include "store/store.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "store/checkpoint.h"
 #include "store/coding.h"
@@ -202,7 +203,7 @@ Lsn Store::appended() const { return impl_->wal == nullptr ? 0 : impl_->wal->app
 
 Lsn Store::durable() const { return impl_->wal == nullptr ? 0 : impl_->wal->durable(); }
 
-void Store::when_durable(Callback<void()> done) {
+void Store::when_durable(Callback<void()> done, Callback<void()> failed) {
   // What is gathered per turn is not in the log yet.
   const bool is_pending = impl_->wal != nullptr &&
                           (appended() > durable() || !impl_->touched.empty() || !impl_->consumer_queue.empty());
@@ -218,7 +219,11 @@ void Store::when_durable(Callback<void()> done) {
     done();
     return;
   }
-  impl_->waiters.push_back({appended(), std::move(done)});
+  if (impl_->failure != nullptr) {
+    if (failed) failed();
+    return;
+  }
+  impl_->waiters.push_back({appended(), std::move(done), std::move(failed)});
 }
 
 const Error* Store::failure() const { return impl_->failure.get(); }
@@ -230,6 +235,10 @@ void Store::Impl::fail(const Error& error) {
   failure = std::make_unique<Error>(error);
   environment.log.error("JetStream storage has failed and takes no more writes: " + error.text);
   if (failed) failed(error);
+  const std::deque<Waiter> waiting = std::exchange(waiters, {});
+  for (const Waiter& waiter : waiting) {
+    if (waiter.failed) waiter.failed();
+  }
 }
 
 Status Store::can_append() const {

@@ -84,8 +84,9 @@ class Store {
   Lsn appended() const;
   Lsn durable() const;
   // Calls back once everything done before this call is durable: at once when it is already.
-  // Never when the store fails first (see `failure`): replies must not leave then.
-  void when_durable(Callback<void()> done);
+  // If the store fails first (see `failure`) `failed` is called instead, so that whoever waits can be
+  // told; after a failure at once, unless nothing was left to be written.
+  void when_durable(Callback<void()> done, Callback<void()> failed = {});
   // Null while all is well. After a failed write or sync nothing is durable any more; reads work.
   const Error* failure() const;
   // Called once when the store fails.

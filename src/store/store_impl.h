@@ -29,6 +29,7 @@ struct Store::Impl {
   struct Waiter {
     Lsn lsn = 0;
     Callback<void()> done;
+    Callback<void()> failed;  // may be empty
   };
   // A run file that nothing refers to any more, kept until no catalog on disk does.
   struct Doomed {

@@ -64,13 +64,16 @@ class StoreSpace : public ::testing::Test {
       turn();
     }
   }
-  bool publish() {
+  Result<uint64_t> append() {
     NewMessage message;
     message.subject = "s";
     const std::string body(4000, 'x');
     message.body = body;
     message.timestamp_ns = ++now_;
-    const auto seq = stream_->append(message);
+    return stream_->append(message);
+  }
+  bool publish() {
+    const auto seq = append();
     if (!seq) {
       EXPECT_EQ(seq.error().code, Errc::OutOfSpace);
     }
@@ -152,6 +155,23 @@ TEST_F(StoreSpace, ManyKillsDoNotMakeTheLogLong) {
   for (const std::string& path : disk_.paths()) files += path.ends_with(".wal") ? 1 : 0;
   EXPECT_LE(files, 10u);
   EXPECT_EQ(stream_->messages(), 40u);
+}
+
+// A disk that fails for good: whoever waits for it is told, once, and so is who comes later.
+TEST_F(StoreSpace, WhoWaitsForAFailedDiskIsTold) {
+  int durable = 0;
+  int failed = 0;
+  disk_.fail_paths(FileCall::Sync, "wal/");
+  ASSERT_TRUE(append());
+  store_->when_durable([&] { ++durable; }, [&] { ++failed; });
+  turn();
+  ASSERT_NE(store_->failure(), nullptr);
+  EXPECT_EQ(durable, 0);
+  EXPECT_EQ(failed, 1);
+  EXPECT_FALSE(append());
+  store_->when_durable([&] { ++durable; }, [&] { ++failed; });
+  EXPECT_EQ(durable, 0);
+  EXPECT_EQ(failed, 2);
 }
 
 }  // namespace
