@@ -7,77 +7,12 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "config/value.h"
+#include "config/options_accounts.h"
+#include "config/options_auth.h"
+#include "config/options_listeners.h"
+#include "config/options_tls.h"
 
 namespace brokkr::config {
-
-// What a user may do, as written in a `permissions` block.
-struct PermissionRules {
-  struct Side {
-    bool has_allow = false;  // only what `allow` holds is allowed, even when it is empty
-    std::vector<std::string> allow;
-    std::vector<std::string> deny;
-    bool operator==(const Side&) const = default;
-  };
-  Side publish;
-  Side subscribe;  // entries may be "subject queue"
-  bool allow_responses = false;
-  int64_t responses_max = 1;                         // negative means no limit
-  Duration responses_ttl = std::chrono::minutes(2);  // negative means no limit
-  bool operator==(const PermissionRules&) const = default;
-};
-
-// An entry of a `users` list. Has a name or an nkey, never both.
-struct UserEntry {
-  std::string name;
-  std::string password;  // plain or bcrypt
-  std::string nkey;
-  std::string account = "$G";
-  std::optional<PermissionRules> permissions;         // absent: everything is allowed
-  std::vector<std::string> allowed_connection_types;  // upper case; empty means all
-  bool operator==(const UserEntry&) const = default;
-};
-
-// Who may connect.
-struct Authorization {
-  std::string user;
-  std::string password;
-  std::string token;
-  std::optional<Duration> timeout;  // absent: 2 s, or the TLS timeout and a second more
-  std::vector<UserEntry> users;     // those of `accounts` too
-  std::optional<PermissionRules> default_permissions;  // already given to users without their own
-  std::string no_auth_user;
-  // The file asks for a kind of authentication that comes later (operator, auth_callout):
-  // nobody may be let in just because it is not there.
-  bool needs_later_kind = false;
-  bool operator==(const Authorization&) const = default;
-};
-
-// What an account may use of JetStream; -1 means no limit.
-struct AccountJetStream {
-  int64_t max_memory = -1;
-  int64_t max_storage = -1;
-  int64_t max_streams = -1;
-  int64_t max_consumers = -1;
-  int64_t max_ack_pending = -1;
-  int64_t memory_max_stream_bytes = -1;
-  int64_t storage_max_stream_bytes = -1;
-  bool max_bytes_required = false;
-  bool operator==(const AccountJetStream&) const = default;
-};
-
-// One entry of `accounts`. Limits of -1 mean none.
-struct Account {
-  std::string name;
-  std::string nkey;
-  std::optional<PermissionRules> default_permissions;
-  std::optional<AccountJetStream> jetstream;  // absent: not for this account
-  int64_t max_connections = -1;
-  int64_t max_subscriptions = -1;
-  int64_t max_payload = -1;
-  int64_t max_leafnodes = -1;
-  bool operator==(const Account&) const = default;
-};
 
 enum class SandboxMode : uint8_t { BestEffort, Required };
 // What to do when one flush takes longer than write_deadline.
@@ -114,7 +49,7 @@ struct Options {
   // Monitoring.
   std::string http_host;  // empty: `host`
   int http_port = 0;
-  int https_port = 0;
+  int https_port = 0;  // needs `tls`
   std::string http_base_path;
 
   // Files of the process.
@@ -157,11 +92,21 @@ struct Options {
 
   Authorization authorization;
   std::vector<Account> accounts;
+  std::vector<SubjectMapping> mappings;  // of $G
+  OperatorOptions operator_mode;
+
+  // TLS of the client port and of https. The flags --tls... are on top of the file's.
+  std::optional<TlsOptions> tls;
+  bool allow_non_tls = false;  // who does not begin a handshake is served without
+
+  WebsocketOptions websocket;
+  LeafnodeOptions leafnodes;
 
   bool jetstream = false;
   std::string store_dir;  // empty: chosen by the program
   JetStreamOptions jetstream_options;
   std::string system_account;  // empty: $SYS
+  bool no_system_account = false;
 
   // The block `brokkr { }`, ours alone.
   int loops = 0;  // 0: chosen by the number of CPUs
