@@ -2,12 +2,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "auth/permissions.h"
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/result.h"
 
@@ -19,19 +21,44 @@ namespace brokkr::auth {
 
 // Somebody who may connect. Immutable.
 struct User {
-  std::string name;      // empty for the bare token
+  std::string name;      // empty for the bare token; a JWT's display name
+  std::string nkey;      // the public key of users that have one; else empty
   std::string account;   // "$G" unless the configuration says otherwise
   std::string password;  // plain or bcrypt; empty for none
   std::shared_ptr<const Permissions> permissions;  // null: everything is allowed
   std::vector<std::string> allowed_connection_types;  // empty: all
+  // Limits of this user alone; -1: none.
+  int64_t max_subscriptions = -1;
+  int64_t max_payload = -1;
+  // When the connection is to end: the user's or the account's JWT expires, or its hours are over.
+  std::optional<WallTime> expires;
+  std::string issuer_key;         // who signed the user's JWT; empty without one
+  std::vector<std::string> tags;  // of the user's JWT
+  int64_t issued_at = 0;          // of the user's JWT, in seconds; against revocations
 };
 
-// What CONNECT brought.
+// Who the other side of a TLS connection proved to be: the names in its verified certificate, in the
+// order verify_and_map tries them (nats-core.md section 3.5).
+struct TlsIdentity {
+  std::vector<std::string> emails;
+  std::vector<std::string> dns_names;
+  std::vector<std::string> uris;
+  std::string subject;  // RFC 2253
+};
+
+// What CONNECT brought, and how the connection came in.
 struct Credentials {
   std::string_view user;
   std::string_view password;
   std::string_view token;
-  std::string_view connection_type = "STANDARD";  // or IN_PROCESS
+  std::string_view nkey;
+  std::string_view jwt;
+  std::string_view signature;  // of `nonce`, base64url
+  std::string_view nonce;      // what INFO asked to sign
+  // STANDARD, WEBSOCKET, LEAFNODE, LEAFNODE_WS or IN_PROCESS.
+  std::string_view connection_type = "STANDARD";
+  std::string_view client_host;              // its address, without the port
+  const TlsIdentity* tls_identity = nullptr;  // null without a verified certificate
 };
 
 struct Verdict {

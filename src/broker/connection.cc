@@ -65,11 +65,11 @@ std::string_view to_string(CloseReason reason) {
 }
 
 Connection::Connection(Shard& shard, uint64_t id, std::unique_ptr<io::Transport> transport,
-                       ConnectionType type)
+                       Origin origin)
     : shard_(shard),
       id_(id),
       transport_(std::move(transport)),
-      type_(type),
+      origin_(std::move(origin)),
       output_(shard.chunks()),
       account_(&shard.global_account()),
       timer_(shard.loop(), [this] { on_timer(); }),
@@ -98,7 +98,7 @@ void Connection::start() {
 
 // What runs inside the server's own process is the server's.
 bool Connection::needs_credentials() const {
-  return type_ != ConnectionType::InProcess && shard_.authenticator()->is_required();
+  return type() != ConnectionType::InProcess && shard_.authenticator()->is_required();
 }
 
 void Connection::send_async_info() {

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "broker/origin.h"
 #include "broker/output_buffer.h"
 #include "broker/subscription.h"
 #include "io/loop.h"
@@ -53,9 +54,6 @@ enum class CloseReason : uint8_t {
 };
 std::string_view to_string(CloseReason);
 
-// How the connection came in.
-enum class ConnectionType : uint8_t { Tcp, InProcess };
-
 // Messages and bytes (payload with headers, without protocol) through one connection or loop.
 struct Traffic {
   uint64_t in_msgs = 0;
@@ -75,7 +73,7 @@ class Connection final : private io::TransportHandler {
  public:
   enum class State : uint8_t { AwaitingConnect, Authenticating, Open, Closed };
 
-  Connection(Shard& shard, uint64_t id, std::unique_ptr<io::Transport> transport, ConnectionType);
+  Connection(Shard& shard, uint64_t id, std::unique_ptr<io::Transport> transport, Origin origin);
   ~Connection() override;
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
@@ -122,7 +120,8 @@ class Connection final : private io::TransportHandler {
   uint64_t id() const { return id_; }
   Shard& shard() const { return shard_; }
   State state() const { return state_; }
-  ConnectionType type() const { return type_; }
+  ConnectionType type() const { return origin_.type; }
+  const Origin& origin() const { return origin_; }
   Account* account() const { return account_; }
   const auth::Permissions* permissions() const { return permissions_.get(); }
   auth::ReplyGrants* reply_grants() const { return reply_grants_.get(); }
@@ -194,7 +193,7 @@ class Connection final : private io::TransportHandler {
   Shard& shard_;
   const uint64_t id_;
   std::unique_ptr<io::Transport> transport_;
-  const ConnectionType type_;
+  Origin origin_;
   State state_ = State::AwaitingConnect;
   CloseReason close_reason_ = CloseReason::ClientClosed;
   bool wants_headers_ = false;

@@ -114,7 +114,7 @@ void Server::on_accept(int fd) {
 std::unique_ptr<io::Transport> Server::connect_in_process() {
   auto [server_end, client_end] = io::make_pipe(main_loop_);
   connections_.fetch_add(1, std::memory_order_relaxed);
-  shards_[0]->adopt(std::move(server_end), ConnectionType::InProcess);
+  shards_[0]->adopt(std::move(server_end), Origin{ConnectionType::InProcess, {}, {}});
   return std::move(client_end);
 }
 

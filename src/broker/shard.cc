@@ -59,13 +59,13 @@ void Shard::adopt(int fd, bool is_refused) {
     if (!is_refused) server_.on_connection_ended();
     return;
   }
-  adopt(std::move(*transport), ConnectionType::Tcp, is_refused);
+  adopt(std::move(*transport), Origin{}, is_refused);
 }
 
-void Shard::adopt(std::unique_ptr<io::Transport> transport, ConnectionType type, bool is_refused) {
+void Shard::adopt(std::unique_ptr<io::Transport> transport, Origin origin, bool is_refused) {
   ++stats_.total_connections;
   const uint64_t id = server_.next_client_id();
-  auto connection = std::make_unique<Connection>(*this, id, std::move(transport), type);
+  auto connection = std::make_unique<Connection>(*this, id, std::move(transport), std::move(origin));
   Connection& added = *connection;
   connections_.emplace(id, std::move(connection));
   if (log_.is_on(LogLevel::Debug)) {

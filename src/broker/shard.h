@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "broker/account.h"
 #include "broker/connection.h"
 #include "broker/interest_watch.h"
 #include "broker/loop_link.h"
@@ -28,31 +29,6 @@ class Authenticator;
 namespace brokkr::broker {
 
 class Server;
-
-// The global account: everybody's, unless a user says otherwise.
-constexpr std::string_view kGlobalAccount = "$G";
-
-// One tenant as one loop sees it: its interest and nothing of anybody else's. Loop-confined.
-class Account {
- public:
-  Account(std::string name, uint64_t hash_seed) : name_(std::move(name)), interest_(hash_seed) {}
-  const std::string& name() const { return name_; }
-  subject::InterestTree& interest() { return interest_; }
-  const subject::InterestTree& interest() const { return interest_; }
-  // Whether anybody subscribes to it, here or on another loop.
-  bool has_interest(std::string_view subject) { return interest_.has_interest(subject); }
-  InterestWatches& watches() { return watches_; }
-  // How many entries of `interest` stand for what other loops have.
-  size_t stand_in_count() const { return stand_ins_; }
-  void add_stand_in() { ++stand_ins_; }
-  void remove_stand_in() { --stand_ins_; }
-
- private:
-  const std::string name_;
-  subject::InterestTree interest_;
-  InterestWatches watches_;
-  size_t stand_ins_ = 0;
-};
 
 // A message on its way. The payload includes the header block; its CRLF follows in memory.
 struct Message {
@@ -133,7 +109,7 @@ class Shard final : private io::TurnHook {
   ~Shard() override;
 
   // Takes over a connected stream. A refused one is told that there are too many, and closed.
-  void adopt(std::unique_ptr<io::Transport> transport, ConnectionType type, bool is_refused = false);
+  void adopt(std::unique_ptr<io::Transport> transport, Origin origin, bool is_refused = false);
   void adopt(int fd, bool is_refused);
   // Ends every connection, telling nobody.
   void close_all(CloseReason);

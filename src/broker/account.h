@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "broker/interest_watch.h"
+#include "subject/interest_tree.h"
+
+namespace brokkr::broker {
+
+// The global account: everybody's, unless a user says otherwise.
+constexpr std::string_view kGlobalAccount = "$G";
+
+// One tenant as one loop sees it: its interest and nothing of anybody else's. Loop-confined.
+class Account {
+ public:
+  Account(std::string name, uint64_t hash_seed) : name_(std::move(name)), interest_(hash_seed) {}
+  const std::string& name() const { return name_; }
+  subject::InterestTree& interest() { return interest_; }
+  const subject::InterestTree& interest() const { return interest_; }
+  // Whether anybody subscribes to it, here or on another loop.
+  bool has_interest(std::string_view subject) { return interest_.has_interest(subject); }
+  InterestWatches& watches() { return watches_; }
+  // How many entries of `interest` stand for what other loops have.
+  size_t stand_in_count() const { return stand_ins_; }
+  void add_stand_in() { ++stand_ins_; }
+  void remove_stand_in() { --stand_ins_; }
+
+ private:
+  const std::string name_;
+  subject::InterestTree interest_;
+  InterestWatches watches_;
+  size_t stand_ins_ = 0;
+};
+
+}  // namespace brokkr::broker

@@ -1,0 +1,126 @@
+// How a connection gets its user: nats-core.md sections 1.3 and 3.
+#include "auth/authenticator.h"
+
+#include <algorithm>
+
+#include "auth/permissions.h"
+#include "broker/connection.h"
+#include "broker/error_text.h"
+#include "broker/server.h"
+#include "broker/shard.h"
+#include "protocol/encode.h"
+
+namespace brokkr::broker {
+namespace {
+
+constexpr Duration kFirstPingAfter = std::chrono::seconds(2);
+
+}  // namespace
+
+void Connection::handle_connect(std::string_view json) {
+  if (Status parsed = protocol::parse_connect(json, connect_); !parsed) {
+    return close_later(CloseReason::ParseError);
+  }
+  if (state_ == State::Open) remove_all_subscriptions();  // CONNECT again begins anew
+  connect_received_ = true;
+  last_activity_ = shard_.loop().clock().wall_now();
+  if (connect_.protocol < 0 || connect_.protocol > 1) {
+    return close_later(CloseReason::BadClientProtocolVersion, "invalid client protocol");
+  }
+  if (connect_.no_responders && !(connect_.headers && shard_.settings().headers)) {
+    return close_later(CloseReason::NoRespondersRequiresHeaders,
+                       "no responders requires headers support");
+  }
+  wants_headers_ = connect_.headers && shard_.settings().headers;
+  if (!connect_.account.empty()) {
+    ++shard_.stats().auth_errors;
+    return close_later(CloseReason::AuthenticationFailure, "Authorization Violation");
+  }
+  authenticate();
+}
+
+void Connection::authenticate() {
+  if (type() == ConnectionType::InProcess) return accept_user();
+  auth::Credentials credentials;
+  credentials.user = connect_.user;
+  credentials.password = connect_.pass;
+  credentials.token = connect_.auth_token;
+  auth::Verdict verdict = shard_.authenticator()->check(credentials);
+  if (verdict.kind == auth::Verdict::Kind::NeedsBcrypt) {
+    state_ = State::Authenticating;
+    if (shard_.server().check_password(shard_, id_, std::move(verdict))) return;
+    verdict.kind = auth::Verdict::Kind::Refused;
+    verdict.reason = "too many password checks are waiting";
+  }
+  on_verdict(verdict);
+}
+
+void Connection::on_verdict(const auth::Verdict& verdict) {
+  const bool was_waiting = state_ == State::Authenticating;
+  if (verdict.kind != auth::Verdict::Kind::Accepted) {
+    ++shard_.stats().auth_errors;
+    shard_.log().error(log_name() + " - authentication error: " + verdict.reason);
+    return close_later(CloseReason::AuthenticationFailure, "Authorization Violation");
+  }
+  user_ = verdict.user;
+  accept_user();
+  if (was_waiting) resume_input();
+}
+
+// Opens the connection for `user_`, who may be nobody in particular.
+void Connection::accept_user() {
+  account_ = user_ == nullptr ? &shard_.global_account() : &shard_.account(user_->account);
+  permissions_ = user_ == nullptr ? nullptr : user_->permissions;
+  reply_grants_.reset();
+  publish_answers_.reset();
+  if (permissions_ != nullptr && permissions_->allows_responses()) {
+    reply_grants_ = std::make_unique<auth::ReplyGrants>(*permissions_);
+  }
+  state_ = State::Open;
+  shard_.on_registered(*this);
+  if (connect_received_) {
+    send_ok();
+    // An estimate until the first PONG.
+    round_trip_ =
+        std::max<Duration>(shard_.loop().clock().wall_now() - start_time_, Duration(1));
+    // The first PING measures the round trip; a little apart, so that clients that connected
+    // together are not asked together.
+    const Duration spread(static_cast<int64_t>(shard_.random().below(400'000'000)));
+    timer_.start(std::min<Duration>(kFirstPingAfter + spread, shard_.settings().ping_interval));
+  }
+}
+
+void Connection::refresh_permissions(const std::shared_ptr<const auth::User>& user) {
+  user_ = user;
+  permissions_ = user_ == nullptr ? nullptr : user_->permissions;
+  reply_grants_.reset();
+  publish_answers_.reset();
+  if (permissions_ == nullptr) return;
+  if (permissions_->allows_responses()) {
+    reply_grants_ = std::make_unique<auth::ReplyGrants>(*permissions_);
+  }
+  std::vector<Subscription*> denied;
+  std::vector<Subscription*> changed;
+  subscriptions_.for_each([&](Subscription& subscription) {
+    const std::string_view pattern = subscription.pattern();
+    const std::string_view queue = subscription.queue();
+    if (!permissions_->may_subscribe(pattern, queue)) return denied.push_back(&subscription);
+    const bool is_filtered = permissions_->needs_delivery_filter(pattern, queue);
+    if (subscription.has_delivery_filter != is_filtered) changed.push_back(&subscription);
+  });
+  for (Subscription* subscription : changed) {
+    // The other loops count filtered members apart, so it leaves as the one and comes as the other.
+    const std::string pattern(subscription->pattern());
+    const std::string queue(subscription->queue());
+    shard_.remove_interest(*account_, *subscription);
+    subscription->has_delivery_filter = !subscription->has_delivery_filter;
+    shard_.add_interest(*account_, pattern, queue, *subscription);
+  }
+  for (Subscription* subscription : denied) {
+    send_error(quoted("Permissions Violation for Subscription to ", subscription->pattern(),
+                      " (sid \"" + subscription->sid + "\")"));
+    remove_subscription(subscription);
+  }
+}
+
+}  // namespace brokkr::broker
