@@ -71,6 +71,7 @@ class SocketTransport final : public Transport, private FdHandler {
     return failure();
   }
 
+  void end_writing() override { shutdown(fd_, SHUT_WR); }
   const Peer& peer() const override { return peer_; }
   int fd() const override { return fd_; }
 

@@ -34,8 +34,8 @@ struct Peer {
   uint16_t port = 0;
 };
 
-// A bidirectional stream of bytes: a TCP or unix socket, one end of an in-process pipe, later TLS
-// and WebSocket. The destructor closes it. Loop-confined.
+// A bidirectional stream of bytes: a TCP or unix socket, one end of an in-process pipe, or such
+// a stream inside another (tls.h). The destructor closes it. Loop-confined.
 class Transport {
  public:
   virtual ~Transport() = default;
@@ -46,6 +46,8 @@ class Transport {
   virtual IoResult read(char* into, size_t bytes) = 0;
   // Writes a prefix of the bytes.
   virtual IoResult write(const char* from, size_t bytes) = 0;
+  // Nothing will be written any more: tells the other side, which may go on sending.
+  virtual void end_writing() {}
   virtual const Peer& peer() const = 0;
   // The descriptor, or -1 when there is none.
   virtual int fd() const { return -1; }
