@@ -12,6 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 build_packages=(
   g++ cmake ninja-build pkg-config ccache lld make python3
   libssl-dev                        # digests, random numbers, encryption at rest
+  libsodium-dev                     # nkeys, xkeys
   liblz4-dev libzstd-dev            # compression at rest
   libsimdjson-dev libxxhash-dev     # base
   libcli11-dev                      # command line
