@@ -119,7 +119,8 @@ TEST(Authenticator, LaterKindsNeverOpenTheServer) {
        {"operator: \"/x.jwt\"",
         "authorization { users: [{nkey: UCNGL4W5QX66CFX6A6DCBVDH5VOHMI7B2UZZU7TXAUQQSI2JPHULCKBR}] "
         "}",
-        "authorization { auth_callout { issuer: A, auth_users: [a] } }"}) {
+        "authorization { auth_callout { issuer: "
+        "ABJHLOVMPA4CI6R5KLNGOB4GSLNIY7IOUPAJC4YFNDLQVIOBYQGUWVLA, auth_users: [a] } }"}) {
     const auto auth = make(text);
     EXPECT_TRUE(auth->is_required()) << text;
     EXPECT_EQ(check(*auth, "", "").kind, Kind::Refused) << text;

@@ -1,5 +1,6 @@
 #include "config/flags.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdint>
 
@@ -69,6 +70,19 @@ void add_later(Options& o, std::string name) {
   o.later_keys.push_back(std::move(name));
 }
 
+// Flags change single fields of the file's block: its ciphers and versions stay in force.
+TlsOptions& tls_of(Options& o) {
+  if (!o.tls) o.tls = TlsOptions{};
+  return *o.tls;
+}
+void set_tls(Options& o, bool is_on) {
+  if (is_on) {
+    tls_of(o);
+  } else {
+    o.tls.reset();
+  }
+}
+
 #define BROKKR_FLAG(names, kind, body)                  \
   FlagSpec {                                            \
     names, kind, [](Options& o, const std::string& v) { \
@@ -102,8 +116,7 @@ constexpr FlagSpec kFlags[] = {
     BROKKR_FLAG("pass", Kind::String, o.authorization.password = v),
     BROKKR_FLAG("auth", Kind::String, o.authorization.token = v),
     BROKKR_FLAG("m|http_port", Kind::Int, o.http_port = static_cast<int>(integer(v))),
-    BROKKR_FLAG("ms|https_port", Kind::Int, o.https_port = static_cast<int>(integer(v));
-                add_later(o, "https_port")),
+    BROKKR_FLAG("ms|https_port", Kind::Int, o.https_port = static_cast<int>(integer(v))),
     BROKKR_FLAG("P|pid", Kind::String, o.pid_file = v),
     BROKKR_FLAG("ports_file_dir", Kind::String, o.ports_file_dir = v),
     BROKKR_FLAG("l|log", Kind::String, o.log_file = v),
@@ -118,8 +131,11 @@ constexpr FlagSpec kFlags[] = {
                 add_later(o, "cluster")),
     BROKKR_FLAG("no_advertise", Kind::Bool, add_later(o, "cluster")),
     BROKKR_FLAG("connect_retries", Kind::Int, add_later(o, "cluster")),
-    BROKKR_FLAG("tls|tlsverify", Kind::Bool, if (truth(v)) add_later(o, "tls")),
-    BROKKR_FLAG("tlscert|tlskey|tlscacert", Kind::String, add_later(o, "tls")),
+    BROKKR_FLAG("tls", Kind::Bool, set_tls(o, truth(v))),
+    BROKKR_FLAG("tlsverify", Kind::Bool, tls_of(o).verify = truth(v) || tls_of(o).verify_and_map),
+    BROKKR_FLAG("tlscert", Kind::String, tls_of(o).cert_file = v; tls_of(o).certs.clear()),
+    BROKKR_FLAG("tlskey", Kind::String, tls_of(o).key_file = v),
+    BROKKR_FLAG("tlscacert", Kind::String, tls_of(o).ca_file = v),
 };
 #undef BROKKR_FLAG
 
@@ -263,9 +279,29 @@ Result<Flags> parse_flags(const std::vector<std::string>& args) {
 }
 
 void apply_flags(const Flags& flags, Options& options) {
+  const auto is_off = [](const auto& setting) {
+    return setting.first->names == "tls" && !truth(setting.second);
+  };
   for (const auto& [flag, value] : flags.settings)
     flag->apply(options, value);
+  // No TLS, wherever in the line it stands.
+  if (std::any_of(flags.settings.begin(), flags.settings.end(), is_off)) options.tls.reset();
 }
+
+namespace {
+
+// What the TLS flags ask for needs a certificate, from them or from the file.
+std::string tls_flags_fault(const Flags& flags, const Options& options) {
+  const auto is_tls = [](const auto& one) { return one.first->names.starts_with("tls"); };
+  if (!options.tls || std::none_of(flags.settings.begin(), flags.settings.end(), is_tls)) return {};
+  const TlsOptions& tls = *options.tls;
+  if (!tls.certs.empty()) return {};
+  if (tls.cert_file.empty()) return "TLS Server certificate must be present and valid";
+  if (tls.key_file.empty()) return "TLS Server private key must be present and valid";
+  return {};
+}
+
+}  // namespace
 
 Loaded load_with_flags(const Flags& flags, Sources& sources, const Options& base) {
   Loaded loaded{base, {}, {}};
@@ -273,6 +309,8 @@ Loaded load_with_flags(const Flags& flags, Sources& sources, const Options& base
   if (!loaded.errors.empty()) return loaded;
   apply_flags(flags, loaded.options);
   const std::string where = flags.config_file.empty() ? "command line" : flags.config_file;
+  std::string fault = tls_flags_fault(flags, loaded.options);
+  if (!fault.empty()) loaded.errors.push_back({where, 0, 0, std::move(fault)});
   for (std::string& reason : find_contradictions(loaded.options)) {
     loaded.errors.push_back({where, 0, 0, std::move(reason)});
   }

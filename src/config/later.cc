@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <span>
 
 #include "base/bytes.h"
@@ -60,29 +61,6 @@ constexpr Field kGateway[] = {{"name|advertise|host|net|write_timeout", Shape::S
     {"authorization", Shape::Map, kSimpleAuthorization}, {"tls", Shape::Map, kTls},
     {"connect_backoff|reject_unknown|reject_unknown_cluster", Shape::Bool},
     {"gateways", Shape::MapList, kRemoteGateway}, {"write_deadline", Shape::Duration}};
-constexpr Field kLeafUser[] = {{"user|username|pass|password|account", Shape::String},
-    {"proxy_required", Shape::Bool}};
-constexpr Field kLeafAuthorization[] = {{"user|username|pass|password|nkey|account", Shape::String},
-    {"timeout"}, {"users", Shape::MapList, kLeafUser}, {"proxy_required", Shape::Bool}};
-constexpr Field kLeafProxy[] = {{"url|username|password", Shape::String}, {"timeout"},
-    {"tls", Shape::Map, kTls}};
-constexpr Field kLeafRemote[] = {
-    {"no_randomize|dont_randomize|hub|ws_compress|ws_compression|websocket_compress|"
-     "websocket_compression|ws_no_masking|websocket_no_masking|isolate_leafnode_interest|isolate|"
-     "request_isolation|disabled|ignore_discovered_servers", Shape::Bool},
-    {"url|urls|deny_imports|deny_import|deny_exports|deny_export", Shape::Strings},
-    {"account|local|creds|credentials|nkey|seed", Shape::String}, {"tls", Shape::Map, kTls},
-    {"jetstream_cluster_migrate|js_cluster_migrate"},
-    {"compression", Shape::MapOrScalar, kCompression},
-    {"first_info_timeout|dial_timeout", Shape::Duration}, {"proxy", Shape::Map, kLeafProxy}};
-constexpr Field kLeafNodes[] = {
-    {"host|net|leafnode_advertise|advertise|min_version|minimum_version|write_timeout",
-     Shape::String},
-    {"listen", Shape::Listen}, {"port", Shape::Int},
-    {"authorization", Shape::Map, kLeafAuthorization}, {"remotes", Shape::MapList, kLeafRemote},
-    {"reconnect|reconnect_delay|reconnect_interval|dial_timeout|write_deadline", Shape::Duration},
-    {"tls", Shape::Map, kTls}, {"no_advertise|isolate_leafnode_interest|isolate", Shape::Bool},
-    {"compression", Shape::MapOrScalar, kCompression}};
 constexpr Field kJetStreamBatch[] = {{"max_inflight_per_stream|max_inflight_total|max_msgs",
                                       Shape::Int}, {"timeout"}};
 constexpr Field kJetStreamLimits[] = {
@@ -98,13 +76,6 @@ constexpr Field kJetStream[] = {{"strict|enable|enabled|meta_compact_sync", Shap
     {"max_buffered_msgs|request_queue_limit|info_queue_limit|meta_compact|max_concurrent_io",
      Shape::Int},
     {"limits", Shape::Map, kJetStreamLimits}, {"tpm", Shape::Map, kJetStreamTpm}};
-constexpr Field kWebSocket[] = {{"listen", Shape::Listen}, {"port", Shape::Int},
-    {"host|net|advertise|jwt_cookie|user_cookie|pass_cookie|token_cookie|no_auth_user",
-     Shape::String},
-    {"no_tls|same_origin|compress|compression", Shape::Bool}, {"tls", Shape::Map, kTls},
-    {"allowed_origins|allowed_origin|allow_origins|allow_origin|origins|origin", Shape::Strings},
-    {"handshake_timeout"}, {"authorization|authentication", Shape::Map, kSimpleAuthorization},
-    {"headers", Shape::StringMap}, {"ping_interval", Shape::Duration}};
 constexpr Field kMqtt[] = {{"listen", Shape::Listen},
     {"port|max_ack_pending|max_pending|max_inflight|stream_replicas|consumer_replicas", Shape::Int},
     {"host|net|no_auth_user|js_domain", Shape::String}, {"tls", Shape::Map, kTls},
@@ -117,24 +88,22 @@ constexpr Field kOcspCache[] = {{"type|local_store", Shape::String},
     {"preserve_revoked", Shape::Bool}, {"save_interval"}};
 constexpr Field kTrustedProxy[] = {{"key|public_key", Shape::String}};
 constexpr Field kProxies[] = {{"trusted", Shape::MapList, kTrustedProxy}};
-constexpr Field kResolver[] = {{"dir|type", Shape::String},
-    {"allow_delete|hard_delete", Shape::Bool}, {"limit", Shape::Int},
-    {"ttl|interval|timeout", Shape::Duration}};
 
-constexpr Field kTopLevel[] = {{"tls|resolver_tls", Shape::Map, kTls},
-    {"cluster", Shape::Map, kCluster}, {"gateway", Shape::Map, kGateway},
-    {"leaf|leafnodes", Shape::Map, kLeafNodes},
-    {"jetstream", Shape::MapOrScalar, kJetStream}, {"websocket|ws", Shape::Map, kWebSocket},
+constexpr Field kTopLevel[] = {{"cluster", Shape::Map, kCluster},
+    {"gateway", Shape::Map, kGateway}, {"jetstream", Shape::MapOrScalar, kJetStream},
     {"mqtt", Shape::Map, kMqtt}, {"ocsp", Shape::MapOrScalar, kOcsp},
     {"ocsp_cache", Shape::MapOrScalar, kOcspCache}, {"proxies", Shape::Map, kProxies},
-    {"resolver|account_resolver|accounts_resolver", Shape::MapOrScalar, kResolver},
-    {"resolver_preload|default_js_domain", Shape::StringMap}, {"feature_flags", Shape::BoolMap},
-    {"mappings|maps", Shape::Any},
-    {"operator|operators|roots|root|root_operators|root_operator|trusted|trusted_keys|"
-     "resolver_pinned_accounts", Shape::Strings},
-    {"default_sentinel|system_account|system|remote_syslog", Shape::String},
-    {"https", Shape::Listen}, {"https_port|prof_port|prof_block_rate", Shape::Int},
-    {"syslog|allow_non_tls|proxy_protocol", Shape::Bool}};
+    {"default_js_domain", Shape::StringMap}, {"feature_flags", Shape::BoolMap},
+    {"remote_syslog", Shape::String}, {"prof_port|prof_block_rate", Shape::Int},
+    {"syslog|proxy_protocol", Shape::Bool}};
+
+// Read completely, and waiting for the part of the server that acts on them.
+constexpr std::string_view kReadOnly[] = {
+    "accounts", "allow_non_tls", "default_sentinel", "https", "https_port", "leaf", "leafnodes",
+    "mappings", "maps", "operator", "operators", "root", "root_operator", "root_operators",
+    "roots", "tls", "trusted", "trusted_keys", "resolver", "account_resolver",
+    "accounts_resolver", "resolver_pinned_accounts", "resolver_preload", "resolver_tls",
+    "system", "system_account", "websocket", "ws"};
 
 constexpr Field kAccountJetStream[] = {
     {"max_memory|max_mem|mem|memory|max_store|max_file|max_disk|store|disk|mem_max_stream_bytes|"
@@ -142,19 +111,7 @@ constexpr Field kAccountJetStream[] = {
     {"max_streams|streams|max_consumers|consumers|max_ack_pending", Shape::Int},
     {"max_bytes_required|max_stream_bytes|max_bytes", Shape::Bool},
     {"cluster_traffic", Shape::String}};
-constexpr Field kLatency[] = {{"sampling"}, {"subject", Shape::String}};
-constexpr Field kAccountSubject[] = {{"account|subject", Shape::String}};
-constexpr Field kExport[] = {{"stream|service|response|response_type", Shape::String},
-    {"threshold|response_threshold|response_max_time|response_time", Shape::Duration},
-    {"accounts", Shape::Strings}, {"latency", Shape::MapOrScalar, kLatency},
-    {"account_token_position", Shape::Int}, {"allow_trace", Shape::Bool}};
-constexpr Field kImport[] = {{"stream|service", Shape::Map, kAccountSubject},
-    {"prefix|to", Shape::String}, {"share|allow_trace", Shape::Bool}};
-constexpr Field kTraceDestination[] = {{"dest", Shape::String}, {"sampling"}};
-constexpr Field kAccount[] = {{"imports", Shape::MapList, kImport},
-    {"exports", Shape::MapList, kExport},
-    {"jetstream", Shape::MapOrScalar, kAccountJetStream}, {"mappings|maps", Shape::Any},
-    {"msg_trace|trace_dest", Shape::MapOrScalar, kTraceDestination}};
+constexpr Field kAccount[] = {{"jetstream", Shape::MapOrScalar, kAccountJetStream}};
 
 bool names_hold(std::string_view names, std::string_view name) {
   for (const std::string_view one : split(names, '|')) {
@@ -244,6 +201,10 @@ bool check_later_account_key(Reader& reader, const std::string& name, const Valu
   if (field == nullptr) return false;
   check_shape(reader, value, name, *field);
   return true;
+}
+
+bool has_no_effect_yet(std::string_view name) {
+  return std::find(std::begin(kReadOnly), std::end(kReadOnly), name) != std::end(kReadOnly);
 }
 
 }  // namespace brokkr::config

@@ -74,20 +74,6 @@ void read_lame_duck_grace_period(Reader& reader, const Value& value, Options& op
   options.lame_duck_grace_period = duration;
 }
 
-void read_write_timeout(Reader& reader, const Value& value, Options& options) {
-  std::string policy;
-  reader.read(value, "write_timeout", policy);
-  if (policy == "default") {
-    options.write_timeout = WriteTimeoutPolicy::Default;
-  } else if (policy == "close") {
-    options.write_timeout = WriteTimeoutPolicy::Close;
-  } else if (policy == "retry") {
-    options.write_timeout = WriteTimeoutPolicy::Retry;
-  } else if (value.is_string()) {
-    reader.fail(value.at, "write_timeout must be 'default', 'close' or 'retry'");
-  }
-}
-
 void read_brokkr(Reader& reader, const Value& value, Options& options) {
   reader.for_each_member(value, "brokkr", [&](const std::string& name, const Member& member) {
     if (name == "loops") {
@@ -133,6 +119,9 @@ constexpr TopLevelKey kKeys[] = {
     BROKKR_KEY("server_metadata", read_metadata(r, v, o)),
     BROKKR_KEY("http", HostPort a; r.read_listen(v, n, a); o.http_host = a.host;
                o.http_port = a.port),
+    BROKKR_KEY("https", HostPort a; r.read_listen(v, n, a); o.http_host = a.host;
+               o.https_port = a.port),
+    BROKKR_KEY("https_port", r.read_port(v, n, o.https_port)),
     BROKKR_KEY("http_port|monitor_port", r.read_port(v, n, o.http_port)),
     BROKKR_KEY("http_base_path", r.read(v, n, o.http_base_path)),
     BROKKR_KEY("pidfile|pid_file", r.read(v, n, o.pid_file)),
@@ -162,21 +151,37 @@ constexpr TopLevelKey kKeys[] = {
     BROKKR_KEY("ping_interval", read_timer(r, v, n, o.ping_interval)),
     BROKKR_KEY("ping_max", read_limit(r, v, n, o.ping_max, 0, kInt32Max)),
     BROKKR_KEY("write_deadline", read_timer(r, v, n, o.write_deadline)),
-    BROKKR_KEY("write_timeout", read_write_timeout(r, v, o)),
+    BROKKR_KEY("write_timeout", read_write_timeout(r, v, o.write_timeout)),
     BROKKR_KEY("lame_duck_duration", read_lame_duck_duration(r, v, o)),
     BROKKR_KEY("lame_duck_grace_period", read_lame_duck_grace_period(r, v, o)),
     BROKKR_KEY("no_fast_producer_stall", r.read(v, n, o.no_fast_producer_stall)),
     BROKKR_KEY("no_header_support", r.read(v, n, o.no_header_support)),
     BROKKR_KEY("no_auth_user", r.read(v, n, o.authorization.no_auth_user)),
-    // Our match cache and system account are not to be switched: nothing to warn about.
-    BROKKR_KEY("disable_sublist_cache|no_sublist_cache|no_system_account|no_system|no_sys_acc",
-               bool ignored = false; r.read(v, n, ignored)),
+    // Our match cache is not to be switched: nothing to warn about.
+    BROKKR_KEY("disable_sublist_cache|no_sublist_cache", bool ignored = false;
+               r.read(v, n, ignored)),
     BROKKR_KEY("authorization", read_authorization(r, v, o)),
-    BROKKR_KEY("accounts", read_accounts(r, v, o); r.add_later("accounts")),
+    BROKKR_KEY("accounts", read_accounts(r, v, o)),
+    BROKKR_KEY("mappings|maps", read_mappings(r, v, o.mappings)),
+    BROKKR_KEY("operator|operators|roots|root|root_operators|root_operator",
+               read_operators(r, v, o.operator_mode); o.authorization.needs_later_kind = true),
+    BROKKR_KEY("trusted|trusted_keys", read_trusted_keys(r, v, o.operator_mode);
+               o.authorization.needs_later_kind = true),
+    BROKKR_KEY("resolver|account_resolver|accounts_resolver", read_resolver(r, v, o.operator_mode)),
+    BROKKR_KEY("resolver_preload", read_resolver_preload(r, v, o.operator_mode)),
+    BROKKR_KEY("resolver_tls", read_tls(r, v, o.operator_mode.resolver.tls)),
+    BROKKR_KEY("resolver_pinned_accounts", o.operator_mode.resolver_pinned_accounts.clear();
+               r.read_strings(v, n, o.operator_mode.resolver_pinned_accounts)),
+    BROKKR_KEY("default_sentinel", r.read(v, n, o.operator_mode.default_sentinel);
+               o.authorization.needs_later_kind = true),
+    BROKKR_KEY("tls", read_tls(r, v, o.tls)),
+    BROKKR_KEY("allow_non_tls", r.read(v, n, o.allow_non_tls)),
+    BROKKR_KEY("websocket|ws", read_websocket(r, v, o)),
+    BROKKR_KEY("leaf|leafnodes", read_leafnodes(r, v, o)),
     BROKKR_KEY("jetstream", read_jetstream(r, v, o)),
     BROKKR_KEY("store_dir|storedir", r.read(v, n, o.store_dir)),
-    BROKKR_KEY("system_account|system", r.read(v, n, o.system_account);
-               r.add_later("system_account")),
+    BROKKR_KEY("system_account|system", r.read(v, n, o.system_account)),
+    BROKKR_KEY("no_system_account|no_system|no_sys_acc", r.read(v, n, o.no_system_account)),
     BROKKR_KEY("brokkr", read_brokkr(r, v, o)),
 };
 #undef BROKKR_KEY
@@ -190,13 +195,6 @@ const TopLevelKey* find_key(std::string_view name) {
   return nullptr;
 }
 
-bool decides_who_may_connect(std::string_view name) {
-  static constexpr std::string_view kNames[] = {
-      "operator", "operators", "roots", "root", "root_operators", "root_operator",
-      "trusted", "trusted_keys", "default_sentinel"};
-  return std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames);
-}
-
 }  // namespace
 
 std::string Loaded::error_text() const {
@@ -208,20 +206,22 @@ std::string Loaded::error_text() const {
   return text;
 }
 
-Loaded load_options(const Document& document, Options base) {
+Loaded load_options(const Document& document, Options base, Sources* sources) {
   Loaded loaded{std::move(base), {}, {}};
   Options& options = loaded.options;
-  Reader reader(document);
+  Reader reader(document, sources);
+  Position accounts_at;
   reader.for_each_member(
       document.root, "the file", [&](const std::string& name, const Member& member) {
-        if (const TopLevelKey* const key = find_key(name)) {
-          key->read(reader, name, member.value, options);
-          return true;
-        }
-        if (!check_later_key(reader, name, member.value)) return false;
-        if (decides_who_may_connect(name)) options.authorization.needs_later_kind = true;
+        const TopLevelKey* const key = find_key(name);
+        if (key == nullptr) return check_later_key(reader, name, member.value);
+        key->read(reader, name, member.value, options);
+        if (has_no_effect_yet(name)) reader.add_later(name);
+        if (name == "accounts") accounts_at = member.value.at;
         return true;
       });
+  // Accounts that are broken themselves would give misleading errors of their imports.
+  if (!reader.has_errors()) check_accounts(reader, accounts_at, options);
   loaded.errors = reader.take_errors();
   loaded.warnings = reader.take_warnings();
   options.later_keys = reader.take_later();
@@ -232,43 +232,9 @@ Loaded load_options(const Document& document, Options base) {
 
 Loaded load_file(const std::string& path, Sources& sources, Options base) {
   const Document document = parse_file(path, sources);
-  if (document.errors.empty()) return load_options(document, std::move(base));
+  if (document.errors.empty()) return load_options(document, std::move(base), &sources);
   // Values lost to a syntax error would give misleading errors of their own.
   return {std::move(base), document.errors, {}};
-}
-
-std::vector<std::string> find_contradictions(const Options& options) {
-  std::vector<std::string> found;
-  if (options.lame_duck_duration > Duration::zero() &&
-      options.lame_duck_grace_period >= options.lame_duck_duration) {
-    found.push_back("lame duck grace period (" +
-                    format_go_duration(options.lame_duck_grace_period) +
-                    ") should be strictly lower than lame duck duration (" +
-                    format_go_duration(options.lame_duck_duration) + ")");
-  }
-  if (options.max_payload > options.max_pending) {
-    found.push_back("max_payload (" + std::to_string(options.max_payload) +
-                    ") cannot be higher than max_pending (" +
-                    std::to_string(options.max_pending) + ")");
-  }
-  if (options.server_name.find(' ') != std::string::npos) {
-    found.emplace_back("server name cannot contain spaces");
-  }
-  const Authorization& auth = options.authorization;
-  if (!auth.no_auth_user.empty()) {
-    const auto is_it = [&auth](const UserEntry& user) {
-      return user.name == auth.no_auth_user || user.nkey == auth.no_auth_user;
-    };
-    if (auth.users.empty()) {
-      found.push_back("no_auth_user: \"" + auth.no_auth_user +
-                      "\" present, but users/nkeys are not defined");
-    } else if (std::none_of(auth.users.begin(), auth.users.end(), is_it)) {
-      found.push_back("no_auth_user: \"" + auth.no_auth_user +
-                      "\" not present as user or nkey in authorization block or account "
-                      "configuration");
-    }
-  }
-  return found;
 }
 
 std::string later_keys_warning(const Options& options) {
@@ -278,6 +244,20 @@ std::string later_keys_warning(const Options& options) {
     text += (i > 0 ? ", " : "") + options.later_keys[i];
   }
   return text;
+}
+
+void read_write_timeout(Reader& reader, const Value& value, WriteTimeoutPolicy& out) {
+  std::string policy;
+  reader.read(value, "write_timeout", policy);
+  if (policy == "default") {
+    out = WriteTimeoutPolicy::Default;
+  } else if (policy == "close") {
+    out = WriteTimeoutPolicy::Close;
+  } else if (policy == "retry") {
+    out = WriteTimeoutPolicy::Retry;
+  } else if (value.is_string()) {
+    reader.fail(value.at, "write_timeout must be 'default', 'close' or 'retry'");
+  }
 }
 
 }  // namespace brokkr::config

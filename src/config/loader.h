@@ -20,8 +20,9 @@ struct Loaded {
 };
 
 // Turns a well-formed document into options, on top of `base`. Unknown names, wrong types and
-// values out of range are errors, all of them reported. Pure.
-Loaded load_options(const Document& document, Options base = {});
+// values out of range are errors, all of them reported. Files that options name (certificates, JWTs
+// of operators) are looked at when there are `sources`.
+Loaded load_options(const Document& document, Options base = {}, Sources* sources = nullptr);
 
 // parse_file, then load_options.
 Loaded load_file(const std::string& path, Sources& sources, Options base = {});

@@ -3,8 +3,9 @@
 
 #include "base/bytes.h"
 #include "config/reader.h"
+#include "subject/subject.h"
 
-// The blocks that say who may connect and what they may do.
+// The block `authorization`: who may connect and what they may do.
 namespace brokkr::config {
 namespace {
 
@@ -12,15 +13,10 @@ bool is_subject_space(char c) {
   return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f';
 }
 
-// Tokens may not be empty or hold blanks; '>' stands last.
-bool is_subject(std::string_view subject) {
-  if (subject.empty()) return false;
-  if (std::any_of(subject.begin(), subject.end(), is_subject_space)) return false;
-  const auto tokens = split(subject, '.');
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    if (tokens[i].empty() || (tokens[i] == ">" && i + 1 < tokens.size())) return false;
-  }
-  return true;
+bool is_base32(std::string_view text) {
+  return std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'A' && c <= 'Z') || (c >= '2' && c <= '7');
+  });
 }
 
 std::vector<std::string_view> words_of(std::string_view text) {
@@ -34,23 +30,25 @@ std::vector<std::string_view> words_of(std::string_view text) {
   return words;
 }
 
-// What is wrong with one entry of an allow or deny list; empty when nothing is.
+}  // namespace
+
 std::string subject_fault(const std::string& entry, bool allows_queue) {
-  if (is_subject(entry)) return {};
+  if (subject::is_valid(entry)) return {};
   const auto words = words_of(entry);
   if (!allows_queue || words.size() != 2) return "subject \"" + entry + "\" is not a valid subject";
-  if (!is_subject(words[0])) {
+  if (!subject::is_valid(words[0])) {
     return "subject \"" + std::string(words[0]) + "\" is not a valid subject";
   }
-  if (!is_subject(words[1])) return "queue \"" + std::string(words[1]) + "\" is not a valid queue";
+  if (!subject::is_valid(words[1])) return "queue \"" + std::string(words[1]) + "\" is not a valid queue";
   return {};
 }
 
-// The public part of a user's or an account's nkey; its checksum is checked where it is used.
 bool looks_like_nkey(std::string_view key, char prefix) {
-  return key.size() == 56 && key[0] == prefix && std::all_of(key.begin(), key.end(), [](char c) {
-           return (c >= 'A' && c <= 'Z') || (c >= '2' && c <= '7');
-         });
+  return key.size() == 56 && key[0] == prefix && is_base32(key);
+}
+
+bool looks_like_user_seed(std::string_view seed) {
+  return seed.size() == 58 && seed.starts_with("SU") && is_base32(seed);
 }
 
 void read_subjects(Reader& reader, const Value& value, std::string_view name, bool allows_queue,
@@ -63,6 +61,8 @@ void read_subjects(Reader& reader, const Value& value, std::string_view name, bo
   }
   out = std::move(subjects);
 }
+
+namespace {
 
 void read_side(Reader& reader, const Value& value, const std::string& name, bool allows_queue,
                PermissionRules::Side& side) {
@@ -104,6 +104,8 @@ void read_allow_responses(Reader& reader, const Value& value, PermissionRules& r
                          });
 }
 
+}  // namespace
+
 void read_permissions(Reader& reader, const Value& value, std::optional<PermissionRules>& out) {
   if (!value.is_map()) return reader.fail_type(value, "permissions", "a map");
   PermissionRules rules;
@@ -123,6 +125,8 @@ void read_permissions(Reader& reader, const Value& value, std::optional<Permissi
   if (rules.allow_responses) rules.publish.has_allow = true;
   out = std::move(rules);
 }
+
+namespace {
 
 void read_connection_types(Reader& reader, const Value& value, std::vector<std::string>& out) {
   static constexpr std::string_view kTypes[] = {"STANDARD", "WEBSOCKET", "LEAFNODE",  "LEAFNODE_WS",
@@ -154,14 +158,15 @@ bool read_user_field(Reader& reader, const std::string& name, const Value& value
              name == "clients") {
     read_connection_types(reader, value, user.allowed_connection_types);
   } else if (name == "proxy_required") {
-    bool ignored = false;
-    reader.read(value, name, ignored);
+    reader.read(value, name, user.proxy_required);
     reader.add_later("proxy_required");
   } else {
     return false;
   }
   return true;
 }
+
+}  // namespace
 
 std::vector<UserEntry> read_users(Reader& reader, const Value& value) {
   std::vector<UserEntry> users;
@@ -207,32 +212,56 @@ void add_users(Reader& reader, Position at, std::vector<UserEntry>&& users,
   }
 }
 
-void read_timeout(Reader& reader, const Value& value, Authorization& auth) {
+void read_auth_timeout(Reader& reader, const Value& value, std::optional<Duration>& out) {
   Duration timeout{};
-  if (value.kind == Value::Kind::Float && value.number >= 0 && value.number < 1e6) {
-    timeout = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(value.number));
-  } else if (value.is_int() && value.integer >= 0 && value.integer < 1000000) {
-    timeout = std::chrono::seconds(value.integer);
-  } else if (value.is_string()) {
-    reader.read_duration_text(value, "timeout", timeout);
-  } else {
-    return reader.fail_type(value, "timeout", "seconds or a duration like \"2s\"");
-  }
+  reader.read_seconds(value, "timeout", timeout);
   if (timeout > std::chrono::seconds(60)) {
     reader.warn(value.at, "timeout of " + format_go_duration(timeout) +
                               " is high, consider keeping it under 60 seconds");
   }
-  if (timeout > Duration::zero()) auth.timeout = timeout;
+  if (timeout > Duration::zero()) out = timeout;
 }
 
-constexpr std::string_view kCalloutFields[] = {"issuer", "account", "acc", "auth_users",
-                                               "users",  "xkey",    "key", "allowed_accounts"};
+namespace {
+
+bool read_callout_field(Reader& reader, const std::string& name, const Value& value,
+                        AuthCallout& callout) {
+  if (name == "issuer") {
+    reader.read(value, name, callout.issuer);
+    if (!looks_like_nkey(callout.issuer, 'A')) {
+      reader.fail(value.at, "Expected callout user to be a valid public account nkey, got \"" +
+                                callout.issuer + "\"");
+    }
+  } else if (name == "account" || name == "acc") {
+    reader.read(value, name, callout.account);
+    if (callout.account.empty()) callout.account = "$G";
+  } else if (name == "auth_users" || name == "users") {
+    reader.read_list(value, name, callout.auth_users);
+  } else if (name == "xkey" || name == "key") {
+    reader.read(value, name, callout.xkey);
+    if (!looks_like_nkey(callout.xkey, 'X')) {
+      reader.fail(value.at, "Expected callout xkey to be a valid public xkey, got \"" +
+                                callout.xkey + "\"");
+    }
+  } else if (name == "allowed_accounts") {
+    reader.read_list(value, name, callout.allowed_accounts);
+  } else {
+    return false;
+  }
+  return true;
+}
 
 void read_callout(Reader& reader, const Value& value, Authorization& auth) {
-  reader.for_each_member(value, "auth_callout", [](const std::string& name, const Member&) {
-    return std::find(std::begin(kCalloutFields), std::end(kCalloutFields), name) !=
-           std::end(kCalloutFields);
+  AuthCallout callout;
+  reader.for_each_member(value, "auth_callout", [&](const std::string& name, const Member& m) {
+    return read_callout_field(reader, name, m.value, callout);
   });
+  if (callout.issuer.empty()) {
+    reader.fail(value.at, "Authorization callouts require an issuer to be specified");
+  } else if (callout.auth_users.empty()) {
+    reader.fail(value.at, "Authorization callouts require authorized users to be specified");
+  }
+  auth.callout = std::move(callout);
   reader.add_later("auth_callout");
   auth.needs_later_kind = true;
 }
@@ -252,7 +281,7 @@ bool read_authorization_field(Reader& reader, const std::string& name, const Val
   } else if (name == "token") {
     reader.read(value, name, auth.token);
   } else if (name == "timeout") {
-    read_timeout(reader, value, auth);
+    read_auth_timeout(reader, value, auth.timeout);
   } else if (name == "users") {
     block.has_users = true;
     block.users_at = value.at;
@@ -263,8 +292,7 @@ bool read_authorization_field(Reader& reader, const std::string& name, const Val
   } else if (name == "auth_callout" || name == "auth_hook") {
     read_callout(reader, value, auth);
   } else if (name == "proxy_required") {
-    bool ignored = false;
-    reader.read(value, name, ignored);
+    reader.read(value, name, auth.proxy_required);
     reader.add_later("proxy_required");
   } else {
     return false;
@@ -292,99 +320,6 @@ void read_authorization(Reader& reader, const Value& value, Options& options) {
     }
   }
   add_users(reader, block.users_at, std::move(block.users), auth.default_permissions, auth);
-}
-
-namespace {
-
-bool read_account_field(Reader& reader, const std::string& name, const Value& value,
-                        Account& account, AuthorizationBlock& block) {
-  if (name == "users") {
-    block.has_users = true;
-    block.users_at = value.at;
-    block.users = read_users(reader, value);
-    return true;
-  }
-  if (name == "default_permissions") {
-    read_permissions(reader, value, account.default_permissions);
-    return true;
-  }
-  if (name == "nkey") {
-    reader.read(value, name, account.nkey);
-    if (!looks_like_nkey(account.nkey, 'A')) {
-      reader.fail(value.at, "Not a valid public nkey for an account: \"" + account.nkey + "\"");
-    }
-    return true;
-  }
-  if (name == "limits") {
-    reader.for_each_member(value, name, [&](const std::string& key, const Member& member) {
-      int64_t* const limit =
-          key == "max_connections" || key == "max_conn"     ? &account.max_connections
-          : key == "max_subscriptions" || key == "max_subs" ? &account.max_subscriptions
-          : key == "max_payload" || key == "max_pay"        ? &account.max_payload
-          : key == "max_leafnodes" || key == "max_leafs"    ? &account.max_leafnodes
-                                                            : nullptr;
-      if (limit == nullptr) return false;
-      reader.read(member.value, key, *limit, INT32_MIN, INT32_MAX);
-      return true;
-    });
-    return true;
-  }
-  if (name == "jetstream") {
-    read_account_jetstream(reader, value, account);
-  }
-  return check_later_account_key(reader, name, value);
-}
-
-void read_account(Reader& reader, const Member& member, Options& options) {
-  Account account;
-  account.name = member.name;
-  AuthorizationBlock block;
-  if (!member.value.is_map()) {
-    return reader.fail(member.value.at, "Expected map entries for accounts");
-  }
-  reader.for_each_member(member.value, "accounts", [&](const std::string& name, const Member& m) {
-    return read_account_field(reader, name, m.value, account, block);
-  });
-  Authorization& auth = options.authorization;
-  if (!block.users.empty() && !auth.user.empty()) {
-    return reader.fail(block.users_at, "Can not have a single user/pass and accounts");
-  }
-  if (!block.users.empty() && !auth.token.empty()) {
-    return reader.fail(block.users_at, "Can not have a token and accounts");
-  }
-  for (UserEntry& user : block.users)
-    user.account = account.name;
-  add_users(reader, block.users_at, std::move(block.users), account.default_permissions, auth);
-  options.accounts.push_back(std::move(account));
-}
-
-}  // namespace
-
-void read_accounts(Reader& reader, const Value& value, Options& options) {
-  if (value.is_array()) {
-    std::vector<std::string> names;
-    reader.read_strings(value, "accounts", names);
-    std::unordered_set<std::string> taken;
-    for (const std::string& name : names) {
-      if (name == "$G") {
-        reader.fail(value.at, "\"" + name + "\" is a Reserved Account");
-      } else if (!taken.insert(name).second) {
-        reader.fail(value.at, "Duplicate Account Entry: " + name);
-      } else {
-        options.accounts.emplace_back().name = name;
-      }
-    }
-    return;
-  }
-  reader.for_each_member(value, "accounts", [&](const std::string&, const Member& member) {
-    if (member.value.is_used_variable) return true;
-    if (member.name == "$G") {
-      reader.fail(member.value.at, "\"$G\" is a Reserved Account");
-    } else {
-      read_account(reader, member, options);
-    }
-    return true;
-  });
 }
 
 }  // namespace brokkr::config

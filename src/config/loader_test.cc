@@ -246,7 +246,9 @@ TEST(LoadOptions, AccountsBringUsersAndLimits) {
 
 TEST(LoadOptions, AuthenticationOfALaterReleaseIsRemembered) {
   EXPECT_TRUE(load_good("operator: \"/x.jwt\"").authorization.needs_later_kind);
-  EXPECT_TRUE(load_good("authorization { auth_callout { issuer: A, auth_users: [a] } }")
+  EXPECT_TRUE(load_good("authorization { auth_callout { issuer: "
+                        "ABJHLOVMPA4CI6R5KLNGOB4GSLNIY7IOUPAJC4YFNDLQVIOBYQGUWVLA, "
+                        "auth_users: [a] } }")
                   .authorization.needs_later_kind);
   EXPECT_FALSE(load_good("port: 1").authorization.needs_later_kind);
 }

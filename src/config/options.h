@@ -15,8 +15,6 @@
 namespace brokkr::config {
 
 enum class SandboxMode : uint8_t { BestEffort, Required };
-// What to do when one flush takes longer than write_deadline.
-enum class WriteTimeoutPolicy : uint8_t { Default, Close, Retry };
 
 // The block `jetstream`, beside whether it is on and where it keeps its files.
 struct JetStreamOptions {

@@ -43,10 +43,13 @@ struct WebsocketOptions {
   bool operator==(const WebsocketOptions&) const = default;
 };
 
+// What to do when one flush takes longer than write_deadline.
+enum class WriteTimeoutPolicy : uint8_t { Default, Close, Retry };
+
 // How a link is compressed.
 struct LinkCompression {
-  // "" (not said), "off", "accept", "s2_fast", "s2_better", "s2_best", "s2_auto",
-  // "s2_uncompressed", "not supported".
+  // "" (not said), "off", "accept", "s2_fast", "s2_better", "s2_best", "s2_auto" or
+  // "not supported".
   std::string mode;
   std::vector<Duration> rtt_thresholds;  // of s2_auto; empty: 10, 50 and 100 ms
   bool operator==(const LinkCompression&) const = default;
@@ -96,7 +99,8 @@ struct LeafnodeOptions {
   LinkCompression compression;
   Duration reconnect = std::chrono::seconds(1);
   Duration dial_timeout{};  // zero: 1 s
-  std::optional<Duration> write_deadline;
+  std::optional<Duration> write_deadline;  // absent: the server's
+  std::optional<WriteTimeoutPolicy> write_timeout;
 
   // `authorization` of its own, instead of the server's, when has_own_authorization().
   std::string user;

@@ -119,6 +119,29 @@ void Reader::read_duration_text(const Value& value, std::string_view name, Durat
   out = duration;
 }
 
+void Reader::read_seconds(const Value& value, std::string_view name, Duration& out) {
+  static constexpr double kSecondsMax = 1e9;
+  if (value.is_string()) return read_duration_text(value, name, out);
+  double seconds = 0;
+  if (value.is_int()) {
+    seconds = static_cast<double>(value.integer);
+  } else if (value.kind == Value::Kind::Float) {
+    seconds = value.number;
+  } else {
+    return fail_type(value, name, "seconds or a duration like \"2s\"");
+  }
+  if (seconds < -kSecondsMax || seconds > kSecondsMax) {
+    return fail(value.at, std::string(name) + ": too long");
+  }
+  out = std::chrono::duration_cast<Duration>(std::chrono::duration<double>(seconds));
+}
+
+void Reader::read_list(const Value& value, std::string_view name, std::vector<std::string>& out) {
+  if (!value.is_array()) return fail_type(value, name, "a list of strings");
+  out.clear();
+  read_strings(value, name, out);
+}
+
 void Reader::read_strings(const Value& value, std::string_view name,
                           std::vector<std::string>& out) {
   if (value.is_string()) {

@@ -24,7 +24,11 @@ struct HostPort {
 // alone when the value has another type or is out of range. Loop-confined.
 class Reader {
  public:
-  explicit Reader(const Document& document) : document_(document) {}
+  // Without `sources` the files that options name are not looked at.
+  explicit Reader(const Document& document, Sources* sources = nullptr)
+      : document_(document), sources_(sources) {}
+
+  Sources* sources() const { return sources_; }
 
   void read(const Value&, std::string_view name, bool& out);
   void read(const Value&, std::string_view name, std::string& out);
@@ -36,6 +40,10 @@ class Reader {
   void read_duration(const Value&, std::string_view name, Duration& out);
   // Text only.
   void read_duration_text(const Value&, std::string_view name, Duration& out);
+  // Seconds as a number with or without fraction, or text for Go's ParseDuration.
+  void read_seconds(const Value&, std::string_view name, Duration& out);
+  // A list of strings, replacing what `out` holds.
+  void read_list(const Value&, std::string_view name, std::vector<std::string>& out);
   // One string or a list of them.
   void read_strings(const Value&, std::string_view name, std::vector<std::string>& out);
 
@@ -49,6 +57,7 @@ class Reader {
   void warn(Position, std::string reason);
   void add_later(std::string name);
 
+  bool has_errors() const { return !errors_.empty(); }
   std::vector<Diagnostic> take_errors() { return std::move(errors_); }
   std::vector<Diagnostic> take_warnings() { return std::move(warnings_); }
   std::vector<std::string> take_later();
@@ -56,6 +65,7 @@ class Reader {
  private:
   Diagnostic make(Position at, std::string reason) const;
   const Document& document_;
+  Sources* sources_;
   std::vector<Diagnostic> errors_;
   std::vector<Diagnostic> warnings_;
   std::vector<std::string> later_;
@@ -64,9 +74,46 @@ class Reader {
 // The members of a map in the order of the text.
 std::vector<const Member*> in_text_order(const Value& map);
 
-// The blocks `authorization` and `accounts`.
+// What is wrong with one entry of an allow or deny list; empty when nothing is.
+std::string subject_fault(const std::string& entry, bool allows_queue);
+// A public nkey of that kind (U, A, O, X), its checksum aside.
+bool looks_like_nkey(std::string_view key, char prefix);
+bool looks_like_user_seed(std::string_view seed);
+
+// The blocks `authorization` and `accounts`, and what they share with other blocks.
 void read_authorization(Reader&, const Value&, Options&);
 void read_accounts(Reader&, const Value&, Options&);
+void read_subjects(Reader&, const Value&, std::string_view name, bool allows_queue,
+                   std::vector<std::string>& out);
+void read_permissions(Reader&, const Value&, std::optional<PermissionRules>& out);
+std::vector<UserEntry> read_users(Reader&, const Value&);
+// Appends `users`; those without permissions get the default. A second one of a name is an error.
+void add_users(Reader&, Position at, std::vector<UserEntry>&& users,
+               const std::optional<PermissionRules>& default_permissions, Authorization&);
+// Of an authorization block: warns when it is unusually long.
+void read_auth_timeout(Reader&, const Value&, std::optional<Duration>& out);
+
+// Members of an account, and the same at top level for $G.
+void read_exports(Reader&, const Value&, Account&);
+void read_imports(Reader&, const Value&, Account&);
+void read_mappings(Reader&, const Value&, std::vector<SubjectMapping>& out);
+// 50 or "50%", from `min` to 100.
+void read_percentage(Reader&, const Value&, std::string_view name, int min, int& out);
+// What accounts want of each other, once all are known. `at` is where they are written.
+void check_accounts(Reader&, Position at, const Options&);
+
+void read_tls(Reader&, const Value&, std::optional<TlsOptions>& out);
+void read_websocket(Reader&, const Value&, Options&);
+void read_leafnodes(Reader&, const Value&, Options&);
+// Gives the mode its usual name; what is wrong with it, empty when nothing is.
+std::string normalize_compression(LinkCompression&);
+void read_write_timeout(Reader&, const Value&, WriteTimeoutPolicy& out);
+
+// Operator mode.
+void read_operators(Reader&, const Value&, OperatorOptions&);
+void read_trusted_keys(Reader&, const Value&, OperatorOptions&);
+void read_resolver(Reader&, const Value&, OperatorOptions&);
+void read_resolver_preload(Reader&, const Value&, OperatorOptions&);
 
 // The blocks `jetstream`, of the server and of an account.
 void read_jetstream(Reader&, const Value&, Options&);
@@ -79,5 +126,7 @@ bool check_key_names(Reader&, const std::string& name, const Value&);
 bool check_later_key(Reader&, const std::string& name, const Value&);
 // The same for a key inside an account.
 bool check_later_account_key(Reader&, const std::string& name, const Value&);
+// Whether a key that is read completely is acted on by no part of the server yet.
+bool has_no_effect_yet(std::string_view name);
 
 }  // namespace brokkr::config

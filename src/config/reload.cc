@@ -69,6 +69,14 @@ Difference compare(const Options& before, const Options& after) {
   c.fixed("data_dir", &Options::data_dir);
   c.hot("authorization", &Options::authorization);
   c.hot("accounts", &Options::accounts);
+  c.hot("mappings", &Options::mappings);
+  c.hot("operator_mode", &Options::operator_mode);
+  c.hot("tls", &Options::tls);
+  c.hot("allow_non_tls", &Options::allow_non_tls);
+  c.hot("websocket", &Options::websocket);
+  c.hot("leafnodes", &Options::leafnodes);
+  c.hot("system_account", &Options::system_account);
+  c.hot("no_system_account", &Options::no_system_account);
   c.hot("client_advertise", &Options::client_advertise);
   c.hot("server_tags", &Options::server_tags);
   c.hot("server_metadata", &Options::server_metadata);
