@@ -6,7 +6,6 @@ namespace brokkr {
 namespace {
 
 constexpr char kBase62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-constexpr char kBase32[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 constexpr size_t kPrefixLength = 12;
 constexpr uint64_t kSequenceEnd = 839299365868340224ULL;  // 62^10
 constexpr uint64_t kStepMin = 33;
@@ -32,13 +31,6 @@ std::string_view Nuid::next() {
   uint64_t rest = sequence_;
   for (size_t i = kLength; i > kPrefixLength; rest /= 62) text_[--i] = kBase62[rest % 62];
   return {text_, kLength};
-}
-
-std::string random_base32(size_t length) {
-  std::string out(length, 'A');
-  fill_secure({reinterpret_cast<uint8_t*>(out.data()), length});
-  for (char& c : out) c = kBase32[static_cast<uint8_t>(c) % 32];
-  return out;
 }
 
 }  // namespace brokkr

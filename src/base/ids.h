@@ -25,7 +25,4 @@ class Nuid {
   char text_[kLength];
 };
 
-// `length` characters of A-Z2-7, the shape of an nkey's public form after its first letter.
-std::string random_base32(size_t length);
-
 }  // namespace brokkr

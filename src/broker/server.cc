@@ -7,7 +7,6 @@
 #include <mutex>
 
 #include "auth/authenticator.h"
-#include "base/ids.h"
 
 namespace brokkr::broker {
 namespace {
@@ -36,7 +35,7 @@ Server::~Server() {
 
 Status Server::start(Options options) {
   Settings& settings = options.settings;
-  if (settings.server_id.empty()) settings.server_id = "N" + random_base32(55);
+  if (settings.server_id.empty()) settings.server_id = identity_.public_key();
   if (settings.server_name.empty()) settings.server_name = settings.server_id;
   Snapshot first;
   first.settings = std::make_shared<const Settings>(std::move(settings));
@@ -122,6 +121,7 @@ void Server::fill_info(protocol::ServerInfo& info) const {
   const std::shared_ptr<const Snapshot> now = snapshot();
   const Settings& settings = *now->settings;
   info.server_id = settings.server_id;
+  info.xkey = xkey_.public_key();
   info.server_name = settings.server_name;
   info.version = kServerVersion;
   info.go = "brokkr";

@@ -12,6 +12,8 @@
 #include "broker/jetstream_report.h"
 #include "broker/settings.h"
 #include "broker/shard.h"
+#include "crypto/nkey.h"
+#include "crypto/xkey.h"
 #include "io/loop.h"
 #include "io/socket.h"
 #include "io/worker.h"
@@ -77,6 +79,10 @@ class Server {
   void fill_info(protocol::ServerInfo& info) const;
   std::shared_ptr<const Snapshot> snapshot() const { return std::atomic_load(&snapshot_); }
   WallTime start_time() const { return start_time_; }
+  // Who the server is: its id is the public key, made anew at each start. Signs what it asks the
+  // service of an auth callout; the curve key opens what that answers.
+  const crypto::KeyPair& identity() const { return identity_; }
+  const crypto::CurveKey& xkey() const { return xkey_; }
   Clock& clock() const { return clock_; }
   // Compares a bcrypt password off the loops and tells the connection. False when too many wait.
   bool check_password(Shard& shard, uint64_t connection_id, auth::Verdict verdict);
@@ -96,6 +102,8 @@ class Server {
   Clock& clock_;
   Log& log_;
   const WallTime start_time_;
+  const crypto::KeyPair identity_ = crypto::KeyPair::generate(crypto::NkeyType::Server);
+  const crypto::CurveKey xkey_ = crypto::CurveKey::generate();
   std::atomic<uint64_t> next_client_id_{0};
   std::atomic<uint32_t> connections_{0};
   std::atomic<bool> is_lame_duck_{false};

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstdio>
 
-#include "base/ids.h"
 #include "base/json.h"
 
 namespace brokkr::workload {
@@ -16,9 +15,6 @@ namespace {
 constexpr const char* kEngineFile = "libbrokkr_engine_v8.so";
 constexpr auto kAnnounceTimeout = std::chrono::seconds(5);
 constexpr auto kUndeployGrace = std::chrono::seconds(2);
-constexpr size_t kNodeIdLength = 55;
-
-std::string make_node_id() { return "N" + random_base32(kNodeIdLength); }
 
 std::string name_key(std::string_view ns, std::string_view name) {
   return std::string(ns) + " " + std::string(name);
@@ -53,7 +49,7 @@ std::string find_engine_plugin() {
 }
 
 Node::Node(const Deps& deps, NodeOptions options)
-    : deps_(deps), options_(std::move(options)), id_(make_node_id()),
+    : deps_(deps), options_(std::move(options)), id_(identity_.public_key()),
       started_wall_(deps.loop.clock().wall_now()), started_(deps.loop.clock().now()),
       flusher_(deps.loop), bury_(deps.loop, [this] { graveyard_.clear(); }),
       stop_limit_(deps.loop, [this] { finish_stop(); }),
@@ -232,6 +228,7 @@ void Node::publish_event(std::string_view ns, std::string_view type, std::string
 NodeInfo Node::info() const {
   NodeInfo info;
   info.node_id = id_;
+  info.xkey = xkey_.public_key();
   info.version = options_.version;
   info.uptime = format_uptime(deps_.loop.clock().now() - started_);
   info.tags = options_.tags;

@@ -12,6 +12,8 @@
 #include "base/result.h"
 #include "client/connection.h"
 #include "client/service.h"
+#include "crypto/nkey.h"
+#include "crypto/xkey.h"
 #include "io/loop.h"
 #include "io/worker.h"
 #include "sandbox/layers.h"
@@ -113,7 +115,9 @@ class Node {
 
   const Deps deps_;
   NodeOptions options_;
-  const std::string id_;
+  const crypto::KeyPair identity_ = crypto::KeyPair::generate(crypto::NkeyType::Server);
+  const crypto::CurveKey xkey_ = crypto::CurveKey::generate();
+  const std::string id_;  // the public key of identity_
   State state_ = State::Starting;
   uint32_t layers_ = 0;
   WallTime started_wall_{};

@@ -174,6 +174,7 @@ void Node::on_ping(client::ServiceRequest request) {
   const NodeInfo facts = info();
   NodePing ping;
   ping.node_id = id_;
+  ping.xkey = xkey_.public_key();
   ping.version = options_.version;
   ping.start_time = format_rfc3339(started_wall_);
   ping.tags = options_.tags;
@@ -215,6 +216,7 @@ void Node::on_auction(client::ServiceRequest request) {
   if (!has_tags) return;
   AuctionReply bid;
   bid.bidder_id = bid.node_id = id_;
+  bid.xkey = xkey_.public_key();
   bid.supported_lifecycles = {"function"};
   respond(request, encode(bid));
 }
