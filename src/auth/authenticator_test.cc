@@ -35,7 +35,8 @@ std::shared_ptr<const Authenticator> make(const std::string& text) {
 
 Verdict check(const Authenticator& auth, std::string_view user, std::string_view password,
               std::string_view token = {}, std::string_view type = "STANDARD") {
-  return auth.check({user, password, token, type});
+  return auth.check(
+      {.user = user, .password = password, .token = token, .connection_type = type});
 }
 
 TEST(Authenticator, WithoutConfigurationEverybodyComesIn) {

@@ -68,6 +68,7 @@ class AccountChecks {
   }
 
   std::vector<std::string> run() {
+    check_callout();
     for (const Account& account : options_.accounts)
       check_exports(account);
     if (!faults_.empty()) return std::move(faults_);
@@ -96,6 +97,16 @@ class AccountChecks {
   const Account* find(const std::string& name) const {
     const auto found = by_name_.find(name);
     return found == by_name_.end() ? nullptr : found->second;
+  }
+
+  void check_callout() {
+    const auto& callout = options_.authorization.callout;
+    if (!callout) return;
+    for (const std::string& name : callout->allowed_accounts) {
+      if (find(name) != nullptr) continue;
+      faults_.push_back("auth_callout allowed account \"" + name +
+                        "\" not found in configured accounts");
+    }
   }
 
   template <typename Export>

@@ -1,5 +1,6 @@
 // Prints one line per configuration file named on stdin (or as arguments): its digest, or "ERR" and
-// the errors joined by " | ". With --grammar as first argument the options are not looked at.
+// the errors joined by " | ". With --grammar as first argument the options are not looked at, with
+// --whole their contradictions are reported too.
 // tests/conformance/config_digest.py compares the lines with nats-server.
 #include <cstdio>
 #include <string>
@@ -11,11 +12,21 @@
 
 namespace {
 
-void print_file(const std::string& path, bool grammar_only) {
+enum class Depth { Grammar, Options, Whole };
+
+void print_file(const std::string& path, Depth depth) {
   brokkr::config::SystemSources sources;
   const brokkr::config::Document document = brokkr::config::parse_file(path, sources);
   std::vector<brokkr::config::Diagnostic> errors = document.errors;
-  if (errors.empty() && !grammar_only) errors = brokkr::config::load_options(document).errors;
+  if (errors.empty() && depth != Depth::Grammar) {
+    const auto loaded = brokkr::config::load_options(document, {}, &sources);
+    errors = loaded.errors;
+    if (errors.empty() && depth == Depth::Whole) {
+      for (const std::string& reason : brokkr::config::find_contradictions(loaded.options)) {
+        errors.push_back({path, 0, 0, reason});
+      }
+    }
+  }
   std::string line;
   for (const auto& error : errors) {
     line += (line.empty() ? "ERR " : " | ") + error.to_string();
@@ -30,15 +41,18 @@ void print_file(const std::string& path, bool grammar_only) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool grammar_only = argc > 1 && std::string(argv[1]) == "--grammar";
-  const int first = grammar_only ? 2 : 1;
+  const std::string flag = argc > 1 ? argv[1] : "";
+  const Depth depth = flag == "--grammar" ? Depth::Grammar
+                      : flag == "--whole" ? Depth::Whole
+                                          : Depth::Options;
+  const int first = depth == Depth::Options ? 1 : 2;
   for (int i = first; i < argc; ++i)
-    print_file(argv[i], grammar_only);
+    print_file(argv[i], depth);
   char path[4096];
   while (argc == first && std::fgets(path, sizeof path, stdin) != nullptr) {
     std::string text(path);
     if (!text.empty() && text.back() == '\n') text.pop_back();
-    print_file(text, grammar_only);
+    print_file(text, depth);
   }
   return 0;
 }

@@ -106,6 +106,9 @@ void check_directory(Reader& reader, Position at, const ResolverOptions& out,
                      const ResolverBlock& block) {
   const bool is_cache = out.kind == ResolverOptions::Kind::Cache;
   if (out.dir.empty()) reader.fail(at, "dir has no value and needs to point to a directory");
+  if (reader.sources() != nullptr && reader.sources()->read_file(out.dir)) {
+    reader.fail(at, "dir needs to point to an accessible directory");
+  }
   if (is_cache && out.sync_interval != Duration::zero()) {
     reader.fail(at, "CACHE does not accept sync");
   }

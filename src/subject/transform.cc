@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "base/bytes.h"
+#include "base/random.h"
 #include "subject/subject.h"
 
 namespace brokkr::subject {
@@ -84,6 +85,12 @@ void split_at(std::string_view text, std::string_view separator, std::string& ou
   }
 }
 
+// Spreads load; nothing depends on which number it is, so it is not passed in.
+uint64_t random_below(uint32_t bound) {
+  thread_local SeededRandom random(secure_seed());
+  return bound == 0 ? 0 : random.below(bound);
+}
+
 }  // namespace
 
 Result<Transform> Transform::make(std::string_view source, std::string_view destination) {
@@ -153,6 +160,7 @@ Result<Transform::Part> Transform::parse_part(std::string_view token,
   };
   constexpr Function kFunctions[] = {
       {"wildcard", Kind::Wildcard, 1},           {"partition", Kind::Partition, 1},
+      {"random", Kind::Random, 1},
       {"split", Kind::Split, 2},                 {"splitfromleft", Kind::SplitFromLeft, 2},
       {"splitfromright", Kind::SplitFromRight, 2}, {"slicefromleft", Kind::SliceFromLeft, 2},
       {"slicefromright", Kind::SliceFromRight, 2}, {"left", Kind::Left, 2},
@@ -184,6 +192,10 @@ Result<Transform::Part> Transform::parse_part(std::string_view token,
     return bad_destination(token, arguments.size() < function->arguments
                                       ? "not enough arguments passed to the function"
                                       : "too many arguments passed to the function");
+  }
+  if (part.kind == Kind::Random) {
+    if (read_number(arguments[0])) return part;
+    return bad_destination(token, "function argument is invalid or in the wrong format");
   }
   if (!parse_uint(arguments[0])) {
     return bad_destination(token, "function argument is invalid or in the wrong format");
@@ -221,6 +233,7 @@ std::string Transform::apply(std::string_view subject) const {
         append_uint(out, hash % part.number);
         break;
       }
+      case Kind::Random: append_uint(out, random_below(part.number)); break;
       case Kind::Split: split_at(text, part.text, out); break;
       case Kind::SplitFromLeft:
         out += is_whole ? text : text.substr(0, cut);

@@ -11,7 +11,7 @@ namespace brokkr::subject {
 
 // A mapping of subjects: what `source` matches becomes `destination`, in which "$2" or
 // "{{wildcard(2)}}" stands for the second "*" of the source, and functions compute tokens:
-// partition(n[,tokens…]), split(t,sep), splitFromLeft/Right(t,n), sliceFromLeft/Right(t,n),
+// partition(n[,tokens…]), random(n), split(t,sep), splitFromLeft/Right(t,n), sliceFromLeft/Right(t,n),
 // left/right(t,n). A ">" at the end of both carries the rest over. Immutable.
 class Transform {
  public:
@@ -27,14 +27,14 @@ class Transform {
 
  private:
   enum class Kind : uint8_t {
-    Literal, Wildcard, Partition, Split, SplitFromLeft, SplitFromRight, SliceFromLeft,
+    Literal, Wildcard, Partition, Random, Split, SplitFromLeft, SplitFromRight, SliceFromLeft,
     SliceFromRight, Left, Right, Rest
   };
   struct Part {
     Kind kind = Kind::Literal;
     std::string text;             // Literal: the token; Split: the separator
     std::vector<size_t> tokens;   // indexes of source tokens, from 0
-    uint32_t number = 0;          // partitions, position or length
+    uint32_t number = 0;          // partitions, numbers, position or length
   };
 
   Transform() = default;

@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+#include <string>
+
 namespace brokkr::subject {
 namespace {
 
@@ -66,6 +69,15 @@ TEST(Transform, TokensAreShortened) {
   EXPECT_EQ(transform("*", "{{right(1,5)}}", "1234"), "1234");
 }
 
+TEST(Transform, RandomNumbersStayBelowTheirBound) {
+  EXPECT_EQ(transform("a.*", "$1.{{random(1)}}", "a.b"), "b.0");
+  EXPECT_EQ(transform("a", "{{random(0)}}", "a"), "0");
+  std::set<std::string> seen;
+  for (int i = 0; i < 1000; ++i)
+    seen.insert(transform("a", "{{random(3)}}", "a"));
+  EXPECT_EQ(seen, (std::set<std::string>{"0", "1", "2"}));
+}
+
 TEST(Transform, BadMappingsAreRefused) {
   const char* const cases[][2] = {
       {"a..b", "x"},          {"a.*", "b.*"},           {"a.*", "b.$2"},
@@ -74,7 +86,8 @@ TEST(Transform, BadMappingsAreRefused) {
       {"*", "{{nope(1)}}"},   {"*", "{{wildcard}}"},    {"*", "{{wildcard(1,2)}}"},
       {"*", "{{split(1)}}"},  {"*", "{{split(1, )}}"},  {"*", "{{partition(0,1)}}"},
       {"*", "{{left(1,x)}}"}, {"*", "{{left(2,1)}}"},   {"a", "{{wildcard(1)}}"},
-      {"*", "{{partition()}}"}, {"*", "{{partition(x)}}"},
+      {"*", "{{partition()}}"}, {"*", "{{partition(x)}}"}, {"*", "{{random()}}"},
+      {"*", "{{random(x)}}"},
   };
   for (const auto& [source, destination] : cases) {
     EXPECT_FALSE(Transform::make(source, destination)) << source << " " << destination;
