@@ -16,7 +16,7 @@ build_packages=(
   liblz4-dev libzstd-dev            # compression at rest
   libsimdjson-dev libxxhash-dev     # base
   libcli11-dev                      # command line
-  libmicrohttpd-dev                 # monitoring
+  libmicrohttpd-dev zlib1g-dev      # monitoring; WebSocket compression
   libseccomp-dev libcrypt-dev       # sandbox; bcrypt
 )
 test_packages=(

@@ -1,6 +1,5 @@
 #include "broker/shard.h"
 
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -170,8 +169,8 @@ void Shard::sweep() {
     closing.swap(closing_);
     for (Connection* connection : closing) {
       connection->flush();
+      connection->transport_->end_writing();
       if (connection->transport_->fd() >= 0) {
-        shutdown(connection->transport_->fd(), SHUT_WR);
         const std::span<char> trash = loop_.receive_buffer(0);
         for (size_t i = 0; i < kDrainReads; ++i) {
           const io::IoResult got = connection->transport_->read(trash.data(), trash.size());
