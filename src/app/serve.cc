@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "broker/monitor.h"
 #include "broker/server.h"
+#include "broker/system/system_services.h"
 #include "config/flags.h"
 #include "config/loader.h"
 #include "config/reload.h"
@@ -116,6 +117,7 @@ class ServerProgram {
     auto server = broker::Server::open(std::move(options), *loop_, clock_, *log_);
     if (!server) return server.error();
     server_ = std::move(*server);
+    server_->system().set_reload([this] { return reload(); });
     greet();
     if (Status jetstream = start_jetstream(); !jetstream) return jetstream;
     const uint16_t port = options_.port < 0    ? uint16_t{0}
@@ -208,7 +210,7 @@ class ServerProgram {
 
   void on_signal(int number) {
     switch (number) {
-      case SIGHUP: return reload();
+      case SIGHUP: return static_cast<void>(reload());
       case SIGUSR1:
         if (Status reopened = log_->reopen(); !reopened) log_->error(reopened.error().text);
         return log_->info("File log re-opened");
@@ -229,6 +231,7 @@ class ServerProgram {
   void end() {
     if (is_ending_) return loop_->stop();
     is_ending_ = true;
+    server_->system().announce_shutdown();
     if (node_ == nullptr) return end_jetstream();
     node_->stop([this] { end_jetstream(); });
   }
@@ -237,24 +240,29 @@ class ServerProgram {
     jetstream_->stop([this] { loop_->stop(); });
   }
 
-  void reload() {
+  // By signal or through the system account; what was wrong is logged and told.
+  Status reload() {
+    Status done = try_reload();
+    if (!done) log_->error("Failed to reload server configuration: " + done.error().text);
+    return done;
+  }
+
+  Status try_reload() {
     if (flags_.config_file.empty()) {
-      return log_->error("Failed to reload server configuration: no configuration file was given");
+      return Error{Errc::InvalidArgument, "can only reload config when a file is provided using -c or --config"};
     }
     config::SystemSources sources;
     config::Loaded loaded = config::load_with_flags(flags_, sources, base_options(options_));
-    if (!loaded.errors.empty()) {
-      return log_->error("Failed to reload server configuration: " + loaded.error_text());
-    }
+    if (!loaded.errors.empty()) return Error{Errc::Syntax, loaded.error_text()};
     const config::Difference difference = config::compare(options_, loaded.options);
-    for (const std::string& error : difference.errors) {
-      log_->error("Failed to reload server configuration: " + error);
+    if (!difference.errors.empty()) {
+      std::string all;
+      for (const std::string& error : difference.errors)
+        all.append(all.empty() ? "" : "; ").append(error);
+      return Error{Errc::InvalidArgument, all};
     }
-    if (!difference.errors.empty()) return;
     auto authenticator = auth::Authenticator::make(loaded.options);
-    if (!authenticator) {
-      return log_->error("Failed to reload server configuration: " + authenticator.error().text);
-    }
+    if (!authenticator) return authenticator.error();
     if (jetstream_ != nullptr && options_.accounts != loaded.options.accounts) {
       log_->warn("JetStream's limits of accounts take effect at the next start");
     }
@@ -267,6 +275,7 @@ class ServerProgram {
     server_->reload(std::move(settings), std::move(*authenticator));
     for (const std::string& name : difference.hot) log_->info("Reloaded: " + name);
     log_->info("Reloaded server configuration");
+    return {};
   }
 
   // What a reload starts from: what the file does not say goes back to its default.

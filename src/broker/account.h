@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "broker/interest_watch.h"
+#include "broker/traffic.h"
 #include "subject/interest_tree.h"
 
 namespace brokkr::broker {
@@ -28,12 +29,20 @@ class Account {
   size_t stand_in_count() const { return stand_ins_; }
   void add_stand_in() { ++stand_ins_; }
   void remove_stand_in() { --stand_ins_; }
+  // What the account's connections that have ended did here.
+  struct Ended {
+    Traffic traffic;
+    uint64_t slow_consumers = 0;
+  };
+  Ended& ended() { return ended_; }
+  const Ended& ended() const { return ended_; }
 
  private:
   const std::string name_;
   subject::InterestTree interest_;
   InterestWatches watches_;
   size_t stand_ins_ = 0;
+  Ended ended_;
 };
 
 }  // namespace brokkr::broker

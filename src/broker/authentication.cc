@@ -77,6 +77,7 @@ void Connection::accept_user() {
     reply_grants_ = std::make_unique<auth::ReplyGrants>(*permissions_);
   }
   state_ = State::Open;
+  was_open_ = true;
   shard_.on_registered(*this);
   if (connect_received_) {
     send_ok();

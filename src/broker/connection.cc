@@ -106,6 +106,14 @@ void Connection::send_async_info() {
   send_text(protocol::make_info_line(shard_.info_for(*this, false)));
 }
 
+bool Connection::send_lame_duck_info() {
+  if (connect_.protocol < 1 || !sent_connect_info_) return false;
+  protocol::ServerInfo info = shard_.info_for(*this, true);
+  info.lame_duck_mode = true;
+  send_text(protocol::make_info_line(info));
+  return true;
+}
+
 void Connection::mark_dirty() {
   if (is_dirty_) return;
   is_dirty_ = true;

@@ -11,6 +11,7 @@
 #include "broker/origin.h"
 #include "broker/output_buffer.h"
 #include "broker/subscription.h"
+#include "broker/traffic.h"
 #include "io/loop.h"
 #include "io/transport.h"
 #include "protocol/connect_options.h"
@@ -54,14 +55,6 @@ enum class CloseReason : uint8_t {
 };
 std::string_view to_string(CloseReason);
 
-// Messages and bytes (payload with headers, without protocol) through one connection or loop.
-struct Traffic {
-  uint64_t in_msgs = 0;
-  uint64_t in_bytes = 0;
-  uint64_t out_msgs = 0;
-  uint64_t out_bytes = 0;
-};
-
 // One client of the broker: reads commands, keeps its subscriptions, queues what is sent to it.
 // Owned by its Shard and confined to that shard's loop.
 //
@@ -82,6 +75,8 @@ class Connection final : private io::TransportHandler {
   void start();
   // Sends INFO again: lame duck, changed limits.
   void send_async_info();
+  // Tells this client alone that the server is going away; false when it would not understand.
+  bool send_lame_duck_info();
   // -ERR with `text`, and the connection stays open.
   void send_error(std::string_view text);
   // Ends the connection once the shard sweeps; nothing more is delivered to it from now on. With
@@ -113,6 +108,8 @@ class Connection final : private io::TransportHandler {
   void mark_dirty();
   void on_queued(size_t payload_bytes);
   bool is_open() const { return state_ != State::Closed; }
+  // Whether it was ever let in.
+  bool was_open() const { return was_open_; }
   bool wants_headers() const { return wants_headers_; }
   bool wants_echo() const { return connect_.echo; }
   bool wants_no_responders() const { return connect_.no_responders; }
@@ -200,6 +197,7 @@ class Connection final : private io::TransportHandler {
   bool is_dirty_ = false;
   bool wants_writable_ = false;
   bool sent_connect_info_ = false;
+  bool was_open_ = false;
   bool connect_received_ = false;
   bool has_unsettled_messages_ = false;
   bool is_held_ = false;  // the first command in `input_` has been seen before

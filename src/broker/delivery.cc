@@ -4,6 +4,7 @@
 #include "auth/permissions.h"
 #include "broker/server.h"
 #include "broker/shard.h"
+#include "broker/system/system_services.h"
 #include "protocol/encode.h"
 
 namespace brokkr::broker {
@@ -66,6 +67,10 @@ struct Shard::Delivery {
 bool Shard::publish(Account& account, Connection* from, const Message& message) {
   ++stats_.traffic.in_msgs;
   stats_.traffic.in_bytes += message.payload.size();
+  if (from != nullptr && message.subject.starts_with(kSystemRequestPrefix) &&
+      server_.system().take_request(*this, account, *from, message)) {
+    return true;
+  }
   return route(account, from, message);
 }
 

@@ -1,12 +1,11 @@
 #include "broker/monitor.h"
 
 #include <algorithm>
-#include <thread>
 
-#include "auth/authenticator.h"
 #include "base/bytes.h"
 #include "broker/monitor/connz.h"
 #include "broker/monitor/documents.h"
+#include "broker/monitor/facts.h"
 #include "broker/monitor/query.h"
 #include "broker/monitor/subsz.h"
 #include "broker/server.h"
@@ -47,6 +46,12 @@ http::Response bad_request(const QueryReader& query) {
 
 http::Response unavailable() {
   return make_text(503, "the server is too busy or stopping\n");
+}
+
+http::Response respond(Result<std::string> document) {
+  if (document) return make_json(std::move(*document));
+  if (document.error().code == Errc::Unavailable) return unavailable();
+  return make_text(400, document.error().text);
 }
 
 // Begins with a slash and does not end with one; empty stays empty.
@@ -93,11 +98,10 @@ Monitor::Monitor(Options options, Server& server, Log& log)
     : options_(std::move(options)),
       server_(server),
       log_(log),
-      survey_(server),
-      meter_(server.clock().now()) {}
+      pages_(server) {}
 
 Monitor::~Monitor() {
-  survey_.cancel();
+  pages_.cancel();
   http_.reset();
 }
 
@@ -117,6 +121,7 @@ Result<std::unique_ptr<Monitor>> Monitor::open(Options options, Server& server, 
       [&monitor = *monitor](const http::Request& request) { return monitor.answer(request); });
   if (!opened) return opened.error();
   monitor->http_ = std::move(*opened);
+  monitor->publish_address();
   log.info("Starting http monitor on " + monitor->options_.host + ":" +
            std::to_string(monitor->port()));
   return monitor;
@@ -138,41 +143,18 @@ http::Response Monitor::answer(const http::Request& request) {
   return (this->*endpoint->answer)(query);
 }
 
+void Monitor::publish_address() {
+  MonitorFacts& facts = server_.monitor_facts();
+  const std::lock_guard lock(facts.mutex);
+  facts.http_host = options_.host;
+  facts.http_port = port();
+  facts.base_path = options_.base_path;
+}
+
 void Monitor::count(const char* name) {
-  const std::lock_guard lock(mutex_);
-  ++requests_[name];
-}
-
-DocumentHead Monitor::head() const {
-  const auto snapshot = server_.snapshot();
-  return {snapshot->settings->server_id, snapshot->settings->server_name,
-          server_.clock().wall_now(), server_.start_time()};
-}
-
-std::optional<Varz> Monitor::gather_varz() {
-  auto loops = survey_.loops();
-  if (!loops) return std::nullopt;
-  const auto snapshot = server_.snapshot();
-  Varz varz;
-  varz.settings = snapshot->settings;
-  server_.fill_info(varz.info);
-  varz.auth_required = snapshot->authenticator->is_required();
-  varz.http_host = options_.host;
-  varz.http_port = port();
-  varz.http_base_path = options_.base_path;
-  varz.start = server_.start_time();
-  varz.now = server_.clock().wall_now();
-  varz.config_load_time = snapshot->config_load_time;
-  varz.cores = std::max(1U, std::thread::hardware_concurrency());
-  varz.connections = server_.connection_count();
-  varz.loops = std::move(*loops);
-  auto jetstream = survey_.jetstream();
-  if (!jetstream) return std::nullopt;
-  varz.jetstream = std::move(*jetstream);
-  const std::lock_guard lock(mutex_);
-  varz.process = meter_.measure(server_.clock().now());
-  varz.http_requests = requests_;
-  return varz;
+  MonitorFacts& facts = server_.monitor_facts();
+  const std::lock_guard lock(facts.mutex);
+  ++facts.requests[name];
 }
 
 http::Response Monitor::index(QueryReader&) {
@@ -184,12 +166,11 @@ http::Response Monitor::index(QueryReader&) {
 }
 
 http::Response Monitor::varz(QueryReader&) {
-  const auto varz = gather_varz();
-  return varz ? make_json(render_varz(*varz)) : unavailable();
+  return respond(pages_.varz());
 }
 
 http::Response Monitor::metrics(QueryReader&) {
-  const auto varz = gather_varz();
+  const auto varz = pages_.gather_varz();
   if (!varz) return unavailable();
   http::Response response;
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
@@ -199,49 +180,38 @@ http::Response Monitor::metrics(QueryReader&) {
 
 http::Response Monitor::connz(QueryReader& query) {
   const ConnzOptions options = parse_connz_options(query);
-  if (query.has_failed()) return bad_request(query);
-  const auto connz = survey_.connz(options, server_.clock().wall_now());
-  return connz ? make_json(render_connz(*connz, options)) : unavailable();
+  return query.has_failed() ? bad_request(query) : respond(pages_.connz(options));
 }
 
 http::Response Monitor::subsz(QueryReader& query) {
   const SubszOptions options = parse_subsz_options(query);
-  if (query.has_failed()) return bad_request(query);
-  const auto subsz = survey_.subsz(options, server_.clock().wall_now());
-  return subsz ? make_json(render_subsz(*subsz, options)) : unavailable();
+  return query.has_failed() ? bad_request(query) : respond(pages_.subsz(options));
 }
 
 http::Response Monitor::accountz(QueryReader& query) {
-  const auto accounts = survey_.accounts();
-  if (!accounts) return unavailable();
-  const std::string wanted = query.text("acc");
-  if (wanted.empty()) return make_json(render_accountz(head(), *accounts));
-  const auto found = std::find_if(accounts->begin(), accounts->end(),
-                                  [&](const AccountReport& each) { return each.name == wanted; });
-  if (found == accounts->end()) return make_text(400, "Account " + wanted + " does not exist");
-  return make_json(render_account_detail(head(), *found));
+  return respond(pages_.accountz(query.text("acc")));
 }
 
 http::Response Monitor::accstatz(QueryReader& query) {
   const bool unused = query.boolean("unused");
-  if (query.has_failed()) return bad_request(query);
-  const auto accounts = survey_.accounts();
-  return accounts ? make_json(render_accstatz(head(), *accounts, unused)) : unavailable();
+  return query.has_failed() ? bad_request(query) : respond(pages_.accstatz({}, unused));
 }
 
 http::Response Monitor::routez(QueryReader& query) {
   if (to_lower(query.text("subs")) != "detail") query.boolean("subs");
-  return query.has_failed() ? bad_request(query) : make_json(render_routez(head()));
+  return query.has_failed() ? bad_request(query) : make_json(render_routez(pages_.head()));
 }
 
 http::Response Monitor::gatewayz(QueryReader& query) {
   query.boolean("accs");
-  return query.has_failed() ? bad_request(query) : make_json(render_gatewayz(head()));
+  return query.has_failed() ? bad_request(query) : make_json(render_gatewayz(pages_.head()));
 }
 
 http::Response Monitor::leafz(QueryReader& query) {
-  query.boolean("subs");
-  return query.has_failed() ? bad_request(query) : make_json(render_leafz(head()));
+  LeafzOptions options;
+  options.subscriptions = query.boolean("subs");
+  options.account = query.text("acc");
+  return query.has_failed() ? bad_request(query) : respond(pages_.leafz(options));
 }
 
 http::Response Monitor::jsz(QueryReader& query) {
@@ -257,24 +227,16 @@ http::Response Monitor::jsz(QueryReader& query) {
   if (limit > 0) options.limit = static_cast<uint64_t>(limit);
   for (const char* name : {"leader-only", "raft", "stream-leader-only"})
     query.boolean(name);
-  if (query.has_failed()) return bad_request(query);
-  auto answer = survey_.jsz(options);
-  if (!answer) return unavailable();
-  return make_json(*answer ? std::move(**answer) : render_jsz(head()));
+  return query.has_failed() ? bad_request(query) : respond(pages_.jsz(options));
 }
 
 http::Response Monitor::healthz(QueryReader& query) {
   const HealthzOptions options = parse_healthz_options(query);
   if (query.has_failed()) return bad_request(query);
-  const bool is_ready = !server_.is_lame_duck() && !server_.snapshot()->addresses.empty();
-  Healthz health = render_healthz(options, is_ready);
-  if (health.status == 200 && !options.skips_assets) {
-    const auto problem = survey_.jetstream_health(options);
-    if (!problem) return unavailable();
-    if (!problem->kind.empty()) health = render_healthz(options, *problem);
-  }
-  if (health.status != 200) log_.warn("Healthcheck failed: " + health.body);
-  return make_json(std::move(health.body), health.status);
+  auto health = pages_.healthz(options);
+  if (!health) return unavailable();
+  if (health->status != 200) log_.warn("Healthcheck failed: " + health->body);
+  return make_json(std::move(health->body), health->status);
 }
 
 http::Response Monitor::ipqueuesz(QueryReader& query) {

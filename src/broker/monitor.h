@@ -1,15 +1,12 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 
 #include "base/log.h"
 #include "base/result.h"
-#include "broker/monitor/survey.h"
-#include "broker/monitor/varz.h"
+#include "broker/monitor/pages.h"
 #include "http/server.h"
 
 namespace brokkr::broker {
@@ -17,7 +14,7 @@ namespace brokkr::broker {
 class Server;
 
 // The monitoring pages of nats-server over HTTP, and /metrics for Prometheus. Requests are answered
-// on the HTTP server's threads from what a Survey of the loops finds. Thread-safe; destroy it
+// on the HTTP server's threads from what Pages finds. Thread-safe; destroy it
 // before the server stops, on any thread: loops need not run for that.
 class Monitor {
  public:
@@ -44,8 +41,7 @@ class Monitor {
 
   Monitor(Options options, Server& server, Log& log);
   void count(const char* name);
-  DocumentHead head() const;
-  std::optional<Varz> gather_varz();
+  void publish_address();
 
   http::Response index(QueryReader&);
   http::Response varz(QueryReader&);
@@ -65,11 +61,8 @@ class Monitor {
   const Options options_;
   Server& server_;
   Log& log_;
-  Survey survey_;
-  std::mutex mutex_;  // for the two below
-  ProcessMeter meter_;
-  std::map<std::string, uint64_t> requests_;  // by endpoint
-  std::unique_ptr<http::Server> http_;        // ends first
+  Pages pages_;
+  std::unique_ptr<http::Server> http_;  // ends first
 };
 
 }  // namespace brokkr::broker

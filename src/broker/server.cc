@@ -7,6 +7,8 @@
 #include <mutex>
 
 #include "auth/authenticator.h"
+#include "broker/monitor/facts.h"
+#include "broker/system/system_services.h"
 
 namespace brokkr::broker {
 namespace {
@@ -27,6 +29,8 @@ Result<std::unique_ptr<Server>> Server::open(Options options, io::Loop& main_loo
 Server::Server(io::Loop& main_loop, Clock& clock, Log& log)
     : main_loop_(main_loop), clock_(clock), log_(log), start_time_(clock.wall_now()) {
   password_worker_.set_queue_max(kPasswordChecksMax);
+  monitor_facts_ = std::make_unique<MonitorFacts>(clock.now());
+  system_ = std::make_unique<SystemServices>(*this, main_loop);
 }
 
 Server::~Server() {
@@ -61,6 +65,7 @@ Status Server::start(Options options) {
     links[i]->connect(links);
     if (Status started = links[i]->start(*loops_[i]); !started) return started;
   }
+  system_->start(*shards_[0]);
   for (ExtraLoop& extra : extra_loops_) {
     extra.thread = std::thread([loop = extra.loop.get()] { loop->run(); });
   }
@@ -70,6 +75,7 @@ Status Server::start(Options options) {
 void Server::stop() {
   if (is_stopped_) return;
   is_stopped_ = true;
+  system_->stop();
   listeners_.clear();
   lame_duck_timer_.reset();
   for (size_t i = 1; i < loops_.size(); ++i) {
@@ -169,6 +175,7 @@ void Server::enter_lame_duck(Callback<void()> done) {
   if (is_lame_duck_.exchange(true)) return;
   log_.info("Entering lame duck mode, stop accepting new clients");
   listeners_.clear();
+  system_->announce_lame_duck();
   lame_duck_done_ = std::move(done);
   for (size_t i = 0; i < shards_.size(); ++i) {
     loops_[i]->post([shard = shards_[i].get()] { shard->announce_lame_duck(); });

@@ -21,6 +21,10 @@
 
 namespace brokkr::broker {
 
+class LeafReporter;
+class SystemServices;
+struct MonitorFacts;
+
 // A whole broker: its loops, its listeners, and what all loops need to know. Made, reloaded and
 // stopped on the main loop's thread; methods say when another may call.
 class Server {
@@ -70,6 +74,12 @@ class Server {
   // Who speaks for JetStream on the monitoring pages; null while there is none. Main loop only.
   void set_jetstream(JetStreamReporter* jetstream) { jetstream_ = jetstream; }
   JetStreamReporter* jetstream() const { return jetstream_; }
+  // The same for the leaf nodes.
+  void set_leafs(LeafReporter* leafs) { leafs_ = leafs; }
+  LeafReporter* leafs() const { return leafs_; }
+  // What the system account offers. Thread-safe where SystemServices says so.
+  SystemServices& system() { return *system_; }
+  MonitorFacts& monitor_facts() { return *monitor_facts_; }
   size_t loop_count() const { return shards_.size(); }
 
   // Thread-safe, for shards and monitoring.
@@ -120,6 +130,9 @@ class Server {
   size_t lame_duck_batch_ = 1;
   bool is_stopped_ = false;
   JetStreamReporter* jetstream_ = nullptr;
+  LeafReporter* leafs_ = nullptr;
+  std::unique_ptr<MonitorFacts> monitor_facts_;
+  std::unique_ptr<SystemServices> system_;
 };
 
 }  // namespace brokkr::broker

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,9 @@ namespace brokkr::broker {
 // What clients are told the server is: a release of nats-server whose client protocol ours equals.
 // Clients switch features on by it.
 constexpr const char* kServerVersion = "2.12.3";
+
+// nats-server's name for the account of the server's own subjects where none is configured.
+constexpr std::string_view kSystemAccount = "$SYS";
 
 // The settings connections look at, with nats-server's names and defaults. One snapshot is shared by
 // all loops; a reload swaps in another. Immutable.
@@ -45,6 +49,7 @@ struct Settings {
   bool no_fast_producer_stall = false;
   int jetstream_api_level = 0;   // 0: there is no JetStream
   std::string jetstream_domain;
+  std::string system_account{kSystemAccount};
 };
 
 }  // namespace brokkr::broker

@@ -7,6 +7,7 @@
 #include "auth/authenticator.h"
 #include "auth/permissions.h"
 #include "broker/server.h"
+#include "broker/system/system_services.h"
 #include "protocol/encode.h"
 
 namespace brokkr::broker {
@@ -98,6 +99,7 @@ protocol::ServerInfo Shard::info_for(const Connection& connection, bool connect_
 }
 
 void Shard::on_registered(Connection& connection) {
+  server_.system().on_connected(*this, connection);
   if (!log_.is_on(LogLevel::Debug)) return;
   log_.debug("cid:" + std::to_string(connection.id()) + " - client registered in account " +
              connection.account()->name());
@@ -187,6 +189,7 @@ void Shard::sweep() {
 }
 
 void Shard::remember_closed(Connection& connection) {
+  server_.system().on_closed(*this, connection);
   const bool is_slow = connection.close_reason() == CloseReason::SlowConsumerPending ||
                        connection.close_reason() == CloseReason::SlowConsumerDeadline;
   const std::string who = is_slow || log_.is_on(LogLevel::Debug) ? connection.log_name() : "";
@@ -197,6 +200,12 @@ void Shard::remember_closed(Connection& connection) {
     log_.debug(who + " - Client connection closed: " +
                std::string(to_string(connection.close_reason())));
   }
+  Account::Ended& ended = connection.account()->ended();
+  ended.traffic.in_msgs += connection.traffic().in_msgs;
+  ended.traffic.in_bytes += connection.traffic().in_bytes;
+  ended.traffic.out_msgs += connection.traffic().out_msgs;
+  ended.traffic.out_bytes += connection.traffic().out_bytes;
+  if (is_slow) ++ended.slow_consumers;
   const size_t closed_max = settings().max_closed_clients;
   if (closed_max == 0) return;
   while (closed_.size() >= closed_max) closed_.pop_front();

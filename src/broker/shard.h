@@ -148,6 +148,7 @@ class Shard final : private io::TurnHook {
   // The account of that name, made at first use.
   Account& account(std::string_view name);
   Account& global_account() { return *global_account_; }
+  Account& system_account() { return account(settings().system_account); }
   const std::vector<std::unique_ptr<Account>>& accounts() const { return accounts_; }
 
   // For connections.

@@ -37,22 +37,6 @@ ConnzState parse_state(QueryReader& query) {
   return ConnzState::Open;
 }
 
-ConnzSort parse_sort(QueryReader& query, ConnzState state) {
-  const std::string text = query.text("sort");
-  if (text.empty()) return ConnzSort::Cid;
-  const auto found = std::find_if(kSorts.begin(), kSorts.end(),
-                                  [&](const auto& each) { return each.first == text; });
-  if (found == kSorts.end()) {
-    query.fail("invalid sorting option: " + text);
-    return ConnzSort::Cid;
-  }
-  const ConnzSort sort = found->second;
-  if ((sort == ConnzSort::Stop || sort == ConnzSort::Reason) && state != ConnzState::Closed) {
-    query.fail("sort by " + text + " only valid on closed connections");
-  }
-  return sort;
-}
-
 bool is_ascending(ConnzSort sort) {
   return sort == ConnzSort::Cid || sort == ConnzSort::Start || sort == ConnzSort::Uptime ||
          sort == ConnzSort::Reason;
@@ -114,6 +98,20 @@ void write_connection(json::Writer& out, const ConnectionReport& report,
 
 }  // namespace
 
+Result<ConnzSort> parse_connz_sort(const std::string& text, ConnzState state) {
+  if (text.empty()) return ConnzSort::Cid;
+  const auto found = std::find_if(kSorts.begin(), kSorts.end(),
+                                  [&](const auto& each) { return each.first == text; });
+  if (found == kSorts.end()) {
+    return Error{Errc::InvalidArgument, "invalid sorting option: " + text};
+  }
+  const ConnzSort sort = found->second;
+  if ((sort == ConnzSort::Stop || sort == ConnzSort::Reason) && state != ConnzState::Closed) {
+    return Error{Errc::InvalidArgument, "sort by " + text + " only valid on closed connections"};
+  }
+  return sort;
+}
+
 ConnzOptions parse_connz_options(QueryReader& query) {
   ConnzOptions options;
   options.auth = query.boolean("auth");
@@ -124,7 +122,12 @@ ConnzOptions parse_connz_options(QueryReader& query) {
   if (limit > 0) options.limit = static_cast<uint64_t>(limit);
   options.cid = query.unsigned_integer("cid");
   options.state = parse_state(query);
-  options.sort = parse_sort(query, options.state);
+  const auto sort = parse_connz_sort(query.text("sort"), options.state);
+  if (sort) {
+    options.sort = *sort;
+  } else {
+    query.fail(sort.error().text);
+  }
   if (options.cid != 0) options.limit = 1;
   options.user = query.text("user");
   options.account = query.text("acc");

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/result.h"
 #include "broker/connection.h"
 #include "broker/monitor/query.h"
 
@@ -51,6 +52,9 @@ struct ConnzOptions {
 // Reads the request's parameters. Like nats-server's page it pays no heed to filter_subject, which
 // is for requests over NATS. What is wrong is in `query.error()`.
 ConnzOptions parse_connz_options(QueryReader& query);
+
+// The order of that name; some are for closed connections only.
+Result<ConnzSort> parse_connz_sort(const std::string& text, ConnzState state);
 
 // One subscription in a list of them.
 struct SubscriptionReport {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/json.h"
+#include "broker/monitor/connz.h"
 #include "broker/monitor/varz.h"
 
 namespace brokkr::broker {
@@ -17,12 +18,15 @@ json::Writer begin_document(const DocumentHead& head) {
   return out;
 }
 
-void write_traffic(json::Writer& out, std::string_view name, uint64_t messages, uint64_t bytes) {
+void write_traffic(json::Writer& out, std::string_view name, uint64_t messages, uint64_t bytes,
+                   uint64_t leaf_messages, uint64_t leaf_bytes) {
   out.key(name).begin_object();
-  out.field("msgs", messages).field("bytes", bytes);
-  for (const char* kind : {"gateways", "routes", "leafs"}) {
+  out.field("msgs", messages + leaf_messages).field("bytes", bytes + leaf_bytes);
+  for (const char* kind : {"gateways", "routes"}) {
     out.key(kind).begin_object().field("msgs", 0).field("bytes", 0).end_object();
   }
+  out.key("leafs").begin_object();
+  out.field("msgs", leaf_messages).field("bytes", leaf_bytes).end_object();
   out.end_object();
 }
 
@@ -58,7 +62,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 11> kPages =
 
 std::string render_accountz(const DocumentHead& head, const std::vector<AccountReport>& accounts) {
   json::Writer out = begin_document(head);
-  out.field("system_account", kSystemAccount);
+  out.field("system_account", head.system_account);
   out.key("accounts").begin_array();
   for (const AccountReport& account : accounts)
     out.string(account.name);
@@ -68,13 +72,14 @@ std::string render_accountz(const DocumentHead& head, const std::vector<AccountR
 
 std::string render_account_detail(const DocumentHead& head, const AccountReport& account) {
   json::Writer out = begin_document(head);
-  out.field("system_account", kSystemAccount);
+  out.field("system_account", head.system_account);
   out.key("account_detail").begin_object();
   out.field("account_name", account.name);
   out.field("update_time", format_rfc3339(head.start));
-  if (account.name == kSystemAccount) out.field("is_system", true);
-  out.field("expired", false).field("complete", true).field("jetstream_enabled", false);
-  out.field("leafnode_connections", 0);
+  if (account.name == head.system_account) out.field("is_system", true);
+  out.field("expired", false).field("complete", true).field("jetstream_enabled",
+                                                                account.has_jetstream);
+  out.field("leafnode_connections", account.leafnodes);
   out.field("client_connections", account.connections);
   out.field("subscriptions", account.interest.subscriptions);
   out.field("name_tag", account.name);
@@ -84,20 +89,26 @@ std::string render_account_detail(const DocumentHead& head, const AccountReport&
   return out.take();
 }
 
+void write_account_statistics(json::Writer& out, const AccountReport& account) {
+  out.field("acc", account.name).field("name", account.name);
+  out.field("conns", account.connections).field("leafnodes", account.leafnodes);
+  out.field("total_conns", account.connections + account.leafnodes);
+  out.field("num_subscriptions", account.interest.subscriptions);
+  const Traffic& clients = account.traffic;
+  const Traffic& leafs = account.leaf_traffic;
+  write_traffic(out, "sent", clients.out_msgs, clients.out_bytes, leafs.out_msgs, leafs.out_bytes);
+  write_traffic(out, "received", clients.in_msgs, clients.in_bytes, leafs.in_msgs, leafs.in_bytes);
+  out.field("slow_consumers", account.slow_consumers);
+}
+
 std::string render_accstatz(const DocumentHead& head, const std::vector<AccountReport>& accounts,
                             bool unused) {
   json::Writer out = begin_document(head);
   out.key("account_statz").begin_array();
   for (const AccountReport& account : accounts) {
-    if (account.connections == 0 && !unused) continue;
+    if (account.connections + account.leafnodes == 0 && !unused) continue;
     out.begin_object();
-    out.field("acc", account.name).field("name", account.name);
-    out.field("conns", account.connections).field("leafnodes", 0);
-    out.field("total_conns", account.connections);
-    out.field("num_subscriptions", account.interest.subscriptions);
-    write_traffic(out, "sent", account.traffic.out_msgs, account.traffic.out_bytes);
-    write_traffic(out, "received", account.traffic.in_msgs, account.traffic.in_bytes);
-    out.field("slow_consumers", account.slow_consumers);
+    write_account_statistics(out, account);
     out.end_object();
   }
   out.end_array().end_object();
@@ -122,10 +133,31 @@ std::string render_gatewayz(const DocumentHead& head) {
   return out.take();
 }
 
-std::string render_leafz(const DocumentHead& head) {
+std::string render_leafz(const DocumentHead& head, const std::vector<LeafReport>& leafs,
+                         const LeafzOptions& options) {
   json::Writer out = begin_document(head);
-  out.field("leafnodes", 0);
-  out.key("leafs").begin_array().end_array().end_object();
+  out.field("leafnodes", uint64_t{leafs.size()});
+  out.key("leafs").begin_array();
+  for (const LeafReport& leaf : leafs) {
+    out.begin_object();
+    out.field("id", leaf.id).field("name", leaf.name).field("is_spoke", leaf.is_spoke);
+    if (leaf.is_isolated) out.field("is_isolated", true);
+    out.field("account", leaf.account).field("ip", leaf.ip).field("port", int64_t{leaf.port});
+    if (leaf.round_trip > Duration::zero()) out.field("rtt", format_round_trip(leaf.round_trip));
+    out.field("in_msgs", leaf.traffic.in_msgs).field("out_msgs", leaf.traffic.out_msgs);
+    out.field("in_bytes", leaf.traffic.in_bytes).field("out_bytes", leaf.traffic.out_bytes);
+    out.field("subscriptions", leaf.subscription_count);
+    if (options.subscriptions && !leaf.subscriptions.empty()) {
+      out.key("subscriptions_list").begin_array();
+      for (const std::string& subject : leaf.subscriptions)
+        out.string(subject);
+      out.end_array();
+    }
+    if (!leaf.compression.empty()) out.field("compression", leaf.compression);
+    if (leaf.is_websocket) out.field("websocket", true);
+    out.end_object();
+  }
+  out.end_array().end_object();
   return out.take();
 }
 

@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "broker/jetstream_report.h"
 #include "broker/connection.h"
+#include "broker/jetstream_report.h"
+#include "broker/leaf_report.h"
 #include "broker/monitor/query.h"
 #include "broker/monitor/subsz.h"
 
@@ -20,25 +21,36 @@ struct DocumentHead {
   std::string server_name;
   WallTime now;
   WallTime start;
+  std::string system_account;
 };
 
 // What one account is and has done.
 struct AccountReport {
   std::string name;
   uint64_t connections = 0;
+  uint64_t leafnodes = 0;
+  bool has_jetstream = false;
   uint64_t slow_consumers = 0;
   Traffic traffic;
+  Traffic leaf_traffic;
   InterestSummary interest;
 };
 
 std::string render_accountz(const DocumentHead& head, const std::vector<AccountReport>& accounts);
 std::string render_account_detail(const DocumentHead& head, const AccountReport& account);
 // With `unused` also the accounts without a connection.
+// The members of one entry of accstatz, into the object that is open.
+void write_account_statistics(json::Writer& out, const AccountReport& account);
 std::string render_accstatz(const DocumentHead& head, const std::vector<AccountReport>& accounts,
                             bool unused);
 std::string render_routez(const DocumentHead& head);
 std::string render_gatewayz(const DocumentHead& head);
-std::string render_leafz(const DocumentHead& head);
+struct LeafzOptions {
+  bool subscriptions = false;
+  std::string account;  // empty: all
+};
+std::string render_leafz(const DocumentHead& head, const std::vector<LeafReport>& leafs,
+                         const LeafzOptions& options);
 std::string render_jsz(const DocumentHead& head);
 
 struct HealthzOptions {

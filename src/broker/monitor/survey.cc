@@ -211,6 +211,75 @@ std::optional<JetStreamProblem> Survey::jetstream_health(const HealthzOptions& o
   return answers->front();
 }
 
+std::optional<std::vector<LeafReport>> Survey::leafs(bool with_subscriptions) {
+  using Answer = std::vector<LeafReport>;
+  auto answers = ask<Answer>({0}, [with_subscriptions](Shard& shard, size_t) {
+    LeafReporter* const leafs = shard.server().leafs();
+    return leafs == nullptr ? Answer{} : leafs->leafs(with_subscriptions);
+  });
+  if (!answers) return std::nullopt;
+  return std::move(answers->front());
+}
+
+std::optional<bool> Survey::kick(uint64_t id) {
+  // Bytes, because a vector of bool shares them between loops.
+  const auto answers = ask_all<char>([id](Shard& shard, size_t) -> char {
+    Connection* const connection = shard.find_connection(id);
+    if (connection == nullptr) {
+      LeafReporter* const leafs = shard.index() == 0 ? shard.server().leafs() : nullptr;
+      return leafs != nullptr && leafs->kick(id) ? 1 : 0;
+    }
+    connection->close_later(CloseReason::Kicked);
+    shard.sweep();
+    return 1;
+  });
+  if (!answers) return std::nullopt;
+  return std::find(answers->begin(), answers->end(), 1) != answers->end();
+}
+
+std::optional<Survey::Notified> Survey::announce_lame_duck(uint64_t id) {
+  const auto answers = ask_all<Notified>([id](Shard& shard, size_t) {
+    Connection* const connection = shard.find_connection(id);
+    if (connection == nullptr) return Notified::NoSuchClient;
+    return connection->send_lame_duck_info() ? Notified::Yes : Notified::NotReady;
+  });
+  if (!answers) return std::nullopt;
+  return *std::max_element(answers->begin(), answers->end());
+}
+
+std::optional<uint64_t> Survey::count_subscribers(const std::string& account,
+                                                  const std::string& subject,
+                                                  const std::string& queue) {
+  const auto answers = ask_all<uint64_t>([=](Shard& shard, size_t) {
+    uint64_t count = 0;
+    for (const auto& known : shard.accounts()) {
+      if (known->name() != account) continue;
+      const auto count_in = [&](const subject::SubscriberList& list) {
+        for (const subject::Subscriber* each : list) {
+          const auto& subscription = static_cast<const Subscription&>(*each);
+          if (subscription.kind == Subscription::Kind::Client) ++count;
+        }
+      };
+      const bool is_literal = subject::is_literal(subject);
+      known->interest().for_each([&](const subject::Interest& interest) {
+        const bool is_wanted = is_literal ? subject::matches(interest.pattern(), subject)
+                                          : subject::is_subset(interest.pattern(), subject);
+        if (!is_wanted) return;
+        if (queue.empty()) count_in(interest.subscribers());
+        for (const auto* group = interest.first_group(); group != nullptr; group = group->next()) {
+          if (queue.empty() || group->name() == queue) count_in(group->members());
+        }
+      });
+    }
+    return count;
+  });
+  if (!answers) return std::nullopt;
+  uint64_t sum = 0;
+  for (const uint64_t count : *answers)
+    sum += count;
+  return sum;
+}
+
 void Survey::cancel() {
   const std::lock_guard lock(state_->mutex);
   state_->is_cancelled.store(true, std::memory_order_release);
@@ -242,32 +311,35 @@ std::optional<std::vector<AccountReport>> Survey::accounts() {
       reports[account->name()].interest.add(account->interest().stats(),
                                             own_subscriptions(*account));
     }
-    const ShardStats& stats = shard.stats();
-    Traffic rest = stats.traffic;
+    const auto add = [](Traffic& into, const Traffic& more) {
+      into.in_msgs += more.in_msgs;
+      into.in_bytes += more.in_bytes;
+      into.out_msgs += more.out_msgs;
+      into.out_bytes += more.out_bytes;
+    };
+    for (const auto& account : shard.accounts()) {
+      AccountReport& report = reports[account->name()];
+      add(report.traffic, account->ended().traffic);
+      report.slow_consumers = account->ended().slow_consumers;
+    }
     for (const auto& [id, connection] : shard.connections()) {
       AccountReport& report = reports[connection->account()->name()];
-      ++report.connections;
-      if (connection->account() == &shard.global_account()) continue;
-      report.traffic.in_msgs += connection->traffic().in_msgs;
-      report.traffic.in_bytes += connection->traffic().in_bytes;
-      report.traffic.out_msgs += connection->traffic().out_msgs;
-      report.traffic.out_bytes += connection->traffic().out_bytes;
+      if (connection->was_open()) ++report.connections;
+      add(report.traffic, connection->traffic());
     }
-    for (const auto& [name, report] : reports) {
-      rest.in_msgs -= report.traffic.in_msgs;
-      rest.in_bytes -= report.traffic.in_bytes;
-      rest.out_msgs -= report.traffic.out_msgs;
-      rest.out_bytes -= report.traffic.out_bytes;
+    if (LeafReporter* const leafs = shard.index() == 0 ? shard.server().leafs() : nullptr) {
+      for (const LeafReport& leaf : leafs->leafs(false)) {
+        AccountReport& report = reports[leaf.account];
+        ++report.leafnodes;
+        add(report.leaf_traffic, leaf.traffic);
+      }
     }
-    // What no open connection of another account accounts for counts as the global account's.
-    AccountReport& global = reports[shard.global_account().name()];
-    global.traffic = rest;
-    global.slow_consumers = stats.slow_consumers;
     return reports;
   });
   if (!answers) return std::nullopt;
   Reports sum;
-  sum[std::string(kSystemAccount)];
+  const std::string system_account = server_.snapshot()->settings->system_account;
+  sum[system_account];
   for (const Reports& reports : *answers) {
     for (const auto& [name, report] : reports) {
       AccountReport& into = sum[name];
@@ -277,6 +349,11 @@ std::optional<std::vector<AccountReport>> Survey::accounts() {
       into.traffic.in_bytes += report.traffic.in_bytes;
       into.traffic.out_msgs += report.traffic.out_msgs;
       into.traffic.out_bytes += report.traffic.out_bytes;
+      into.leafnodes += report.leafnodes;
+      into.leaf_traffic.in_msgs += report.leaf_traffic.in_msgs;
+      into.leaf_traffic.in_bytes += report.leaf_traffic.in_bytes;
+      into.leaf_traffic.out_msgs += report.leaf_traffic.out_msgs;
+      into.leaf_traffic.out_bytes += report.leaf_traffic.out_bytes;
       into.interest.add(report.interest);
     }
   }
@@ -327,7 +404,7 @@ std::optional<Connz> Survey::connz(const ConnzOptions& options, WallTime now) {
   Connz connz;
   connz.server_id = server_.snapshot()->settings->server_id;
   connz.now = now;
-  connz.is_account_known = options.account.empty() || options.account == kSystemAccount;
+  connz.is_account_known = options.account.empty() || options.account == server_.snapshot()->settings->system_account;
   std::vector<ConnectionKey> keys;
   for (KeyList& list : *answers) {
     connz.total += list.total;

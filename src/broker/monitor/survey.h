@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "broker/jetstream_report.h"
+#include "broker/leaf_report.h"
 #include "broker/monitor/connz.h"
 #include "broker/monitor/documents.h"
 #include "broker/monitor/subsz.h"
@@ -45,6 +46,17 @@ class Survey {
   std::optional<std::optional<std::string>> jsz(const JszOptions& options);
   std::optional<std::optional<JetStreamSummary>> jetstream();
   std::optional<JetStreamProblem> jetstream_health(const HealthzOptions& options);
+
+  std::optional<std::vector<LeafReport>> leafs(bool with_subscriptions);
+  // Ends the client or leaf node of that id; false inside when there is none.
+  std::optional<bool> kick(uint64_t id);
+  // Tells one client that the server is going away, so that it goes elsewhere.
+  enum class Notified : uint8_t { NoSuchClient, NotReady, Yes };
+  std::optional<Notified> announce_lame_duck(uint64_t id);
+  // How many clients' subscriptions a message on `subject` reaches or, where it has wildcards, are
+  // within it; with `queue` only those of that group.
+  std::optional<uint64_t> count_subscribers(const std::string& account, const std::string& subject,
+                                            const std::string& queue);
 
   // Lets every caller go at once and stops what is queued on the loops from running.
   void cancel();

@@ -38,21 +38,6 @@ uint64_t resident_bytes() {
   return read == 2 ? resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) : 0;
 }
 
-ShardStats sum_of(const std::vector<LoopReport>& loops) {
-  ShardStats sum;
-  for (const LoopReport& loop : loops) {
-    sum.traffic.in_msgs += loop.stats.traffic.in_msgs;
-    sum.traffic.in_bytes += loop.stats.traffic.in_bytes;
-    sum.traffic.out_msgs += loop.stats.traffic.out_msgs;
-    sum.traffic.out_bytes += loop.stats.traffic.out_bytes;
-    sum.total_connections += loop.stats.total_connections;
-    sum.slow_consumers += loop.stats.slow_consumers;
-    sum.stale_connections += loop.stats.stale_connections;
-    sum.stalled_clients += loop.stats.stalled_clients;
-  }
-  return sum;
-}
-
 void write_identity(json::Writer& out, const Varz& varz) {
   out.field("server_id", varz.info.server_id);
   out.field("server_name", varz.info.server_name);
@@ -81,7 +66,7 @@ void write_limits(json::Writer& out, const Varz& varz) {
   out.field("http_host", varz.http_host);
   out.field("http_port", int64_t{varz.http_port});
   out.field("http_base_path", varz.http_base_path);
-  out.field("https_port", 0);
+  out.field("https_port", int64_t{varz.https_port});
   out.field("auth_timeout", seconds_of(settings.auth_timeout));
   out.field("max_control_line", uint64_t{settings.max_control_line});
   out.field("max_payload", uint64_t{settings.max_payload});
@@ -110,7 +95,7 @@ void write_counters(json::Writer& out, const Varz& varz) {
     subscriptions += loop.interest.subscriptions;
   out.field("connections", uint64_t{varz.connections});
   out.field("total_connections", sum.total_connections);
-  out.field("routes", 0).field("remotes", 0).field("leafnodes", 0);
+  out.field("routes", 0).field("remotes", 0).field("leafnodes", varz.leafnodes);
   out.field("in_msgs", sum.traffic.in_msgs).field("in_bytes", sum.traffic.in_bytes);
   out.field("in_client_msgs", sum.traffic.in_msgs);
   out.field("in_client_bytes", sum.traffic.in_bytes);
@@ -145,7 +130,7 @@ void write_config(json::Writer& out, const Varz& varz) {
       out.field(name, value);
     out.end_object();
   }
-  out.field("system_account", kSystemAccount);
+  out.field("system_account", settings.system_account);
 }
 
 void write_kinds(json::Writer& out, std::string_view name, uint64_t clients) {
@@ -156,10 +141,25 @@ void write_kinds(json::Writer& out, std::string_view name, uint64_t clients) {
 
 }  // namespace
 
+ShardStats sum_of(const std::vector<LoopReport>& loops) {
+  ShardStats sum;
+  for (const LoopReport& loop : loops) {
+    sum.traffic.in_msgs += loop.stats.traffic.in_msgs;
+    sum.traffic.in_bytes += loop.stats.traffic.in_bytes;
+    sum.traffic.out_msgs += loop.stats.traffic.out_msgs;
+    sum.traffic.out_bytes += loop.stats.traffic.out_bytes;
+    sum.total_connections += loop.stats.total_connections;
+    sum.slow_consumers += loop.stats.slow_consumers;
+    sum.stale_connections += loop.stats.stale_connections;
+    sum.stalled_clients += loop.stats.stalled_clients;
+  }
+  return sum;
+}
+
 void write_jetstream_config(json::Writer& out, const JetStreamSummary& summary) {
   out.begin_object();
   out.field("max_memory", summary.max_memory).field("max_storage", summary.max_storage);
-  out.field("store_dir", summary.store_directory);
+  if (!summary.store_directory.empty()) out.field("store_dir", summary.store_directory);
   if (summary.sync_interval > Duration::zero()) {
     out.field("sync_interval", int64_t{summary.sync_interval.count()});
   } else {

@@ -18,9 +18,6 @@
 // /varz and /metrics: the server as a whole. Pure, save ProcessMeter.
 namespace brokkr::broker {
 
-// nats-server's name for the account of the server's own subjects.
-constexpr std::string_view kSystemAccount = "$SYS";
-
 struct ProcessUsage {
   uint64_t resident_bytes = 0;
   double cpu_seconds = 0;  // since the process began
@@ -54,12 +51,14 @@ struct Varz {
   bool auth_required = false;
   std::string http_host;
   uint16_t http_port = 0;
+  uint16_t https_port = 0;
   std::string http_base_path;
   WallTime start;
   WallTime now;
   WallTime config_load_time;
   uint32_t cores = 1;
   uint32_t connections = 0;
+  uint64_t leafnodes = 0;
   ProcessUsage process;
   std::vector<LoopReport> loops;
   std::map<std::string, uint64_t> http_requests;  // by endpoint
@@ -72,6 +71,11 @@ void write_jetstream_stats(json::Writer& out, const JetStreamSummary& summary);
 
 
 std::string render_varz(const Varz& varz);
+// The members of "statsz", into the object that is open.
+void write_statsz(json::Writer& out, const Varz& varz, uint64_t active_accounts);
+// What Go programs show at /debug/vars.
+std::string render_expvarz(const Varz& varz);
+ShardStats sum_of(const std::vector<LoopReport>& loops);
 // Prometheus text format 0.0.4.
 std::string render_metrics(const Varz& varz);
 
