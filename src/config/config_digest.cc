@@ -1,6 +1,7 @@
 // Prints one line per configuration file named on stdin (or as arguments): its digest, or "ERR" and
 // the errors joined by " | ". With --grammar as first argument the options are not looked at, with
-// --whole their contradictions are reported too.
+// --whole their contradictions are reported too. --reload BEFORE AFTER prints "OK" or why the second
+// file cannot replace the first.
 // tests/conformance/config_digest.py compares the lines with nats-server.
 #include <cstdio>
 #include <string>
@@ -9,6 +10,7 @@
 #include "config/digest.h"
 #include "config/loader.h"
 #include "config/parser.h"
+#include "config/reload.h"
 
 namespace {
 
@@ -38,9 +40,23 @@ void print_file(const std::string& path, Depth depth) {
   std::puts(line.c_str());
 }
 
+int print_reload(const std::string& before, const std::string& after) {
+  brokkr::config::SystemSources sources;
+  const auto old = brokkr::config::load_file(before, sources);
+  const auto fresh = brokkr::config::load_file(after, sources);
+  std::string line = old.error_text() + fresh.error_text();
+  const auto difference = brokkr::config::compare(old.options, fresh.options);
+  for (const std::string& error : difference.errors) {
+    line += (line.empty() ? "ERR " : " | ") + error;
+  }
+  std::puts(line.empty() ? "OK" : line.c_str());
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc == 4 && std::string(argv[1]) == "--reload") return print_reload(argv[2], argv[3]);
   const std::string flag = argc > 1 ? argv[1] : "";
   const Depth depth = flag == "--grammar" ? Depth::Grammar
                       : flag == "--whole" ? Depth::Whole

@@ -204,13 +204,13 @@ TEST(Compare, TellsHotFromFixed) {
   after.authorization.token = "t";
   after.debug = true;
   EXPECT_EQ(compare(before, after).hot,
-            (std::vector<std::string>{"authorization", "debug", "max_payload"}));
+            (std::vector<std::string>{"debug", "authorization", "max_payload"}));
   EXPECT_TRUE(compare(before, after).errors.empty());
   after.port = 4333;
   after.store_dir = "/x";
   EXPECT_EQ(compare(before, after).errors,
-            (std::vector<std::string>{"config reload not supported for port: old=4222, new=4333",
-                                      "config reload not supported for store_dir: old=, new=/x"}));
+            (std::vector<std::string>{"config reload not supported for Port: old=4222, new=4333",
+                                      "config reload not supported for jetstream storage directory"}));
 }
 
 }  // namespace

@@ -17,8 +17,9 @@ struct Difference {
   bool is_empty() const { return hot.empty() && errors.empty(); }
 };
 
-// Compares two complete sets of options (file and flags). Users, permissions, limits, timers and
-// the log are hot; addresses, names and places on disk are not. Pure.
+// Compares two complete sets of options (file and flags). What nats-server refuses to reload is
+// refused, in its words and with the names of its fields; values that are secrets are not shown.
+// Pure.
 Difference compare(const Options& before, const Options& after);
 
 }  // namespace brokkr::config
