@@ -111,7 +111,9 @@ class ServerProgram {
     auto authenticator = auth::Authenticator::make(options_);
     if (!authenticator) return authenticator.error();
     broker::Server::Options options;
-    options.settings = make_settings(options_);
+    auto settings = make_settings(options_);
+    if (!settings) return settings.error();
+    options.settings = std::move(*settings);
     options.authenticator = *authenticator;
     options.loops = choose_loops(options_, own_.loops);
     auto server = broker::Server::open(std::move(options), *loop_, clock_, *log_);
@@ -263,12 +265,14 @@ class ServerProgram {
     }
     auto authenticator = auth::Authenticator::make(loaded.options);
     if (!authenticator) return authenticator.error();
+    auto made = make_settings(loaded.options);
+    if (!made) return made.error();
     if (jetstream_ != nullptr && options_.accounts != loaded.options.accounts) {
       log_->warn("JetStream's limits of accounts take effect at the next start");
     }
     options_ = std::move(loaded.options);
     log_->set_level(log_options(options_).level);
-    broker::Settings settings = make_settings(options_);
+    broker::Settings settings = std::move(*made);
     const auto& before = *server_->snapshot()->settings;
     settings.server_id = before.server_id;
     if (settings.server_name.empty()) settings.server_name = before.server_name;

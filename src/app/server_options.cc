@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/machine.h"
+#include "broker/tls_rules.h"
 #include "jetstream/jetstream.h"
 
 namespace brokkr::app {
@@ -123,7 +124,7 @@ std::string own_flags_text() {
          "    --cold-start                     Start the engine in each function process\n";
 }
 
-broker::Settings make_settings(const config::Options& options) {
+Result<broker::Settings> make_settings(const config::Options& options) {
   broker::Settings settings;
   settings.server_name = options.server_name;
   settings.config_digest = options.config_digest;
@@ -151,7 +152,14 @@ broker::Settings make_settings(const config::Options& options) {
   settings.ping_interval = options.ping_interval;
   settings.ping_max = to_limit(options.ping_max, 2);
   settings.write_deadline = options.write_deadline;
-  settings.auth_timeout = options.authorization.timeout.value_or(std::chrono::seconds(2));
+  Duration auth_timeout = std::chrono::seconds(2);
+  if (options.tls) {
+    auto tls = broker::make_tls_rules(*options.tls, options.allow_non_tls);
+    if (!tls) return tls.error();
+    settings.tls = std::move(*tls);
+    auth_timeout = options.tls->timeout + std::chrono::seconds(1);
+  }
+  settings.auth_timeout = options.authorization.timeout.value_or(auth_timeout);
   settings.lame_duck_duration = options.lame_duck_duration;
   settings.lame_duck_grace = options.lame_duck_grace_period;
   settings.headers = !options.no_header_support;

@@ -25,8 +25,9 @@ struct OwnFlags {
 Result<OwnFlags> take_own_flags(std::vector<std::string>& args);
 std::string own_flags_text();
 
-// The part of the options connections look at.
-broker::Settings make_settings(const config::Options& options);
+// The part of the options connections look at, with the certificates they name. Fails with
+// InvalidArgument when one of those cannot be used.
+Result<broker::Settings> make_settings(const config::Options& options);
 // One loop up to four CPUs, then one per four.
 uint32_t choose_loops(const config::Options& options, int asked);
 

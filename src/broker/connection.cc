@@ -5,6 +5,7 @@
 #include "auth/authenticator.h"
 #include "auth/permissions.h"
 #include "base/bytes.h"
+#include "broker/connection_tls.h"
 #include "broker/shard.h"
 #include "broker/turn_budget.h"
 #include "protocol/encode.h"
@@ -60,6 +61,7 @@ std::string_view to_string(CloseReason reason) {
     case CloseReason::ServerShutdown: return "Server Shutdown";
     case CloseReason::NoRespondersRequiresHeaders: return "No Responders Requires Headers";
     case CloseReason::AccountConnectionsExceeded: return "Maximum Account Connections Exceeded";
+    case CloseReason::TlsHandshakeError: return "TLS Handshake Failure";
   }
   return "Unknown";
 }
@@ -90,10 +92,12 @@ std::string Connection::shown_user() const {
   return connect_.auth_token.empty() ? "" : "[REDACTED]";
 }
 
-void Connection::start() {
-  timer_.start(needs_credentials() ? shard_.settings().auth_timeout : shard_.settings().ping_interval);
-  send_text(protocol::make_info_line(shard_.info_for(*this, false)));
-  transport_->listen(this, true, false);
+void Connection::start(bool is_refused) {
+  is_refused_ = is_refused;
+  const auto& tls = shard_.settings().tls;
+  if (type() != ConnectionType::Tcp || tls == nullptr || is_refused) return open_stream(true);
+  tls_start_ = std::make_unique<TlsStart>(*this, tls);
+  tls_start_->begin();
 }
 
 // What runs inside the server's own process is the server's.

@@ -52,6 +52,7 @@ enum class CloseReason : uint8_t {
   ServerShutdown,
   NoRespondersRequiresHeaders,
   AccountConnectionsExceeded,
+  TlsHandshakeError,
 };
 std::string_view to_string(CloseReason);
 
@@ -71,8 +72,9 @@ class Connection final : private io::TransportHandler {
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  // Sends INFO and starts reading.
-  void start();
+  // Sends INFO and starts reading, or begins with the TLS handshake. A refused one, about to be told
+  // so and closed, is spared that.
+  void start(bool is_refused = false);
   // Sends INFO again: lame duck, changed limits.
   void send_async_info();
   // Tells this client alone that the server is going away; false when it would not understand.
@@ -158,6 +160,7 @@ class Connection final : private io::TransportHandler {
   void trace_payload(std::string_view direction, std::string_view payload,
                      uint32_t header_size) const;
 
+  void open_stream(bool with_info);
   void read_into_partial();
   void consume(std::string_view input, bool is_partial);
   void keep_rest(std::string_view rest, bool is_partial);
@@ -195,6 +198,7 @@ class Connection final : private io::TransportHandler {
   CloseReason close_reason_ = CloseReason::ClientClosed;
   bool wants_headers_ = false;
   bool is_dirty_ = false;
+  bool is_refused_ = false;  // it takes nobody's place and is not counted
   bool wants_writable_ = false;
   bool sent_connect_info_ = false;
   bool was_open_ = false;
@@ -216,6 +220,8 @@ class Connection final : private io::TransportHandler {
   Traffic traffic_;
   uint64_t interest_version_ = 0;      // of the shard, after this connection's last SUB or UNSUB
   uint64_t awaited_version_ = 0;       // a PONG is held until the other loops know this
+  class TlsStart;
+  std::unique_ptr<TlsStart> tls_start_;  // until the stream is what commands come in by
   struct Resumption;
   std::unique_ptr<Resumption> resumption_;  // the rest of `input_` has its turn later
   protocol::ConnectOptions connect_;

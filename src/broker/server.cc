@@ -9,6 +9,7 @@
 #include "auth/authenticator.h"
 #include "broker/monitor/facts.h"
 #include "broker/system/system_services.h"
+#include "broker/tls_rules.h"
 
 namespace brokkr::broker {
 namespace {
@@ -98,6 +99,10 @@ Status Server::listen(const io::Address& address) {
   next.addresses.push_back(bound);
   swap_snapshot(std::move(next));
   log_.info("Listening for client connections on " + bound.text());
+  if (const auto& tls = snapshot()->settings->tls; tls != nullptr) {
+    log_.info(tls->allow_non_tls ? "TLS available for client connections"
+                                 : "TLS required for client connections");
+  }
   return {};
 }
 

@@ -11,6 +11,8 @@
 
 namespace brokkr::broker {
 
+struct TlsRules;
+
 // What clients are told the server is: a release of nats-server whose client protocol ours equals.
 // Clients switch features on by it.
 constexpr const char* kServerVersion = "2.12.3";
@@ -47,6 +49,7 @@ struct Settings {
   bool trace_headers = false;       // the trace shows header blocks instead of payloads
   uint32_t max_traced_msg_len = 0;  // 0 means no limit
   bool no_fast_producer_stall = false;
+  std::shared_ptr<const TlsRules> tls;  // of the client port; null: none
   int jetstream_api_level = 0;   // 0: there is no JetStream
   std::string jetstream_domain;
   std::string system_account{kSystemAccount};

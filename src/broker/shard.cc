@@ -8,6 +8,7 @@
 #include "auth/permissions.h"
 #include "broker/server.h"
 #include "broker/system/system_services.h"
+#include "broker/tls_rules.h"
 #include "protocol/encode.h"
 
 namespace brokkr::broker {
@@ -72,7 +73,7 @@ void Shard::adopt(std::unique_ptr<io::Transport> transport, Origin origin, bool 
     log_.debug(added.peer().host + ":" + std::to_string(added.peer().port) + " - cid:" +
                std::to_string(id) + " - Client connection created");
   }
-  added.start();
+  added.start(is_refused);
   if (is_refused) {
     added.close_later(CloseReason::MaxConnectionsExceeded, "maximum connections exceeded");
   }
@@ -89,6 +90,13 @@ protocol::ServerInfo Shard::info_for(const Connection& connection, bool connect_
   info.client_id = connection.id();
   info.client_ip = connection.peer().host;
   info.auth_required = shared_.authenticator->is_required();
+  if (settings().tls != nullptr && connection.type() == ConnectionType::Tcp) {
+    const TlsRules& tls = *settings().tls;
+    const auto& done = connection.origin().tls;
+    info.tls_required = !tls.allow_non_tls || (done != nullptr && done->was_first);
+    info.tls_available = tls.allow_non_tls;
+    info.tls_verify = tls.verify && info.tls_required;
+  }
   info.max_payload = settings().max_payload;
   info.headers = settings().headers;
   if (connect_info) {
@@ -180,7 +188,7 @@ void Shard::sweep() {
         }
       }
       remember_closed(*connection);
-      const bool is_refused = connection->close_reason() == CloseReason::MaxConnectionsExceeded;
+      const bool is_refused = connection->is_refused_;
       std::erase(dirty_, connection);
       connections_.erase(connection->id());
       if (!is_refused) server_.on_connection_ended();
@@ -227,6 +235,7 @@ void Shard::remember_closed(Connection& connection) {
   entry.version = connection.connect_options().version;
   entry.user = connection.shown_user();
   entry.account = connection.account()->name();
+  entry.tls = connection.origin().tls;
 }
 
 void Shard::close_all(CloseReason reason) {

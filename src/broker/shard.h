@@ -83,6 +83,7 @@ struct ClosedConnection {
   std::string version;
   std::string user;
   std::string account;
+  std::shared_ptr<const TlsFacts> tls;
 };
 
 // Counters of one loop; summed over the loops when asked for.

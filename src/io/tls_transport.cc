@@ -52,6 +52,7 @@ class TlsStream final : public TlsTransport, private TransportHandler, private T
     DCHECK(state_ == State::Idle);
     state_ = State::Handshaking;
     done_ = std::move(done);
+    update_inner();
     loop_.schedule(*this);
   }
 

@@ -63,6 +63,19 @@ void write_subscriptions(json::Writer& out, const ConnectionReport& report,
   }
 }
 
+void write_tls(json::Writer& out, const TlsFacts& tls, bool with_certificates) {
+  out.field("tls_version", tls.version).field("tls_cipher_suite", tls.cipher);
+  if (with_certificates && !tls.peer_certificates.empty()) {
+    out.key("tls_peer_certs").begin_array();
+    for (const TlsFacts::Certificate& each : tls.peer_certificates) {
+      out.begin_object().field("subject", each.subject).field("spki_sha256", each.spki_sha256);
+      out.field("cert_sha256", each.cert_sha256).end_object();
+    }
+    out.end_array();
+  }
+  if (tls.was_first) out.field("tls_first", true);
+}
+
 void write_connection(json::Writer& out, const ConnectionReport& report,
                       const ConnzOptions& options, WallTime now) {
   const WallTime end = report.stop.value_or(now);
@@ -84,6 +97,7 @@ void write_connection(json::Writer& out, const ConnectionReport& report,
   if (!report.name.empty()) out.field("name", report.name);
   if (!report.lang.empty()) out.field("lang", report.lang);
   if (!report.version.empty()) out.field("version", report.version);
+  if (report.tls != nullptr) write_tls(out, *report.tls, options.auth);
   const bool is_global = report.account == kGlobalAccount;
   if (options.auth) {
     if (!report.user.empty()) out.field("authorized_user", report.user);

@@ -86,6 +86,7 @@ struct ConnectionReport {
   std::string version;
   std::string user;
   std::string account;
+  std::shared_ptr<const TlsFacts> tls;  // null: none
   std::vector<SubscriptionReport> subscriptions;
 };
 

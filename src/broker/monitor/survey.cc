@@ -85,6 +85,7 @@ ConnectionReport report_of(const Connection& connection, const ConnzOptions& opt
   report.version = connect.version;
   report.user = connection.shown_user();
   report.account = connection.account()->name();
+  report.tls = connection.origin().tls;
   if (options.subscriptions || options.subscriptions_detail) {
     report.subscriptions = subscriptions_of(connection);
   }
@@ -100,6 +101,7 @@ ConnectionReport report_of(const ClosedConnection& closed) {
   report.version = closed.version;
   report.user = closed.user;
   report.account = closed.account;
+  report.tls = closed.tls;
   return report;
 }
 

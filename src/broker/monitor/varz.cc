@@ -8,12 +8,13 @@
 #include <cstdio>
 
 #include "base/json.h"
+#include "broker/tls_rules.h"
 
 namespace brokkr::broker {
 namespace {
 
-// nats-server's default, which holds while there is no TLS to configure.
-constexpr int64_t kTlsTimeoutSeconds = 2;
+// nats-server's default, which is shown where there is no TLS too.
+constexpr double kTlsTimeoutSeconds = 2;
 
 double seconds_of(Duration duration) {
   return std::chrono::duration<double>(duration).count();
@@ -48,6 +49,10 @@ void write_identity(json::Writer& out, const Varz& varz) {
   out.field("host", varz.info.host);
   out.field("port", varz.info.port);
   if (varz.auth_required) out.field("auth_required", true);
+  if (const auto& tls = varz.settings->tls; tls != nullptr && !tls->allow_non_tls) {
+    out.field("tls_required", true);
+    if (tls->verify) out.field("tls_verify", true);
+  }
   if (varz.info.connect_urls.empty()) return;
   out.key("connect_urls").begin_array();
   for (const std::string& url : varz.info.connect_urls)
@@ -84,7 +89,8 @@ void write_limits(json::Writer& out, const Varz& varz) {
     out.key("limits").begin_object().end_object();
   }
   out.end_object();
-  out.field("tls_timeout", kTlsTimeoutSeconds);
+  out.field("tls_timeout",
+            settings.tls == nullptr ? kTlsTimeoutSeconds : seconds_of(settings.tls->timeout));
   out.field("write_deadline", int64_t{settings.write_deadline.count()});
 }
 
@@ -214,6 +220,10 @@ std::string render_varz(const Varz& varz) {
   out.key("disk_io_wait_stats").begin_object();
   out.field("waiters", 0).field("waits", 0).field("wait_time", 0).field("max_wait_time", 0);
   out.end_object();
+  if (const auto& tls = varz.settings->tls; tls != nullptr) {
+    out.field("tls_cert_not_after",
+              format_rfc3339(WallTime(std::chrono::seconds(tls->context->not_after()))));
+  }
   out.end_object();
   return out.take();
 }
