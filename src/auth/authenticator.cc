@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "auth/certificate_user.h"
+#include "auth/signature.h"
 #include "config/options.h"
 
 namespace brokkr::auth {
@@ -18,89 +20,54 @@ bool equal_in_constant_time(std::string_view a, std::string_view b) {
   return difference == 0;
 }
 
-PermissionRules::Side copy_side(const config::PermissionRules::Side& side) {
-  return {side.has_allow, side.allow, side.deny};
+bool brings_nothing(const Credentials& credentials) {
+  return credentials.user.empty() && credentials.password.empty() && credentials.token.empty() &&
+         credentials.nkey.empty() && credentials.jwt.empty() && credentials.signature.empty();
 }
 
-std::shared_ptr<const Permissions> compile(const config::PermissionRules& rules) {
-  return std::make_shared<Permissions>(PermissionRules{
-      copy_side(rules.publish), copy_side(rules.subscribe), rules.allow_responses,
-      rules.responses_max, rules.responses_ttl});
-}
+}  // namespace
 
-std::shared_ptr<const User> make_user(const config::UserEntry& entry) {
-  auto user = std::make_shared<User>();
-  user->name = entry.name;
-  user->account = entry.account;
-  user->password = entry.password;
-  if (entry.permissions) user->permissions = compile(*entry.permissions);
-  user->allowed_connection_types = entry.allowed_connection_types;
-  return user;
-}
-
-std::shared_ptr<const User> make_simple_user(std::string name, std::string password) {
-  auto user = std::make_shared<User>();
-  user->name = std::move(name);
-  user->account = "$G";
-  user->password = std::move(password);
-  return user;
-}
-
-bool is_plain(const std::string& password) { return !password.empty() && !is_bcrypt(password); }
-
-Verdict refuse(std::string reason) {
+Verdict Verdict::refuse(std::string reason) {
   Verdict verdict;
   verdict.reason = std::move(reason);
   return verdict;
 }
 
-Verdict accept(std::shared_ptr<const User> user) {
+Verdict Verdict::accept(std::shared_ptr<const User> user) {
   Verdict verdict;
   verdict.kind = Verdict::Kind::Accepted;
   verdict.user = std::move(user);
   return verdict;
 }
 
-}  // namespace
-
-Result<std::shared_ptr<const Authenticator>> Authenticator::make(const config::Options& options) {
-  const config::Authorization& from = options.authorization;
-  auto made = std::make_shared<Authenticator>();
-  for (const config::UserEntry& entry : from.users) {
-    made->has_rules_ = true;
-    if (entry.name.empty()) continue;  // An nkey: nobody can prove to hold it yet.
-    made->has_plain_passwords_ |= is_plain(entry.password);
-    if (!made->users_.emplace(entry.name, make_user(entry)).second) {
-      return Error{Errc::InvalidArgument, "Duplicate user \"" + entry.name + "\" detected"};
-    }
-  }
-  if (!from.token.empty()) {
-    made->token_user_ = make_simple_user({}, from.token);
-    made->has_plain_passwords_ |= is_plain(from.token);
-  } else if (!from.user.empty() && from.users.empty()) {
-    made->users_.emplace(from.user, make_simple_user(from.user, from.password));
-    made->has_plain_passwords_ |= is_plain(from.password);
-  }
-  made->has_rules_ |=
-      made->token_user_ != nullptr || !made->users_.empty() || from.needs_later_kind;
-  if (!from.no_auth_user.empty()) {
-    made->no_auth_user_ = from.users.empty() ? nullptr : made->find_user(from.no_auth_user);
-    if (made->no_auth_user_ == nullptr) {
-      return Error{Errc::InvalidArgument,
-                   "no_auth_user: \"" + from.no_auth_user +
-                       "\" not present as user in authorization block or account configuration"};
-    }
-  }
-  return std::shared_ptr<const Authenticator>(std::move(made));
-}
-
 std::shared_ptr<const Authenticator> Authenticator::open_to_all() {
   return std::make_shared<const Authenticator>();
 }
 
+Authenticator::Port Authenticator::port_of(std::string_view connection_type) {
+  if (connection_type == "WEBSOCKET") return Port::Websocket;
+  return connection_type.starts_with("LEAFNODE") ? Port::Leaf : Port::Client;
+}
+
+const std::shared_ptr<const User>& Authenticator::no_auth_user_for(
+    std::string_view connection_type) const {
+  if (connection_type == "LEAFNODE_WS" && leaf_websocket_no_auth_user_ != nullptr) {
+    return leaf_websocket_no_auth_user_;
+  }
+  return listener(port_of(connection_type)).no_auth_user;
+}
+
+bool Authenticator::is_required(std::string_view connection_type) const {
+  const Listener& here = listener(port_of(connection_type));
+  const bool has_rules = has_rules_ || here.has_own;
+  return has_rules && (no_auth_user_for(connection_type) == nullptr || is_implicit_no_auth_user_);
+}
+
 std::shared_ptr<const User> Authenticator::find_user(std::string_view name) const {
-  const auto found = users_.find(name);
-  return found == users_.end() ? nullptr : found->second;
+  if (const auto found = users_.find(name); found != users_.end()) return found->second;
+  if (const auto found = nkeys_.find(name); found != nkeys_.end()) return found->second;
+  const auto& simple = listener(Port::Client).simple;
+  return simple != nullptr && simple->name == name ? simple : nullptr;
 }
 
 bool Authenticator::may_use(const User& user, std::string_view connection_type) {
@@ -118,30 +85,170 @@ Verdict Authenticator::compare(std::shared_ptr<const User> user, std::string_vie
     verdict.user = std::move(user);
     return verdict;
   }
-  if (equal_in_constant_time(user->password, given)) return accept(std::move(user));
-  return refuse(user->name.empty() ? "wrong token"
-                                   : "wrong password for user \"" + user->name + "\"");
+  if (equal_in_constant_time(user->password, given)) return Verdict::accept(std::move(user));
+  return Verdict::refuse(user->name.empty() ? "wrong token"
+                                            : "wrong password for user \"" + user->name + "\"");
 }
 
 Verdict Authenticator::check(const Credentials& credentials) const {
-  if (!has_rules_) return accept(nullptr);
+  return check_configured(credentials);
+}
+
+Verdict Authenticator::check_configured(const Credentials& credentials) const {
+  const Listener& here = listener(port_of(credentials.connection_type));
+  const bool is_leaf = port_of(credentials.connection_type) == Port::Leaf;
+  if (is_leaf && here.has_own) return check_own_leaf(here, credentials);
+  if (!has_rules_ && !here.has_own) return Verdict::accept(here.default_user);
+  // Only who brings nothing at all is the no_auth_user: a wrong secret never falls back to it.
   std::shared_ptr<const User> user;
-  if (!credentials.user.empty()) {
-    user = find_user(credentials.user);
-    if (user == nullptr && (token_user_ == nullptr || !users_.empty())) {
-      return refuse("user \"" + std::string(credentials.user) + "\" is not known");
+  const std::shared_ptr<const User>& stand_in = no_auth_user_for(credentials.connection_type);
+  const bool is_no_auth_user = stand_in != nullptr && brings_nothing(credentials);
+  const bool maps = here.maps_certificates && !users_.empty();
+  if (is_no_auth_user && (!stand_in->nkey.empty() || !maps)) {
+    user = stand_in;
+  } else if (!credentials.nkey.empty() && !nkeys_.empty()) {
+    const auto found = nkeys_.find(credentials.nkey);
+    if (found == nkeys_.end()) {
+      return Verdict::refuse("nkey \"" + std::string(credentials.nkey) + "\" is not known");
     }
-  } else if (credentials.password.empty() && credentials.token.empty()) {
-    user = no_auth_user_;
-    if (user != nullptr && may_use(*user, credentials.connection_type)) return accept(user);
+    return check_nkey(found->second, credentials);
+  } else if (maps) {
+    return check_by_certificate(users_, credentials);
+  } else if (!credentials.user.empty() && !users_.empty()) {
+    const auto found = users_.find(credentials.user);
+    if (found == users_.end()) {
+      return Verdict::refuse("user \"" + std::string(credentials.user) + "\" is not known");
+    }
+    user = found->second;
   }
-  if (user != nullptr && !may_use(*user, credentials.connection_type)) {
-    return refuse("user \"" + user->name + "\" may not connect as " +
-                  std::string(credentials.connection_type));
+  if (user == nullptr) return check_simple(here, credentials);
+  if (!may_use(*user, credentials.connection_type)) {
+    return Verdict::refuse("user \"" + user->name + user->nkey + "\" may not connect as " +
+                           std::string(credentials.connection_type));
   }
-  if (user != nullptr) return compare(std::move(user), credentials.password);
-  if (token_user_ != nullptr) return compare(token_user_, credentials.token);
-  return refuse("no credentials that this server asks for");
+  if (user->is_proxy_required) {
+    return Verdict::refuse("user \"" + user->name + user->nkey + "\" must come through a proxy");
+  }
+  if (is_no_auth_user) return Verdict::accept(std::move(user));
+  if (user->password.empty() && is_certificate_user(*user)) {
+    return Verdict::refuse("user \"" + user->name + "\" must show a certificate");
+  }
+  return compare(std::move(user), credentials.password);
+}
+
+Verdict Authenticator::check_nkey(std::shared_ptr<const User> user,
+                                  const Credentials& credentials) const {
+  if (!may_use(*user, credentials.connection_type)) {
+    return Verdict::refuse("nkey \"" + user->nkey + "\" may not connect as " +
+                           std::string(credentials.connection_type));
+  }
+  if (user->is_proxy_required) {
+    return Verdict::refuse("nkey \"" + user->nkey + "\" must come through a proxy");
+  }
+  if (Status proof = check_signature(user->nkey, credentials.nonce, credentials.signature); !proof) {
+    return Verdict::refuse("nkey \"" + user->nkey + "\": " + proof.error().text);
+  }
+  return Verdict::accept(std::move(user));
+}
+
+Verdict Authenticator::check_simple(const Listener& here, const Credentials& credentials) const {
+  const std::shared_ptr<const User>& user = here.simple;
+  if (is_proxy_required_ && (user != nullptr || here.token != nullptr)) {
+    return Verdict::refuse("connections must come through a proxy");
+  }
+  if (here.token != nullptr) return compare(here.token, credentials.token);
+  if (user != nullptr && credentials.user == user->name) return compare(user, credentials.password);
+  if (user != nullptr && !credentials.user.empty()) {
+    return Verdict::refuse("user \"" + std::string(credentials.user) + "\" is not known");
+  }
+  return Verdict::refuse("no credentials that this server asks for");
+}
+
+Verdict Authenticator::check_by_certificate(const Users& users,
+                                            const Credentials& credentials) const {
+  if (credentials.tls_identity == nullptr) {
+    return Verdict::refuse("no verified certificate that says who the user is");
+  }
+  std::vector<const User*> candidates;
+  for (const auto& [name, user] : users) {
+    if (may_use(*user, credentials.connection_type)) candidates.push_back(user.get());
+  }
+  const User* const found = find_certificate_user(*credentials.tls_identity, candidates);
+  if (found == nullptr) {
+    return Verdict::refuse("no user for the certificate of \"" +
+                           credentials.tls_identity->subject + "\"");
+  }
+  if (found->is_proxy_required) {
+    return Verdict::refuse("user \"" + found->name + "\" must come through a proxy");
+  }
+  return compare(users.find(found->name)->second, credentials.password);
+}
+
+// A user without a password whom some listener takes from certificates is nobody for those who just
+// say the name.
+bool Authenticator::is_certificate_user(const User& user) const {
+  if (&user == listener(Port::Client).no_auth_user.get()) return false;
+  return (listener(Port::Client).maps_certificates && may_use(user, "STANDARD")) ||
+         (listener(Port::Websocket).maps_certificates && may_use(user, "WEBSOCKET")) ||
+         (listener(Port::Leaf).maps_certificates && !listener(Port::Leaf).has_own &&
+          (may_use(user, "LEAFNODE") || may_use(user, "LEAFNODE_WS")));
+}
+
+Verdict Authenticator::check_own_leaf(const Listener& here, const Credentials& credentials) const {
+  if (!here.nkey.empty()) {
+    if (credentials.nkey != here.nkey) {
+      return Verdict::refuse("nkey \"" + std::string(credentials.nkey) + "\" is not known");
+    }
+    return check_nkey(here.simple, credentials);
+  }
+  if (here.maps_certificates && !here.users.empty()) {
+    return check_by_certificate(here.users, credentials);
+  }
+  std::shared_ptr<const User> user = here.simple;
+  if (user == nullptr || user->name != credentials.user) {
+    const auto found = here.users.find(credentials.user);
+    if (found == here.users.end()) {
+      return Verdict::refuse("leaf user \"" + std::string(credentials.user) + "\" is not known");
+    }
+    user = found->second;
+  }
+  if (user->is_proxy_required) {
+    return Verdict::refuse("user \"" + user->name + "\" must come through a proxy");
+  }
+  return compare(std::move(user), credentials.password);
+}
+
+Revision Authenticator::revise(const User& user, const Credentials& credentials) const {
+  Revision revision;
+  const Listener& here = listener(port_of(credentials.connection_type));
+  std::shared_ptr<const User> now;
+  if (user.name.empty() && user.nkey.empty()) {
+    now = here.token != nullptr          ? here.token
+          : is_implicit_no_auth_user_    ? here.no_auth_user
+                                         : here.default_user;
+  } else if (port_of(credentials.connection_type) == Port::Leaf && here.has_own) {
+    const auto found = here.users.find(user.name);
+    now = found != here.users.end() ? found->second : here.simple;
+  } else {
+    now = find_user(user.nkey.empty() ? user.name : user.nkey);
+    if (now == nullptr && here.simple != nullptr && here.simple->name == user.name) {
+      now = here.simple;
+    }
+  }
+  const std::string who = "user \"" + user.name + user.nkey + "\"";
+  if (now == nullptr || now->nkey != user.nkey || now->name != user.name) {
+    revision.reason = who + " is no longer known";
+  } else if (now->password != user.password) {
+    revision.reason = "the password of " + who + " has changed";
+  } else if (now->account != user.account) {
+    revision.reason = who + " belongs to another account now";
+  } else if (!may_use(*now, credentials.connection_type)) {
+    revision.reason = who + " may no longer connect as " + std::string(credentials.connection_type);
+  } else {
+    revision.kind = Revision::Kind::Kept;
+    revision.user = std::move(now);
+  }
+  return revision;
 }
 
 }  // namespace brokkr::auth

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -27,6 +28,7 @@ struct User {
   std::string password;  // plain or bcrypt; empty for none
   std::shared_ptr<const Permissions> permissions;  // null: everything is allowed
   std::vector<std::string> allowed_connection_types;  // empty: all
+  bool is_proxy_required = false;
   // Limits of this user alone; -1: none.
   int64_t max_subscriptions = -1;
   int64_t max_payload = -1;
@@ -72,9 +74,23 @@ struct Verdict {
   std::string hash;
   std::string password;
   std::string reason;
+
+  static Verdict refuse(std::string reason);
+  static Verdict accept(std::shared_ptr<const User> user);
 };
 
-// Decides who gets in: none, token, user and password, list of users, no_auth_user. Immutable.
+// What became of a connected user after a change of the configuration.
+struct Revision {
+  enum class Kind : uint8_t {
+    Kept,     // `user` as it is now
+    Refused,  // is no longer allowed
+  };
+  Kind kind = Kind::Refused;
+  std::shared_ptr<const User> user;
+  std::string reason;
+};
+
+// Decides who gets in: nats-core.md section 3. Immutable.
 class Authenticator {
  public:
   // Fails when the options contradict each other, with nats-server's reason.
@@ -84,23 +100,63 @@ class Authenticator {
 
   // Whether CONNECT must bring credentials, what INFO calls auth_required. Not where a
   // no_auth_user stands in for those who bring none.
-  bool is_required() const { return has_rules_ && no_auth_user_ == nullptr; }
+  bool is_required(std::string_view connection_type = "STANDARD") const;
+  // Whether INFO brings a nonce to sign.
+  bool needs_nonce() const { return needs_nonce_; }
   // Compares plain passwords in constant time.
   Verdict check(const Credentials&) const;
-  // The user of that name; null when there is none (any more).
+  // What a connection is to do that came in as `user`, not null, by the rules before these.
+  Revision revise(const User& user, const Credentials&) const;
+  // The user of that name or nkey; null when there is none (any more).
   std::shared_ptr<const User> find_user(std::string_view name) const;
   // Passwords in plain text in the configuration deserve a warning at the start.
   bool has_plain_passwords() const { return has_plain_passwords_; }
 
  private:
+  using Users =
+      std::unordered_map<std::string, std::shared_ptr<const User>, StringHash, std::equal_to<>>;
+  // What differs from listener to listener.
+  struct Listener {
+    bool maps_certificates = false;
+    bool has_own = false;  // `simple`, `token` and `users` count instead of the server's
+    std::shared_ptr<const User> simple;
+    std::shared_ptr<const User> token;
+    Users users;
+    std::string nkey;  // the only one, for a user "simple"
+    std::shared_ptr<const User> no_auth_user;
+    std::shared_ptr<const User> default_user;  // when nothing is required
+  };
+  enum class Port : uint8_t { Client, Websocket, Leaf };
+  static constexpr size_t kPorts = 3;
+
+  static Port port_of(std::string_view connection_type);
   static bool may_use(const User& user, std::string_view connection_type);
   static Verdict compare(std::shared_ptr<const User> user, std::string_view given);
+  const Listener& listener(Port port) const { return listeners_[static_cast<size_t>(port)]; }
+  Listener& listener(Port port) { return listeners_[static_cast<size_t>(port)]; }
+  const std::shared_ptr<const User>& no_auth_user_for(std::string_view connection_type) const;
+  Status add_users(const config::Options&);
+  void add_simple(const config::Options&);
+  Status add_no_auth_users(const config::Options&);
+  void add_websocket(const config::Options&);
+  void add_leafnodes(const config::Options&);
+  bool is_for_system_only(const config::Options&) const;
+  bool is_certificate_user(const User&) const;
+  Verdict check_configured(const Credentials&) const;
+  Verdict check_own_leaf(const Listener&, const Credentials&) const;
+  Verdict check_nkey(std::shared_ptr<const User>, const Credentials&) const;
+  Verdict check_simple(const Listener&, const Credentials&) const;
+  Verdict check_by_certificate(const Users&, const Credentials&) const;
 
   bool has_rules_ = false;
+  bool is_proxy_required_ = false;  // for the single user and the token
+  bool needs_nonce_ = false;
   bool has_plain_passwords_ = false;
-  std::shared_ptr<const User> token_user_;
-  std::shared_ptr<const User> no_auth_user_;
-  std::unordered_map<std::string, std::shared_ptr<const User>, StringHash, std::equal_to<>> users_;
+  bool is_implicit_no_auth_user_ = false;
+  Users users_;
+  Users nkeys_;
+  std::array<Listener, kPorts> listeners_;
+  std::shared_ptr<const User> leaf_websocket_no_auth_user_;
 };
 
 // Whether the text is a bcrypt hash ($2a$, $2b$, $2x$, $2y$).

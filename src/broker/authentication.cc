@@ -39,13 +39,37 @@ void Connection::handle_connect(std::string_view json) {
   authenticate();
 }
 
-void Connection::authenticate() {
-  if (type() == ConnectionType::InProcess) return accept_user();
+// Views into this connection: good until it ends or says CONNECT again.
+auth::Credentials Connection::credentials() const {
   auth::Credentials credentials;
   credentials.user = connect_.user;
   credentials.password = connect_.pass;
   credentials.token = connect_.auth_token;
-  auth::Verdict verdict = shard_.authenticator()->check(credentials);
+  credentials.nkey = connect_.nkey;
+  credentials.jwt = connect_.jwt;
+  credentials.signature = connect_.sig;
+  credentials.nonce = nonce_;
+  credentials.connection_type = connection_type_name(type());
+  credentials.client_host = peer().host;
+  if (origin_.tls != nullptr && origin_.tls->is_verified) {
+    credentials.tls_identity = &origin_.tls->identity;
+  }
+  // Cookies stand for what CONNECT did not bring.
+  if (const WebSocketFacts* web = origin_.websocket.get()) {
+    const auto fill = [](std::string_view& field, const std::string& cookie) {
+      if (field.empty()) field = cookie;
+    };
+    fill(credentials.jwt, web->jwt);
+    fill(credentials.user, web->user);
+    fill(credentials.password, web->password);
+    fill(credentials.token, web->token);
+  }
+  return credentials;
+}
+
+void Connection::authenticate() {
+  if (type() == ConnectionType::InProcess) return accept_user();
+  auth::Verdict verdict = shard_.authenticator()->check(credentials());
   if (verdict.kind == auth::Verdict::Kind::NeedsBcrypt) {
     state_ = State::Authenticating;
     if (shard_.server().check_password(shard_, id_, std::move(verdict))) return;
@@ -55,27 +79,72 @@ void Connection::authenticate() {
   on_verdict(verdict);
 }
 
+void Connection::refuse(const std::string& reason) {
+  ++shard_.stats().auth_errors;
+  shard_.log().error(log_name() + " - authentication error: " + reason);
+  close_later(CloseReason::AuthenticationFailure, "Authorization Violation");
+}
+
 void Connection::on_verdict(const auth::Verdict& verdict) {
   const bool was_waiting = state_ == State::Authenticating;
-  if (verdict.kind != auth::Verdict::Kind::Accepted) {
-    ++shard_.stats().auth_errors;
-    shard_.log().error(log_name() + " - authentication error: " + verdict.reason);
-    return close_later(CloseReason::AuthenticationFailure, "Authorization Violation");
-  }
+  if (verdict.kind != auth::Verdict::Kind::Accepted) return refuse(verdict.reason);
   user_ = verdict.user;
+  if (was_waiting && user_ != nullptr) {
+    // The rules may have changed since the question was asked.
+    auth::Revision revision = shard_.authenticator()->revise(*user_, credentials());
+    if (revision.kind == auth::Revision::Kind::Refused) return refuse(revision.reason);
+    user_ = std::move(revision.user);
+  }
   accept_user();
   if (was_waiting) resume_input();
 }
 
-// Opens the connection for `user_`, who may be nobody in particular.
-void Connection::accept_user() {
-  account_ = user_ == nullptr ? &shard_.global_account() : &shard_.account(user_->account);
+// What `user_`, who may be nobody in particular, is allowed.
+void Connection::apply_user() {
   permissions_ = user_ == nullptr ? nullptr : user_->permissions;
   reply_grants_.reset();
   publish_answers_.reset();
   if (permissions_ != nullptr && permissions_->allows_responses()) {
     reply_grants_ = std::make_unique<auth::ReplyGrants>(*permissions_);
   }
+  limits_ = {};
+  const auto narrow = [](uint64_t& limit, int64_t by) {
+    if (by >= 0) limit = std::min(limit, static_cast<uint64_t>(by));
+  };
+  const uint32_t subscriptions = shard_.settings().max_subscriptions;
+  if (subscriptions > 0) limits_.max_subscriptions = subscriptions;
+  if (user_ != nullptr) {
+    narrow(limits_.max_payload, user_->max_payload);
+    narrow(limits_.max_subscriptions, user_->max_subscriptions);
+  }
+  watch_expiry();
+}
+
+// Clocks are set anew and timers have an end: what is left is looked at again.
+void Connection::watch_expiry() {
+  if (user_ == nullptr || !user_->expires) {
+    expiry_timer_.reset();
+    return;
+  }
+  if (expiry_timer_ == nullptr) {
+    expiry_timer_ = std::make_unique<io::Timer>(shard_.loop(), [this] { on_expiry_timer(); });
+  }
+  constexpr Duration kLookAgain = std::chrono::minutes(10);
+  const Duration left = *user_->expires - shard_.loop().clock().wall_now();
+  expiry_timer_->start(std::clamp<Duration>(left, Duration(0), kLookAgain));
+}
+
+void Connection::on_expiry_timer() {
+  if (state_ == State::Closed) return;
+  if (shard_.loop().clock().wall_now() < *user_->expires) return watch_expiry();
+  close_later(CloseReason::AuthenticationExpired, "User Authentication Expired");
+  shard_.sweep();
+}
+
+// Opens the connection for `user_`, who may be nobody in particular.
+void Connection::accept_user() {
+  account_ = user_ == nullptr ? &shard_.global_account() : &shard_.account(user_->account);
+  apply_user();
   state_ = State::Open;
   was_open_ = true;
   shard_.on_registered(*this);
@@ -91,15 +160,22 @@ void Connection::accept_user() {
   }
 }
 
-void Connection::refresh_permissions(const std::shared_ptr<const auth::User>& user) {
-  user_ = user;
-  permissions_ = user_ == nullptr ? nullptr : user_->permissions;
-  reply_grants_.reset();
-  publish_answers_.reset();
-  if (permissions_ == nullptr) return;
-  if (permissions_->allows_responses()) {
-    reply_grants_ = std::make_unique<auth::ReplyGrants>(*permissions_);
+void Connection::revise_user() {
+  if (state_ != State::Open || type() == ConnectionType::InProcess) return;
+  if (user_ == nullptr) {
+    if (needs_credentials()) refuse("credentials are needed now");
+    return;
   }
+  const auth::Revision revision = shard_.authenticator()->revise(*user_, credentials());
+  if (revision.kind == auth::Revision::Kind::Refused) return refuse(revision.reason);
+  user_ = revision.user;
+  apply_user();
+  refresh_permissions();
+}
+
+// Drops subscriptions that are no longer permitted.
+void Connection::refresh_permissions() {
+  if (permissions_ == nullptr) return;
   std::vector<Subscription*> denied;
   std::vector<Subscription*> changed;
   subscriptions_.for_each([&](Subscription& subscription) {

@@ -66,6 +66,9 @@ void Connection::handle_publish(const protocol::Command& command) {
     shard_.log().error("cid:" + std::to_string(id_) + " - message headers not supported");
     return close_later(CloseReason::ProtocolViolation);
   }
+  if (command.payload.size() > limits_.max_payload) {
+    return close_later(CloseReason::MaxPayloadExceeded, "Maximum Payload Violation");
+  }
   ++traffic_.in_msgs;
   traffic_.in_bytes += command.payload.size();
   if (connect_.pedantic && !subject::is_valid_literal(command.subject)) {
@@ -122,7 +125,7 @@ void Connection::handle_subscribe(const protocol::Command& command) {
   }
   if (queue == "_sys_") return violation();
   if (permissions_ != nullptr && !permissions_->may_subscribe(subject, queue)) return violation();
-  if (settings.max_subscriptions > 0 && subscriptions_.size() >= settings.max_subscriptions) {
+  if (subscriptions_.size() >= limits_.max_subscriptions) {
     return send_error("maximum subscriptions exceeded");
   }
   if (find_subscription(command.sid) == nullptr) {

@@ -6,6 +6,7 @@
 #include "auth/permissions.h"
 #include "base/bytes.h"
 #include "broker/connection_tls.h"
+#include "broker/nonce.h"
 #include "broker/shard.h"
 #include "broker/turn_budget.h"
 #include "protocol/encode.h"
@@ -94,6 +95,9 @@ std::string Connection::shown_user() const {
 
 void Connection::start(bool is_refused) {
   is_refused_ = is_refused;
+  if (type() != ConnectionType::InProcess && shard_.authenticator()->needs_nonce()) {
+    nonce_ = make_nonce();
+  }
   const auto& tls = shard_.settings().tls;
   if (type() != ConnectionType::Tcp || tls == nullptr || is_refused) return open_stream(true);
   tls_start_ = std::make_unique<TlsStart>(*this, tls);
@@ -102,7 +106,7 @@ void Connection::start(bool is_refused) {
 
 // What runs inside the server's own process is the server's.
 bool Connection::needs_credentials() const {
-  return type() != ConnectionType::InProcess && shard_.authenticator()->is_required();
+  return type() != ConnectionType::InProcess && shard_.authenticator()->is_required(connection_type_name(type()));
 }
 
 void Connection::send_async_info() {

@@ -66,6 +66,11 @@ std::string_view to_string(CloseReason);
 class Connection final : private io::TransportHandler {
  public:
   enum class State : uint8_t { AwaitingConnect, Authenticating, Open, Closed };
+  // The narrowest of the server's limits and the user's.
+  struct Limits {
+    uint64_t max_payload = UINT64_MAX;
+    uint64_t max_subscriptions = UINT64_MAX;
+  };
 
   Connection(Shard& shard, uint64_t id, std::unique_ptr<io::Transport> transport, Origin origin);
   ~Connection() override;
@@ -96,8 +101,8 @@ class Connection final : private io::TransportHandler {
   bool is_awaiting_interest() const { return awaited_version_ != 0; }
   // The outcome of a password check that ran off the loop.
   void on_verdict(const auth::Verdict&);
-  // After a reload: the same user with other permissions. Drops subscriptions no longer permitted.
-  void refresh_permissions(const std::shared_ptr<const auth::User>& user);
+  // After a change of who may connect: ends the connection, or goes on with what its user may now.
+  void revise_user();
 
   // "127.0.0.1:50312 - cid:7 - "v1.2:lang:name" - "$G/user:u"": how the log calls it.
   std::string log_name() const;
@@ -138,6 +143,8 @@ class Connection final : private io::TransportHandler {
   Duration round_trip() const { return round_trip_; }
   CloseReason close_reason() const { return close_reason_; }
   uint64_t stalls() const { return stalls_; }
+  const std::string& nonce() const { return nonce_; }
+  const Limits& limits() const { return limits_; }
   template <typename Visitor>
   void for_each_subscription(Visitor visit) const {
     subscriptions_.for_each(visit);
@@ -172,6 +179,11 @@ class Connection final : private io::TransportHandler {
   void handle_publish(const protocol::Command&);
   void authenticate();
   void accept_user();
+  auth::Credentials credentials() const;
+  void refuse(const std::string& reason);
+  void apply_user();
+  void watch_expiry();
+  void on_expiry_timer();
   void handle_subscribe(const protocol::Command&);
   void handle_unsubscribe(const protocol::Command&);
   bool handle_ping();
@@ -182,6 +194,7 @@ class Connection final : private io::TransportHandler {
   void fail_parse(protocol::ParseError);
   Subscription* find_subscription(std::string_view sid) const;
   bool is_reading_paused() const;
+  void refresh_permissions();
   void update_interest();
   void resume_input();
   void resume_next_turn();
@@ -229,6 +242,9 @@ class Connection final : private io::TransportHandler {
   io::Timer timer_;                        // authentication time-out, then pings
   std::unique_ptr<io::Timer> write_timer_;  // while output is stuck
   std::unique_ptr<io::Timer> stall_timer_;
+  std::unique_ptr<io::Timer> expiry_timer_;  // of a user who may stay for some time only
+  std::string nonce_;                        // what INFO asks to sign; empty for nothing
+  Limits limits_;
   uint64_t write_mark_ = 0;  // output_.total() that must be sent when the write timer fires
   MonotonicTime ping_sent_{};
   MonotonicTime last_input_{};

@@ -89,7 +89,6 @@ protocol::ServerInfo Shard::info_for(const Connection& connection, bool connect_
   server_.fill_info(info);
   info.client_id = connection.id();
   info.client_ip = connection.peer().host;
-  info.auth_required = shared_.authenticator->is_required();
   if (settings().tls != nullptr && connection.type() == ConnectionType::Tcp) {
     const TlsRules& tls = *settings().tls;
     const auto& done = connection.origin().tls;
@@ -97,7 +96,11 @@ protocol::ServerInfo Shard::info_for(const Connection& connection, bool connect_
     info.tls_available = tls.allow_non_tls;
     info.tls_verify = tls.verify && info.tls_required;
   }
-  info.max_payload = settings().max_payload;
+  info.auth_required =
+      shared_.authenticator->is_required(connection_type_name(connection.type()));
+  info.nonce = connection.nonce();
+  info.max_payload = static_cast<int64_t>(
+      std::min<uint64_t>(settings().max_payload, connection.limits().max_payload));
   info.headers = settings().headers;
   if (connect_info) {
     info.connect_info = true;
@@ -260,23 +263,7 @@ void Shard::announce_lame_duck() {
 void Shard::reload(Shared shared) {
   shared_ = std::move(shared);
   parser_.set_limits({settings().max_control_line, settings().max_payload});
-  for (const auto& [id, connection] : connections_) {
-    if (connection->state() != Connection::State::Open) continue;
-    if (connection->type() == ConnectionType::InProcess) continue;
-    if (connection->user() == nullptr) {
-      if (shared_.authenticator->is_required()) {
-        connection->close_later(CloseReason::AuthenticationFailure, "Authorization Violation");
-      }
-      continue;
-    }
-    const auto user = shared_.authenticator->find_user(connection->user()->name);
-    if (user == nullptr || user->password != connection->user()->password ||
-        user->account != connection->user()->account) {
-      connection->close_later(CloseReason::AuthenticationFailure, "Authorization Violation");
-    } else {
-      connection->refresh_permissions(user);
-    }
-  }
+  for (const auto& [id, connection] : connections_) connection->revise_user();
   sweep();
 }
 

@@ -304,6 +304,7 @@ bool read_authorization_field(Reader& reader, const std::string& name, const Val
 
 void read_authorization(Reader& reader, const Value& value, Options& options) {
   Authorization& auth = options.authorization;
+  auth.is_block_present = true;
   AuthorizationBlock block;
   reader.for_each_member(value, "authorization", [&](const std::string& name, const Member& m) {
     return read_authorization_field(reader, name, m.value, auth, block);

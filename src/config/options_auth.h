@@ -51,6 +51,7 @@ struct AuthCallout {
 
 // Who may connect.
 struct Authorization {
+  bool is_block_present = false;  // even an empty one says that not everybody may
   std::string user;
   std::string password;
   std::string token;
