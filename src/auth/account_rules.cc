@@ -4,10 +4,13 @@
 #include <optional>
 #include <set>
 
+#include "config/options.h"
 #include "subject/subject.h"
 
 namespace brokkr::auth {
 namespace {
+
+constexpr const char* kGlobalAccountName = "$G";
 
 using Descriptions = std::map<std::string, const AccountDescription*, std::less<>>;
 
@@ -202,6 +205,25 @@ class Resolver {
 };
 
 }  // namespace
+
+std::vector<AccountDescription> describe_accounts(const config::Options& options) {
+  std::vector<AccountDescription> out;
+  bool has_global = false;
+  for (const config::Account& account : options.accounts) {
+    AccountDescription& added = out.emplace_back();
+    added.settings = account;
+    if (account.name != kGlobalAccountName) continue;
+    has_global = true;
+    added.settings.mappings.insert(added.settings.mappings.end(), options.mappings.begin(),
+                                   options.mappings.end());
+  }
+  if (!has_global && !options.mappings.empty()) {
+    AccountDescription& global = out.emplace_back();
+    global.settings.name = kGlobalAccountName;
+    global.settings.mappings = options.mappings;
+  }
+  return out;
+}
 
 std::string pattern_of(std::string_view destination) {
   return change_tokens(destination, [](std::string_view token) {

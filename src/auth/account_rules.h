@@ -13,6 +13,10 @@
 #include "base/hash.h"
 #include "config/options_accounts.h"
 
+namespace brokkr::config {
+struct Options;
+}
+
 namespace brokkr::auth {
 
 // An activation token that was verified: `exporter` lets the account that holds it import `subject`.
@@ -37,6 +41,9 @@ struct AccountDescription {
   std::vector<PrivateExport> private_exports;
   std::vector<Activation> activations;
 };
+
+// The accounts of a configuration; the global one is there when it has mappings.
+std::vector<AccountDescription> describe_accounts(const config::Options& options);
 
 // A stream import that is allowed: what `exporter` publishes to `subject` appears under `local`.
 struct StreamImportRule {
@@ -68,6 +75,9 @@ struct AccountRules {
   std::vector<StreamImportRule> stream_imports;
   std::vector<ServiceImportRule> service_imports;
   bool exports_services = false;
+  bool has_routes() const {
+    return !stream_imports.empty() || !service_imports.empty() || !settings.mappings.empty();
+  }
 };
 
 // All accounts that are known, their imports checked against the exports. Immutable; shared by the

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "auth/account_rules.h"
 #include "auth/permissions.h"
 #include "base/clock.h"
 #include "base/hash.h"
@@ -109,6 +110,8 @@ class Authenticator {
   Revision revise(const User& user, const Credentials&) const;
   // The user of that name or nkey; null when there is none (any more).
   std::shared_ptr<const User> find_user(std::string_view name) const;
+  // All accounts and what they export, import and map. Never null.
+  const std::shared_ptr<const AccountTable>& accounts() const { return accounts_; }
   // Passwords in plain text in the configuration deserve a warning at the start.
   bool has_plain_passwords() const { return has_plain_passwords_; }
 
@@ -148,6 +151,7 @@ class Authenticator {
   Verdict check_simple(const Listener&, const Credentials&) const;
   Verdict check_by_certificate(const Users&, const Credentials&) const;
 
+  std::shared_ptr<const AccountTable> accounts_ = AccountTable::make({});
   bool has_rules_ = false;
   bool is_proxy_required_ = false;  // for the single user and the token
   bool needs_nonce_ = false;

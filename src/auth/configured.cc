@@ -47,6 +47,10 @@ bool is_plain(const std::string& password) { return !password.empty() && !is_bcr
 
 Result<std::shared_ptr<const Authenticator>> Authenticator::make(const config::Options& options) {
   auto made = std::make_shared<Authenticator>();
+  made->accounts_ = AccountTable::make(describe_accounts(options));
+  if (!made->accounts_->problems().empty()) {
+    return Error{Errc::InvalidArgument, made->accounts_->problems().front()};
+  }
   if (Status users = made->add_users(options); !users) return users.error();
   made->add_simple(options);
   made->has_rules_ |= options.authorization.needs_later_kind;

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,7 +11,13 @@
 #include "broker/traffic.h"
 #include "subject/interest_tree.h"
 
+namespace brokkr::auth {
+struct AccountRules;
+}
+
 namespace brokkr::broker {
+
+class AccountRoutes;
 
 // The global account: everybody's, unless a user says otherwise.
 constexpr std::string_view kGlobalAccount = "$G";
@@ -18,7 +25,8 @@ constexpr std::string_view kGlobalAccount = "$G";
 // One tenant as one loop sees it: its interest and nothing of anybody else's. Loop-confined.
 class Account {
  public:
-  Account(std::string name, uint64_t hash_seed) : name_(std::move(name)), interest_(hash_seed) {}
+  Account(std::string name, uint64_t hash_seed);
+  ~Account();
   const std::string& name() const { return name_; }
   subject::InterestTree& interest() { return interest_; }
   const subject::InterestTree& interest() const { return interest_; }
@@ -37,12 +45,21 @@ class Account {
   Ended& ended() { return ended_; }
   const Ended& ended() const { return ended_; }
 
+  // What is configured for it; null for an account without rules.
+  const auth::AccountRules* rules() const { return rules_.get(); }
+  // Mappings and imports; null while it has neither.
+  AccountRoutes* routes() const { return routes_.get(); }
+  void set_rules(std::shared_ptr<const auth::AccountRules> rules) { rules_ = std::move(rules); }
+  void set_routes(std::unique_ptr<AccountRoutes> routes);
+
  private:
   const std::string name_;
   subject::InterestTree interest_;
   InterestWatches watches_;
   size_t stand_ins_ = 0;
   Ended ended_;
+  std::shared_ptr<const auth::AccountRules> rules_;
+  std::unique_ptr<AccountRoutes> routes_;
 };
 
 }  // namespace brokkr::broker

@@ -27,4 +27,13 @@ std::string client_info(const Connection& connection) {
   return out.take();
 }
 
+std::string brief_client_info(const Connection& connection) {
+  json::Writer out;
+  out.begin_object().field("acc", connection.account()->name());
+  const int64_t round_trip = connection.round_trip().count();
+  if (round_trip != 0) out.field("rtt", round_trip);
+  out.end_object();
+  return out.take();
+}
+
 }  // namespace brokkr::broker

@@ -3,6 +3,7 @@
 
 #include "auth/permissions.h"
 #include "base/hash.h"
+#include "broker/account_routes.h"
 #include "broker/connection.h"
 #include "broker/error_text.h"
 #include "broker/server.h"
@@ -92,6 +93,11 @@ void Connection::handle_publish(const protocol::Command& command) {
   message.size_text = command.size_text;
   message.header_size = command.header_size;
   message.from = this;
+  std::string mapped;
+  if (account_->routes() != nullptr && account_->routes()->has_mappings()) {
+    mapped = account_->routes()->map(command.subject);
+    if (!mapped.empty()) message.subject = mapped;
+  }
   shard_.publish(*account_, this, message);
 }
 

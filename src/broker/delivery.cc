@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "auth/permissions.h"
+#include "broker/delivery.h"
 #include "broker/server.h"
 #include "broker/shard.h"
 #include "broker/system/system_services.h"
@@ -46,24 +47,6 @@ void put_line(OutputBuffer& out, size_t size_max, Write write) {
 
 }  // namespace
 
-// One message being delivered.
-struct Shard::Delivery {
-  Delivery(Connection* publisher, const Message& what)
-      : from(publisher),
-        message(what),
-        header_text(what.header_size),
-        body_text(what.header_size == 0 ? 0 : what.payload.size() - what.header_size) {}
-  // Without the header block.
-  std::string_view body() const { return message.payload.substr(message.header_size); }
-
-  Connection* from;
-  const Message& message;
-  const protocol::SizeText header_text;  // sizes in decimal; of use only with a header block
-  const protocol::SizeText body_text;
-  bool delivered = false;
-  bool delivered_here = false;  // to a client or subscription of this loop
-};
-
 bool Shard::publish(Account& account, Connection* from, const Message& message) {
   ++stats_.traffic.in_msgs;
   stats_.traffic.in_bytes += message.payload.size();
@@ -77,6 +60,7 @@ bool Shard::publish(Account& account, Connection* from, const Message& message) 
 bool Shard::route(Account& account, Connection* from, const Message& message) {
   const subject::Match match = account.interest().match(message.routed_by());
   Delivery delivery(from, message);
+  const size_t first_crossing = crossings_.size();
   deepest_output_ = 0;
   if (!match.empty()) {
     ++delivering_;
@@ -89,6 +73,7 @@ bool Shard::route(Account& account, Connection* from, const Message& message) {
     deliver_to_groups(delivery);
     --delivering_;
     finish_delivery(account, message, from, !delivery.delivered_here);
+    if (crossings_.size() > first_crossing) delivery.delivered |= cross(first_crossing, from, message);
   }
   if (!delivery.delivered && from != nullptr && !message.reply.empty() &&
       from->wants_no_responders()) {
@@ -156,7 +141,9 @@ bool Shard::deliver_forwarded(const ForwardedMessage& forwarded) {
     if (!forwarded.to_plain) break;
     for (subject::Subscriber* subscriber : interest->subscribers()) {
       auto& subscription = static_cast<Subscription&>(*subscriber);
+      // The loop the message came from has seen to services.
       if (subscription.kind == Subscription::Kind::OtherLoop) continue;
+      if (subscription.kind == Subscription::Kind::Service) continue;
       delivery.delivered |= deliver(subscription, delivery);
     }
   }
@@ -172,10 +159,17 @@ bool Shard::deliver_forwarded(const ForwardedMessage& forwarded) {
 bool Shard::deliver(Subscription& subscription, Delivery& delivery) {
   switch (subscription.kind) {
     case Subscription::Kind::Client: return deliver_to_client(subscription, delivery);
-    case Subscription::Kind::Internal:
+    case Subscription::Kind::Internal: {
+      const LoopLinks::MarkHold hold(links_);  // the handler may publish
       subscription.internal->handler_(delivery.message);
       delivery.delivered_here = true;
       return true;
+    }
+    case Subscription::Kind::Service:
+      crossings_.push_back(subscription.service);
+      return false;
+    case Subscription::Kind::Shadow:
+      return deliver_shadow(static_cast<ShadowSubscription&>(subscription), delivery);
     case Subscription::Kind::OtherLoop:
       links_.mark_plain(subscription.other_loop);
       return true;

@@ -259,6 +259,19 @@ void LoopLinks::forward(const Account& account, const Message& message, ForwardO
   has_output_ = true;
 }
 
+LoopLinks::MarkHold::MarkHold(LoopLinks& links) : links_(links), is_holding_(links.has_marks()) {
+  if (!is_holding_) return;
+  marks_.resize(links_.loops_);
+  marks_.swap(links_.marks_);
+  marked_.swap(links_.marked_);
+}
+
+LoopLinks::MarkHold::~MarkHold() {
+  if (!is_holding_) return;
+  links_.marks_.swap(marks_);
+  links_.marked_.swap(marked_);
+}
+
 bool LoopLinks::has_group_marks() const {
   for (const uint32_t loop : marked_) {
     if (!marks_[loop].groups.empty()) return true;

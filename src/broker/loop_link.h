@@ -50,6 +50,8 @@ struct LoopBatch {
 
 // This loop's ends of the links to all other loops. Loop-confined but for what Mailbox allows.
 class LoopLinks final : private io::FdHandler, private io::TurnHook {
+  struct Mark;
+
  public:
   // Bytes one loop may have under way to another before the publishers that feed it are paused.
   static constexpr uint64_t kInFlightMax = 8 << 20;
@@ -83,6 +85,20 @@ class LoopLinks final : private io::FdHandler, private io::TurnHook {
   void mark_group(uint32_t loop, std::string_view pattern, std::string_view queue);
   bool has_marks() const { return !marked_.empty(); }
   bool has_group_marks() const;
+  // While it lives, the marks made so far are set aside: another message is routed from within.
+  class MarkHold {
+   public:
+    explicit MarkHold(LoopLinks& links);
+    ~MarkHold();
+    MarkHold(const MarkHold&) = delete;
+    MarkHold& operator=(const MarkHold&) = delete;
+
+   private:
+    LoopLinks& links_;
+    std::vector<Mark> marks_;
+    std::vector<uint32_t> marked_;
+    bool is_holding_;
+  };
   struct ForwardOptions {
     // A connection to be told when the one marked loop has no taker after all; 0 for none. With
     // several marked loops nobody is told.

@@ -6,7 +6,9 @@
 
 #include "auth/authenticator.h"
 #include "auth/permissions.h"
+#include "broker/account_routes.h"
 #include "broker/server.h"
+#include "broker/service_replies.h"
 #include "broker/system/system_services.h"
 #include "broker/tls_rules.h"
 #include "protocol/encode.h"
@@ -36,6 +38,7 @@ Shard::Shard(Server& server, io::Loop& loop, uint32_t index, uint32_t loops, Sha
       interest_news_(loop),
       links_(*this, index, loops) {
   parser_.set_limits({settings().max_control_line, settings().max_payload});
+  replies_ = std::make_unique<ServiceReplies>(*this);
   global_account_ = &account(kGlobalAccount);
   loop_.add_hook(io::Phase::Send, *this);
 }
@@ -44,13 +47,8 @@ Shard::~Shard() {
   loop_.remove_hook(*this);
   links_.stop();
   connections_.clear();
-}
-
-Account& Shard::account(std::string_view name) {
-  for (const auto& known : accounts_) {
-    if (known->name() == name) return *known;
-  }
-  return *accounts_.emplace_back(std::make_unique<Account>(std::string(name), random_.next()));
+  replies_.reset();
+  drop_routes();
 }
 
 void Shard::adopt(int fd, bool is_refused) {
@@ -124,10 +122,12 @@ void Shard::add_interest(Account& account, std::string_view pattern, std::string
   account.interest().add(pattern, queue, subscription);
   links_.on_interest_added(account, subscription);
   note_interest(account, pattern);
+  if (account.routes() != nullptr) account.routes()->on_added(subscription);
 }
 
 void Shard::remove_interest(Account& account, Subscription& subscription) {
   DCHECK(delivering_ == 0);
+  if (account.routes() != nullptr) account.routes()->on_removed(subscription);
   links_.on_interest_removed(account, subscription);
   if (account.watches().empty()) return account.interest().remove(subscription);
   const std::string pattern(subscription.pattern());
@@ -261,8 +261,12 @@ void Shard::announce_lame_duck() {
 }
 
 void Shard::reload(Shared shared) {
+  const bool has_new_accounts = shared.authenticator->accounts() != shared_.authenticator->accounts();
   shared_ = std::move(shared);
   parser_.set_limits({settings().max_control_line, settings().max_payload});
+  if (has_new_accounts) {
+    for (size_t i = 0; i < accounts_.size(); ++i) apply_rules(*accounts_[i]);
+  }
   for (const auto& [id, connection] : connections_) connection->revise_user();
   sweep();
 }

@@ -29,6 +29,7 @@ class Authenticator;
 namespace brokkr::broker {
 
 class Server;
+class ServiceReplies;
 
 // A message on its way. The payload includes the header block; its CRLF follows in memory.
 struct Message {
@@ -140,6 +141,8 @@ class Shard final : private io::TurnHook {
                                                 InterestWatch::Handler callback);
   // A message another loop forwarded: to this loop's subscribers only. Whether any took it.
   bool deliver_forwarded(const ForwardedMessage& message);
+  // The same message to those who wait for `subject` in that account, from nobody in particular.
+  void pass_on(Account& account, std::string_view subject, const Message& message);
   // On the requester's own subscription for the reply: nobody listens.
   void answer_no_responders(Connection& from, std::string_view subject, std::string_view reply);
 
@@ -209,7 +212,12 @@ class Shard final : private io::TurnHook {
   void remember_closed(Connection&);
 
   bool route(Account&, Connection* from, const Message&);
+  void apply_rules(Account&);
+  void drop_routes();
   bool deliver(Subscription&, Delivery&);
+  bool deliver_shadow(const ShadowSubscription&, Delivery&);
+  bool cross(size_t first, Connection* from, const Message&);
+  bool cross(ServiceRoute&, Connection* from, const Message&);
   bool deliver_to_client(Subscription&, Delivery&);
   void gather_groups(const subject::Interest&);
   void deliver_to_groups(Delivery&);
@@ -231,6 +239,7 @@ class Shard final : private io::TurnHook {
   ChunkPool chunks_;
   protocol::ClientParser parser_;
   std::vector<std::unique_ptr<Account>> accounts_;
+  std::unordered_map<std::string_view, Account*> accounts_by_name_;
   Account* global_account_ = nullptr;
   std::unordered_map<uint64_t, std::unique_ptr<Connection>> connections_;
   std::vector<Connection*> dirty_;
@@ -239,6 +248,8 @@ class Shard final : private io::TurnHook {
   std::vector<std::pair<Connection*, Subscription*>> ended_;  // reached their max while delivering
   std::vector<uint64_t> waiting_for_interest_;  // connection ids
   std::vector<MatchedGroup> groups_;  // of the message at hand
+  std::vector<ServiceRoute*> crossings_;  // of the messages at hand, to other accounts
+  uint32_t crossing_ = 0;    // depth of cross
   uint32_t delivering_ = 0;  // depth of publish
   size_t queued_bytes_ = 0;  // since the last flush
   uint64_t deepest_output_ = 0;
@@ -247,6 +258,7 @@ class Shard final : private io::TurnHook {
   std::string scratch_;  // the payload of a message made here; empty while one is under way
   InterestNews interest_news_;
   LoopLinks links_;
+  std::unique_ptr<ServiceReplies> replies_;
 };
 
 }  // namespace brokkr::broker

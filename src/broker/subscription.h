@@ -11,11 +11,14 @@ namespace brokkr::broker {
 class Connection;
 class InternalSubscription;
 class LoopLink;
+struct ServiceRoute;
+struct StreamRoute;
 
-// One entry of an account's interest tree: a client's SUB, a subscription of the server's own, or
-// the stand-in for the interest other loops have. Loop-confined.
+// One entry of an account's interest tree: a client's SUB, a subscription of the server's own, the
+// stand-in for the interest other loops have, or a way to another account: a service that is imported,
+// or the shadow that a subscription of an importing account casts. Loop-confined.
 struct Subscription : subject::Subscriber {
-  enum class Kind : uint8_t { Client, Internal, OtherLoop };
+  enum class Kind : uint8_t { Client, Internal, OtherLoop, Service, Shadow };
 
   Kind kind = Kind::Client;
   bool is_closing = false;  // delivers nothing more; taken out when the message at hand is done
@@ -26,8 +29,16 @@ struct Subscription : subject::Subscriber {
   union {
     Connection* connection = nullptr;
     InternalSubscription* internal;
+    ServiceRoute* service;
+    const StreamRoute* stream;  // Shadow, which is a ShadowSubscription
   };
   std::string sid;
+};
+
+// In the tree of the account that exports a stream: what somebody subscribed to in an account that
+// imports it. Gets what the origin gets, under the importer's subject.
+struct ShadowSubscription : Subscription {
+  Subscription* origin = nullptr;
 };
 
 }  // namespace brokkr::broker

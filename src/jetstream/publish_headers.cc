@@ -64,15 +64,6 @@ constexpr NameIndex make_name_index() {
 constexpr NameIndex kIndex = make_name_index();
 static_assert(kIndex.begin[kIndex.begin.size() - 1] == kHeaderKeys);
 
-// Where the line of that key begins; npos when there is none.
-size_t find_line(std::string_view block, std::string_view key, size_t from) {
-  for (size_t at = block.find(key, from); at != std::string_view::npos; at = block.find(key, at + 1)) {
-    if (at < 2 || block[at - 1] != '\n' || block[at - 2] != '\r') continue;
-    if (at + key.size() < block.size() && block[at + key.size()] == ':') return at;
-  }
-  return std::string_view::npos;
-}
-
 }  // namespace
 
 std::string_view header_name(HeaderKey key) { return kNames[static_cast<size_t>(key)]; }
@@ -109,33 +100,6 @@ std::string_view without_status(std::string_view block, std::string& storage) {
   if (end == std::string_view::npos || end <= kVersion.size()) return block;
   storage.assign(kVersion).append(block.substr(end));
   return storage.size() <= kLine.size() + kLineEnd.size() ? std::string_view() : storage;
-}
-
-void remove_header(std::string& block, std::string_view key) {
-  for (size_t at = find_line(block, key, 0); at != std::string::npos; at = find_line(block, key, at)) {
-    const size_t end = block.find(kLineEnd, at);
-    if (end == std::string::npos) return;
-    block.erase(at, end + kLineEnd.size() - at);
-    if (block.size() <= kLine.size() + kLineEnd.size()) return block.clear();
-  }
-}
-
-void append_header(std::string& block, std::string_view key, std::string_view value) {
-  if (block.size() > kLineEnd.size()) {
-    block.resize(block.size() - kLineEnd.size());
-  } else {
-    block = kLine;
-  }
-  block.append(key).append(": ").append(value).append(kLineEnd).append(kLineEnd);
-}
-
-void set_header(std::string& block, std::string_view key, std::string_view value) {
-  const size_t line = find_line(block, key, 0);
-  if (line == std::string::npos) return append_header(block, key, value);
-  size_t begin = line + key.size() + 1;
-  if (begin < block.size() && block[begin] == ' ') ++begin;
-  const size_t end = block.find('\r', begin);
-  if (end != std::string::npos) block.replace(begin, end - begin, value);
 }
 
 int64_t parse_ttl(std::string_view text) {

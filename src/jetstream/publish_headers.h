@@ -5,6 +5,8 @@
 #include <string>
 #include <string_view>
 
+#include "protocol/header_edit.h"
+
 // The headers that mean something to a stream, found in one pass over a block. Pure, apart from what
 // an object holds.
 namespace brokkr::jetstream {
@@ -60,12 +62,9 @@ class PublishHeaders {
 
 // "NATS/1.0 503 text" becomes "NATS/1.0"; a block of nothing else becomes empty.
 std::string_view without_status(std::string_view block, std::string& storage);
-// Takes out every line of that key; what has no line left becomes empty.
-void remove_header(std::string& block, std::string_view key);
-// Adds a line at the end, and what makes a block of an empty text.
-void append_header(std::string& block, std::string_view key, std::string_view value);
-// Changes the first line of that key, or adds one.
-void set_header(std::string& block, std::string_view key, std::string_view value);
+using protocol::append_header;
+using protocol::remove_header;
+using protocol::set_header;
 
 // A message's time to live: whole seconds, 0 for none.
 constexpr int64_t kTtlNever = -1;
