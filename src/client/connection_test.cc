@@ -396,11 +396,11 @@ TEST_F(ConnectionTest, RefusedCredentialsCloseWithTheServersWords) {
   EXPECT_EQ(connection_->last_error().text, "Authorization Violation");
 }
 
-TEST_F(ConnectionTest, TlsRequiredIsRefusedClearly) {
+TEST_F(ConnectionTest, TlsWithoutAHostNameIsRefused) {
   server_->info_ = "INFO {\"tls_required\":true} \r\n";
   open();
   EXPECT_TRUE(until([this] { return connection_->state() == State::Closed; }));
-  EXPECT_EQ(connection_->last_error().code, Errc::Unsupported);
+  EXPECT_EQ(connection_->last_error().text, "tls: in-process has no host name");
 }
 
 TEST_F(ConnectionTest, SilentServerTimesOut) {

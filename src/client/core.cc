@@ -123,6 +123,7 @@ void Core::on_stream(std::unique_ptr<io::Transport> transport) {
   has_info_ = false;
   parser_ = protocol::ServerParser();
   handshake_timer_.start(options_.connect_timeout);
+  if (options_.tls.handshake_first) return start_tls();
   transport_->listen(this, true, false);
 }
 
@@ -228,6 +229,7 @@ void Core::wait_for_next_attempt() {
 
 void Core::drop_stream() {
   connector_.reset();
+  tls_ = nullptr;
   transport_.reset();
   ++stream_;
   partial_.clear();

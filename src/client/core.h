@@ -13,6 +13,7 @@
 #include "client/output.h"
 #include "client/server_url.h"
 #include "io/socket.h"
+#include "io/tls.h"
 #include "protocol/server_parser.h"
 
 namespace brokkr::client {
@@ -130,6 +131,12 @@ class Core final : private io::TransportHandler, private io::TurnHook {
   void tell_reconnect_watches();
   void tell_gone();
 
+  // core_tls.cc
+  bool wants_tls() const;
+  std::string tls_server_name() const;
+  void start_tls();
+  void on_tls(const Status&);
+
   // core_stream.cc: bytes in and out
   void on_readable() override;
   void on_writable() override;
@@ -143,6 +150,7 @@ class Core final : private io::TransportHandler, private io::TurnHook {
   size_t parse(std::string_view input);
   void handle(const protocol::ServerCommand&);
   void on_info(std::string_view json);
+  void send_connect();
   void on_error_line(std::string_view text);
   void on_permission_error(std::string_view text, const Error&);
   void on_pong();
@@ -183,6 +191,7 @@ class Core final : private io::TransportHandler, private io::TurnHook {
 
   std::unique_ptr<io::Connector> connector_;
   std::unique_ptr<io::Transport> transport_;
+  io::TlsTransport* tls_ = nullptr;  // what `transport_` is once TLS has begun
   uint64_t stream_ = 0;  // counts streams: a changed number tells a loop that its stream has gone
   protocol::ServerParser parser_;
   std::string partial_;      // the start of a command whose end has not arrived

@@ -80,6 +80,11 @@ bool Core::read_some() {
 bool Core::after_read(const io::IoResult& result) {
   if (result.kind == io::IoResult::Kind::WouldBlock) return false;
   if (result.kind != io::IoResult::Kind::Ok) {
+    // A server that refuses our certificate says so only when the handshake is over for us.
+    if (tls_ != nullptr && !tls_->failure().empty()) {
+      lose({Errc::Closed, server_text() + ": tls: " + tls_->failure()});
+      return false;
+    }
     lose(stream_error(result, server_text()));
     return false;
   }
@@ -139,11 +144,11 @@ void Core::on_info(std::string_view json) {
     return;
   }
   has_info_ = true;
-  if (info_.tls_required) {
-    return attempt_failed(
-        {Errc::Unsupported, server_text() + " requires TLS, which comes with release 0.3"},
-        Failure::Refused);
-  }
+  if (tls_ == nullptr && (info_.tls_required || wants_tls())) return start_tls();
+  send_connect();
+}
+
+void Core::send_connect() {
   const ServerUrl& url = servers_[server_].url;
   protocol::ConnectOptions connect;
   connect.verbose = options_.verbose;
@@ -155,6 +160,7 @@ void Core::on_info(std::string_view json) {
   connect.name = options_.name;
   connect.lang = "brokkr-c++";
   connect.version = "0.1.0";
+  connect.tls_required = tls_ != nullptr;
   // Credentials in the URL win: they belong to that one server.
   const bool has_own = !url.user.empty() || !url.token.empty();
   connect.user = has_own ? url.user : options_.user;

@@ -14,6 +14,18 @@
 
 namespace brokkr::client {
 
+// TLS towards the servers. It is used when this asks for it, when a URL does ("tls://"), or when the
+// server requires it. Files are read at each attempt, on the loop.
+struct TlsOptions {
+  bool is_required = false;
+  bool handshake_first = false;  // before INFO, for servers that are set up so
+  std::string certificate_file;  // ours, for servers that check their clients
+  std::string key_file;
+  std::string ca_file;      // whom we trust; empty: the authorities of the machine
+  std::string server_name;  // must be in the server's certificate; empty: the URL's host
+  bool insecure = false;    // the server's certificate is not checked
+};
+
 // How to connect and behave; the defaults are those of the official clients.
 struct Options {
   std::vector<std::string> servers = {"nats://127.0.0.1:4222"};
@@ -25,6 +37,7 @@ struct Options {
   std::string user;
   std::string password;
   std::string token;
+  TlsOptions tls;
   bool echo = true;
   bool verbose = false;
   bool pedantic = false;

@@ -36,7 +36,7 @@ Error bad_url(std::string_view text, const char* why) {
 
 std::string ServerUrl::text() const {
   if (!address.path.empty()) return "unix:" + address.path;
-  return "nats://" + address.text();
+  return (is_tls ? "tls://" : "nats://") + address.text();
 }
 
 Result<ServerUrl> parse_server_url(std::string_view text) {
@@ -51,11 +51,12 @@ Result<ServerUrl> parse_server_url(std::string_view text) {
   }
   if (const size_t at = text.find("://"); at != std::string_view::npos) {
     const std::string scheme = to_lower(text.substr(0, at));
-    if (scheme == "tls" || scheme == "ws" || scheme == "wss") {
+    if (scheme == "ws" || scheme == "wss") {
       return Error{Errc::Unsupported, "server url \"" + std::string(whole) + "\": " + scheme +
-                                          " comes with release 0.3; use nats://"};
+                                          " is for browsers here; use nats:// or tls://"};
     }
-    if (scheme != "nats" && scheme != "tcp") return bad_url(whole, "unknown scheme");
+    url.is_tls = scheme == "tls";
+    if (!url.is_tls && scheme != "nats" && scheme != "tcp") return bad_url(whole, "unknown scheme");
     text.remove_prefix(at + 3);
   }
   if (const size_t at = text.rfind('@'); at != std::string_view::npos) {

@@ -15,12 +15,13 @@ struct ServerUrl {
   std::string user;
   std::string password;
   std::string token;  // a user part without a password is a token, as every NATS client takes it
-  // As a URL without credentials: "nats://127.0.0.1:4222", "unix:/run/brokkr.sock".
+  bool is_tls = false;  // "tls://": nothing is sent there in plain text
+  // As a URL without credentials: "nats://127.0.0.1:4222", "tls://h:4222", "unix:/run/brokkr.sock".
   std::string text() const;
 };
 
-// "nats://user:pass@host:4222", "host:4222", "host", "unix:/path", "nats://[::1]:4222". The port is
-// 4222 when absent; %XX in credentials is decoded. Fails with Unsupported on tls, ws and wss, with
+// "nats://user:pass@host:4222", "tls://host", "host:4222", "host", "unix:/path", "nats://[::1]:4222". The port is
+// 4222 when absent; %XX in credentials is decoded. Fails with Unsupported on ws and wss, with
 // InvalidArgument on anything else it does not know. Pure.
 Result<ServerUrl> parse_server_url(std::string_view text);
 // A comma-separated list; at least one.

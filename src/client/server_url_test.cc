@@ -16,6 +16,8 @@ TEST(ServerUrl, ReadsEveryForm) {
       {" nats://h:1/ ", "nats://h:1"},
       {"nats://[::1]:4222", "nats://[::1]:4222"},
       {"tcp://h", "nats://h:4222"},
+      {"tls://h", "tls://h:4222"},
+      {"TLS://h:1", "tls://h:1"},
       {"unix:/run/x.sock", "unix:/run/x.sock"},
       {"unix:///run/x.sock", "unix:/run/x.sock"},
   };
@@ -38,11 +40,10 @@ TEST(ServerUrl, TakesCredentials) {
 }
 
 TEST(ServerUrl, RefusesWhatItCannotSpeak) {
-  for (const char* text : {"tls://h:1", "ws://h", "wss://h"}) {
+  for (const char* text : {"ws://h", "wss://h"}) {
     const auto url = parse_server_url(text);
     ASSERT_FALSE(url) << text;
     EXPECT_EQ(url.error().code, Errc::Unsupported);
-    EXPECT_NE(url.error().text.find("release 0.3"), std::string::npos);
   }
   for (const char* text : {"", "nats://", "http://h", "nats://h:x", "nats://h:99999", "unix:",
                            "nats://a%zz@h", ":4222"}) {
