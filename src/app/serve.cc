@@ -274,7 +274,7 @@ class ServerProgram {
         all.append(all.empty() ? "" : "; ").append(error);
       return Error{Errc::InvalidArgument, all};
     }
-    auto authenticator = auth::Authenticator::make(loaded.options);
+    auto authenticator = auth::Authenticator::make(loaded.options, server_->snapshot()->authenticator.get());
     if (!authenticator) return authenticator.error();
     auto made = make_settings(loaded.options);
     if (!made) return made.error();

@@ -239,13 +239,16 @@ std::string number_wildcards(std::string_view pattern) {
 }
 
 std::shared_ptr<const AccountTable> AccountTable::make(
-    const std::vector<AccountDescription>& accounts) {
+    const std::vector<AccountDescription>& accounts, const AccountTable* previous) {
   Descriptions by_name;
   for (const AccountDescription& account : accounts) by_name[account.settings.name] = &account;
   auto table = std::make_shared<AccountTable>();
   Resolver resolver(by_name, table->problems_);
   for (const auto& [name, account] : by_name) {
-    table->accounts_[name] = std::make_shared<const AccountRules>(resolver.resolve(*account));
+    AccountRules rules = resolver.resolve(*account);
+    const auto known = previous == nullptr ? nullptr : previous->find(name);
+    rules.totals = known != nullptr ? known->totals : std::make_shared<AccountTotals>();
+    table->accounts_[name] = std::make_shared<const AccountRules>(std::move(rules));
   }
   return table;
 }

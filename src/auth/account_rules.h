@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -67,7 +68,14 @@ struct ServiceImportRule {
   std::optional<config::ServiceLatency> latency;
 };
 
-// One account with its imports resolved. Immutable.
+// What an account has on all loops together. Counted only; thread-safe.
+struct AccountTotals {
+  std::atomic<int64_t> connections{0};
+  std::atomic<int64_t> leafnodes{0};
+  std::atomic<int64_t> subscriptions{0};  // while the account has a limit for them
+};
+
+// One account with its imports resolved. Immutable but for `totals`, which outlives the rules.
 struct AccountRules {
   std::string name;
   std::string display_name;
@@ -75,6 +83,7 @@ struct AccountRules {
   std::vector<StreamImportRule> stream_imports;
   std::vector<ServiceImportRule> service_imports;
   bool exports_services = false;
+  std::shared_ptr<AccountTotals> totals;
   bool has_routes() const {
     return !stream_imports.empty() || !service_imports.empty() || !settings.mappings.empty();
   }
@@ -86,7 +95,9 @@ class AccountTable {
  public:
   // Imports that nobody exports to the account, or that lead back to where they started, are left
   // out and named in `problems`. Of two accounts of one name the last counts.
-  static std::shared_ptr<const AccountTable> make(const std::vector<AccountDescription>& accounts);
+  // What accounts of `previous`, which may be null, have counted goes on.
+  static std::shared_ptr<const AccountTable> make(const std::vector<AccountDescription>& accounts,
+                                                  const AccountTable* previous = nullptr);
 
   // Null for an account without rules.
   std::shared_ptr<const AccountRules> find(std::string_view name) const;

@@ -94,8 +94,10 @@ struct Revision {
 // Decides who gets in: nats-core.md section 3. Immutable.
 class Authenticator {
  public:
-  // Fails when the options contradict each other, with nats-server's reason.
-  static Result<std::shared_ptr<const Authenticator>> make(const config::Options& options);
+  // Fails when the options contradict each other, with nats-server's reason. `previous`, which may be
+  // null, is what was in force before: what its accounts have counted goes on.
+  static Result<std::shared_ptr<const Authenticator>> make(const config::Options& options,
+                                                           const Authenticator* previous = nullptr);
   // Lets everybody in.
   static std::shared_ptr<const Authenticator> open_to_all();
 

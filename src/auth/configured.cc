@@ -45,9 +45,11 @@ bool is_plain(const std::string& password) { return !password.empty() && !is_bcr
 
 }  // namespace
 
-Result<std::shared_ptr<const Authenticator>> Authenticator::make(const config::Options& options) {
+Result<std::shared_ptr<const Authenticator>> Authenticator::make(
+    const config::Options& options, const Authenticator* previous) {
   auto made = std::make_shared<Authenticator>();
-  made->accounts_ = AccountTable::make(describe_accounts(options));
+  made->accounts_ = AccountTable::make(
+      describe_accounts(options), previous == nullptr ? nullptr : previous->accounts().get());
   if (!made->accounts_->problems().empty()) {
     return Error{Errc::InvalidArgument, made->accounts_->problems().front()};
   }

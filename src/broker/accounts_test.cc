@@ -258,6 +258,35 @@ TEST_P(AccountsTest, SubjectsAreMappedOnTheWayIn) {
   EXPECT_LT(to_a, 280u);
 }
 
+TEST_P(AccountsTest, HaveAsManyConnectionsAsTheyMay) {
+  b().max_connections = 1;
+  open();
+  RawClient in_a = as("a");
+  RawClient in_b = as("b");
+  {
+    RawClient more(port_);
+    more.skip_to("\r\n");
+    more.send("CONNECT {\"verbose\":false,\"user\":\"b\",\"pass\":\"p\"}\r\nPING\r\n");
+    EXPECT_EQ(more.drain(), "-ERR 'maximum account active connections exceeded'\r\n");
+  }
+  as("a").sync();
+}
+
+TEST_P(AccountsTest, HaveAsManySubscriptionsAsTheyMay) {
+  b().max_subscriptions = 2;
+  b().max_payload = 3;
+  open();
+  RawClient one = as("b");
+  RawClient two = as("b");
+  one.send("SUB x 1\r\n").sync();
+  two.send("SUB x 1\r\n").sync();
+  EXPECT_EQ(two.send("SUB x 2\r\n").sync(), "-ERR 'maximum subscriptions exceeded'\r\n");
+  one.send("UNSUB 1\r\n").sync();
+  EXPECT_EQ(two.send("SUB x 2\r\n").sync(), "");
+  two.send("PUB x 4\r\nlong\r\n");
+  EXPECT_EQ(two.drain(), "-ERR 'Maximum Payload Violation'\r\n");
+}
+
 TEST_P(AccountsTest, AReloadChangesImportsOfThoseWhoAreThere) {
   a().stream_exports.push_back(stream("s"));
   open();

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "auth/account_rules.h"
 #include "auth/permissions.h"
 #include "broker/connection.h"
 #include "broker/error_text.h"
@@ -113,6 +114,9 @@ void Connection::apply_user() {
   };
   const uint32_t subscriptions = shard_.settings().max_subscriptions;
   if (subscriptions > 0) limits_.max_subscriptions = subscriptions;
+  if (const auth::AccountRules* rules = account_->rules()) {
+    narrow(limits_.max_payload, rules->settings.max_payload);
+  }
   if (user_ != nullptr) {
     narrow(limits_.max_payload, user_->max_payload);
     narrow(limits_.max_subscriptions, user_->max_subscriptions);
@@ -144,6 +148,10 @@ void Connection::on_expiry_timer() {
 // Opens the connection for `user_`, who may be nobody in particular.
 void Connection::accept_user() {
   account_ = user_ == nullptr ? &shard_.global_account() : &shard_.account(user_->account);
+  if (!join_account()) {
+    return close_later(CloseReason::AccountConnectionsExceeded,
+                       "maximum account active connections exceeded");
+  }
   apply_user();
   state_ = State::Open;
   was_open_ = true;

@@ -135,7 +135,9 @@ void Connection::handle_subscribe(const protocol::Command& command) {
     return send_error("maximum subscriptions exceeded");
   }
   if (find_subscription(command.sid) == nullptr) {
-    auto* subscription = new Subscription;  // owned by subscriptions_
+    auto made = std::make_unique<Subscription>();
+    if (!count_subscription(*made)) return send_error("maximum subscriptions exceeded");
+    Subscription* subscription = made.release();  // owned by subscriptions_
     subscription->connection = this;
     subscription->sid = command.sid;
     subscription->has_delivery_filter =
@@ -166,6 +168,7 @@ void Connection::remove_all_subscriptions() {
 
 void Connection::remove_subscription(Subscription* subscription) {
   subscriptions_.erase(hash_sid(subscription->sid), subscription);
+  discount_subscription(*subscription);
   if (subscription->is_added()) shard_.remove_interest(*account_, *subscription);
   delete subscription;
 }

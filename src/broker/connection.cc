@@ -82,9 +82,11 @@ Connection::Connection(Shard& shard, uint64_t id, std::unique_ptr<io::Transport>
 
 Connection::~Connection() {
   subscriptions_.for_each([this](Subscription& subscription) {
+    discount_subscription(subscription);
     if (subscription.is_added()) shard_.remove_interest(*account_, subscription);
     delete &subscription;
   });
+  leave_account();
 }
 
 std::string Connection::shown_user() const {

@@ -19,6 +19,7 @@
 #include "subject/pointer_table.h"
 
 namespace brokkr::auth {
+struct AccountTotals;
 class Permissions;
 class ReplyGrants;
 struct User;
@@ -179,6 +180,10 @@ class Connection final : private io::TransportHandler {
   void handle_publish(const protocol::Command&);
   void authenticate();
   void accept_user();
+  bool join_account();
+  void leave_account();
+  bool count_subscription(Subscription&);
+  void discount_subscription(Subscription&);
   auth::Credentials credentials() const;
   void refuse(const std::string& reason);
   void apply_user();
@@ -225,6 +230,7 @@ class Connection final : private io::TransportHandler {
   size_t input_needed_ = 0;  // how long `input_` must be before it is worth another look
   subject::PointerTable<Subscription> subscriptions_;  // by sid
   Account* account_ = nullptr;
+  std::shared_ptr<auth::AccountTotals> totals_;  // that this connection counts in
   std::shared_ptr<const auth::User> user_;
   std::shared_ptr<const auth::Permissions> permissions_;
   std::unique_ptr<auth::ReplyGrants> reply_grants_;

@@ -103,6 +103,9 @@ protocol::ServerInfo Shard::info_for(const Connection& connection, bool connect_
   if (connect_info) {
     info.connect_info = true;
     info.remote_account = connection.account()->name();
+    info.max_payload = std::min<int64_t>(
+        info.max_payload,
+        static_cast<int64_t>(std::min<uint64_t>(connection.limits().max_payload, INT64_MAX)));
   }
   return info;
 }

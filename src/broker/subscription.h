@@ -22,6 +22,7 @@ struct Subscription : subject::Subscriber {
 
   Kind kind = Kind::Client;
   bool is_closing = false;  // delivers nothing more; taken out when the message at hand is done
+  bool is_counted = false;  // in its account's total
   bool has_delivery_filter = false;  // wider than what the user may see: each subject is checked
   uint32_t max_messages = 0;         // 0 means no end
   uint32_t other_loop = 0;           // OtherLoop: which
