@@ -24,6 +24,7 @@
 #include "io/loop.h"
 #include "io/signals.h"
 #include "io/socket.h"
+#include "jetstream/s2.h"
 
 namespace brokkr::app {
 namespace {
@@ -121,6 +122,7 @@ class ServerProgram {
     if (!server) return server.error();
     server_ = std::move(*server);
     server_->system().set_reload([this] { return reload(); });
+    server_->system().set_snappy(jetstream::encode_snappy);
     greet();
     if (Status jetstream = start_jetstream(); !jetstream) return jetstream;
     const uint16_t port = options_.port < 0    ? uint16_t{0}

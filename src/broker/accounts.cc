@@ -4,6 +4,7 @@
 #include "broker/account_routes.h"
 #include "broker/client_info.h"
 #include "broker/delivery.h"
+#include "broker/message_trace.h"
 #include "broker/server.h"
 #include "broker/service_replies.h"
 #include "broker/shard.h"
@@ -18,6 +19,12 @@ constexpr uint32_t kCrossingsMax = 32;
 constexpr std::string_view kJetStreamPrefix = "$JS.";  // its advisories name the client
 // Tells a service who asks. Only the server says it: what a client writes there is taken out.
 constexpr std::string_view kRequestInfo = "Nats-Request-Info";
+
+// Whose subscription it is; empty for the server's own.
+std::string_view account_of(const Subscription& subscription) {
+  if (subscription.kind != Subscription::Kind::Client) return {};
+  return subscription.connection->account()->name();
+}
 
 }  // namespace
 
@@ -77,6 +84,14 @@ bool Shard::deliver_shadow(const ShadowSubscription& shadow, Delivery& delivery)
   if (local.empty() || !subject::matches(shadow.origin->pattern(), local)) return false;
   Message shown = message;
   (message.route.empty() ? shown.subject : shown.route) = local;
+  if (message.trace != nullptr) {
+    message.trace->add_stream_export(account_of(*shadow.origin), local,
+                                     loop_.clock().wall_now());
+    if (!shadow.stream->rule.allow_trace) {
+      if (message.trace->is_only()) return true;
+      shown.trace = nullptr;
+    }
+  }
   Delivery inner(delivery.from, shown);
   const bool delivered = deliver(*shadow.origin, inner);
   delivery.delivered_here |= inner.delivered_here;
@@ -96,6 +111,13 @@ bool Shard::cross(size_t first, Connection* from, const Message& message) {
 bool Shard::cross(ServiceRoute& service, Connection* from, const Message& message) {
   const std::string subject = service.subject.apply(message.routed_by());
   if (subject.empty()) return false;
+  MessageTrace* trace = message.trace;
+  if (trace != nullptr) {
+    trace->add_service_import(service.exporter.name(), message.subject, subject,
+                              loop_.clock().wall_now());
+    if (!service.rule.allow_trace && trace->is_only()) return true;
+    if (!service.rule.allow_trace) trace = nullptr;
+  }
   if (crossing_ >= kCrossingsMax) {
     log_.error("request on \"" + std::string(message.subject) +
                "\" passes through too many accounts, it was dropped");
@@ -110,6 +132,7 @@ bool Shard::cross(ServiceRoute& service, Connection* from, const Message& messag
   Message request = message;
   request.subject = subject;
   request.route = {};
+  request.trace = trace;
   std::string full;
   if (from != nullptr && subject.starts_with(kJetStreamPrefix)) full = client_info(*from);
   if (from != nullptr) request.client = full;

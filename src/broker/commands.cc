@@ -6,6 +6,7 @@
 #include "broker/account_routes.h"
 #include "broker/connection.h"
 #include "broker/error_text.h"
+#include "broker/message_trace.h"
 #include "broker/server.h"
 #include "broker/shard.h"
 #include "protocol/encode.h"
@@ -75,15 +76,26 @@ void Connection::handle_publish(const protocol::Command& command) {
   if (connect_.pedantic && !subject::is_valid_literal(command.subject)) {
     send_error("Invalid Publish Subject");
   }
+  TraceScope trace(shard_);
+  if (command.header_size > 0 &&
+      !trace.begin(*this, command.subject, command.payload.substr(0, command.header_size),
+                   command.payload.size())) {
+    return;
+  }
+  const auto refuse = [&](std::string_view what, std::string_view subject) {
+    const std::string text = quoted(what, subject);
+    trace.fail(text);
+    send_error(text);
+  };
   if (is_reserved_subject(command.subject)) {
-    return send_error(quoted("Permissions Violation for Publish to ", command.subject));
+    return refuse("Permissions Violation for Publish to ", command.subject);
   }
   if (!command.reply.empty() && is_reserved_reply(command.reply)) {
-    return send_error(quoted("Permissions Violation for Publish with Reply of ", command.reply));
+    return refuse("Permissions Violation for Publish with Reply of ", command.reply);
   }
   if (permissions_ != nullptr && !may_publish(command.subject) &&
       (reply_grants_ == nullptr || !reply_grants_->use(command.subject, shard_.loop().now()))) {
-    return send_error(quoted("Permissions Violation for Publish to ", command.subject));
+    return refuse("Permissions Violation for Publish to ", command.subject);
   }
   send_ok();
   Message message;
@@ -93,12 +105,22 @@ void Connection::handle_publish(const protocol::Command& command) {
   message.size_text = command.size_text;
   message.header_size = command.header_size;
   message.from = this;
+  message.trace = trace.get();
   std::string mapped;
   if (account_->routes() != nullptr && account_->routes()->has_mappings()) {
     mapped = account_->routes()->map(command.subject);
     if (!mapped.empty()) message.subject = mapped;
+    if (!mapped.empty() && message.trace != nullptr) {
+      message.trace->add_mapping(mapped, shard_.loop().clock().wall_now());
+    }
   }
   shard_.publish(*account_, this, message);
+}
+
+// What the server itself writes there on the client's behalf must be what the client may write.
+bool Connection::may_trace_to(std::string_view subject) const {
+  if (is_reserved_subject(subject)) return false;
+  return permissions_ == nullptr || permissions_->may_publish(subject);
 }
 
 // Remembers the answers: a client publishes to few subjects, and asking the rules is slow.

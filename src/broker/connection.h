@@ -116,6 +116,8 @@ class Connection final : private io::TransportHandler {
   void mark_dirty();
   void on_queued(size_t payload_bytes);
   bool is_open() const { return state_ != State::Closed; }
+  // Whether what happens to its messages may be told on that subject.
+  bool may_trace_to(std::string_view subject) const;
   // Whether it was ever let in.
   bool was_open() const { return was_open_; }
   bool wants_headers() const { return wants_headers_; }

@@ -3,6 +3,7 @@
 
 #include "auth/permissions.h"
 #include "broker/delivery.h"
+#include "broker/message_trace.h"
 #include "broker/server.h"
 #include "broker/shard.h"
 #include "broker/system/system_services.h"
@@ -100,8 +101,6 @@ void Shard::finish_delivery(Account& account, const Message& message, Connection
 
 bool Shard::publish(Account& account, std::string_view subject, std::string_view reply,
                     std::string_view headers, std::string_view body) {
-  ++stats_.traffic.in_msgs;
-  stats_.traffic.in_bytes += headers.size() + body.size();
   return deliver(account, {}, subject, reply, headers, body);
 }
 
@@ -132,6 +131,7 @@ bool Shard::deliver_forwarded(const ForwardedMessage& forwarded) {
   message.reply = forwarded.reply;
   message.payload = forwarded.payload;
   message.header_size = forwarded.header_size;
+  message.trace = forwarded.trace;
   const protocol::SizeText size_text(message.payload.size());
   message.size_text = size_text.view();
   Delivery delivery(nullptr, message);
@@ -153,6 +153,7 @@ bool Shard::deliver_forwarded(const ForwardedMessage& forwarded) {
   --delivering_;
   if (links_.has_marks()) links_.forward(target, message, {forwarded.requester, true});
   finish_delivery(target, message, nullptr, false);
+  if (message.trace != nullptr) message.trace->release(*this);
   return delivery.delivered;
 }
 
@@ -160,9 +161,13 @@ bool Shard::deliver(Subscription& subscription, Delivery& delivery) {
   switch (subscription.kind) {
     case Subscription::Kind::Client: return deliver_to_client(subscription, delivery);
     case Subscription::Kind::Internal: {
+      delivery.delivered_here = true;
+      if (delivery.message.trace != nullptr && delivery.message.trace->is_only() &&
+          !subscription.internal->takes_traces_) {
+        return true;
+      }
       const LoopLinks::MarkHold hold(links_);  // the handler may publish
       subscription.internal->handler_(delivery.message);
-      delivery.delivered_here = true;
       return true;
     }
     case Subscription::Kind::Service:
@@ -180,6 +185,12 @@ bool Shard::deliver(Subscription& subscription, Delivery& delivery) {
 bool Shard::deliver_to_client(Subscription& subscription, Delivery& delivery) {
   Connection& to = *subscription.connection;
   const Message& message = delivery.message;
+  if (message.trace != nullptr) {
+    if (const auto told = trace_delivery(subscription, message, delivery.from)) {
+      delivery.delivered_here |= *told;
+      return *told;
+    }
+  }
   if (!to.is_open() || subscription.is_closing) return false;
   if (&to == delivery.from && !to.wants_echo()) return false;
   if (subscription.has_delivery_filter &&

@@ -57,6 +57,7 @@ class JetStreamReporter {
  public:
   virtual ~JetStreamReporter() = default;
   virtual JetStreamSummary summary() = 0;
+  virtual bool is_enabled_for(const std::string& account) = 0;
   // The whole document, indented.
   virtual std::string jsz(const JszOptions& options) = 0;
   // Of everything, or of the account, stream or consumer that are given.

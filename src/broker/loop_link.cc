@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "broker/client_info.h"
+#include "broker/message_trace.h"
 #include "broker/shard.h"
 #include "broker/turn_budget.h"
 
@@ -14,6 +15,8 @@ namespace {
 // the machine's order: a batch never leaves the process.
 enum class FrameKind : char { Message = 'M', Interest = 'I', Version = 'V', Confirmed = 'C', NoTaker = 'N' };
 
+constexpr uint8_t kRetryMark = 1;
+constexpr uint8_t kTraceMark = 2;
 constexpr char kFilteredMark = 'f';
 constexpr char kKeySeparator = ' ';  // no subject, queue name or account name holds a blank
 
@@ -244,7 +247,12 @@ void LoopLinks::forward(const Account& account, const Message& message, ForwardO
     put_text(out, message.reply);
     put_number(out, message.header_size);
     put_number(out, options.requester);
-    put_number(out, static_cast<uint8_t>(options.is_retry));
+    put_number(out, static_cast<uint8_t>((options.is_retry ? kRetryMark : 0) |
+                                         (message.trace != nullptr ? kTraceMark : 0)));
+    if (message.trace != nullptr) {
+      message.trace->hold();
+      put_number(out, message.trace);
+    }
     put_number(out, static_cast<uint8_t>(mark.plain));
     put_number(out, static_cast<uint32_t>(mark.groups.size()));
     for (const auto& [pattern, queue] : mark.groups) {
@@ -363,7 +371,9 @@ bool LoopLinks::handle_batch(Received& received, TurnBudget* budget) {
         message.reply = reader.text();
         message.header_size = reader.number<uint32_t>();
         message.requester = reader.number<uint64_t>();
-        message.is_retry = reader.number<uint8_t>() != 0;
+        const auto marks = reader.number<uint8_t>();
+        message.is_retry = (marks & kRetryMark) != 0;
+        message.trace = (marks & kTraceMark) != 0 ? reader.number<MessageTrace*>() : nullptr;
         message.to_plain = reader.number<uint8_t>() != 0;
         message.groups.resize(reader.number<uint32_t>());
         for (auto& [pattern, queue] : message.groups) {

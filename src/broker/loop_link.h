@@ -21,6 +21,7 @@
 namespace brokkr::broker {
 
 class Account;
+class MessageTrace;
 class Shard;
 class TurnBudget;
 struct Message;
@@ -36,6 +37,7 @@ struct ForwardedMessage {
   uint32_t header_size = 0;
   uint64_t requester = 0;  // connection to tell when nobody takes it; 0 for none
   bool is_retry = false;  // another loop could not take it
+  MessageTrace* trace = nullptr;  // held for the receiver; see Message
   bool to_plain = false;  // to the subscriptions without a queue
   // The queue groups that chose a member of this loop: pattern, queue.
   std::vector<std::pair<std::string_view, std::string_view>> groups;

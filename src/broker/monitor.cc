@@ -1,6 +1,9 @@
 #include "broker/monitor.h"
 
+#include <dirent.h>
+
 #include <algorithm>
+#include <cstdio>
 
 #include "base/bytes.h"
 #include "broker/monitor/connz.h"
@@ -17,6 +20,8 @@ namespace {
 constexpr uint32_t kHttpThreads = 2;
 // Many, so that it takes many idle ones to keep a scraper out.
 constexpr uint32_t kHttpConnectionsMax = 4096;
+
+constexpr size_t kStatMax = 1024;
 
 http::Response make_json(std::string body, int status = 200) {
   http::Response response;
@@ -54,6 +59,33 @@ http::Response respond(Result<std::string> document) {
   return make_text(400, document.error().text);
 }
 
+// The line of a thread in /proc, empty when it is gone.
+std::string read_stat(const std::string& thread) {
+  std::string text(kStatMax, '\0');
+  std::FILE* const file = std::fopen(("/proc/self/task/" + thread + "/stat").c_str(), "re");
+  if (file == nullptr) return {};
+  text.resize(std::fread(text.data(), 1, text.size(), file));
+  std::fclose(file);
+  return text;
+}
+
+// One line for each thread of this process: its number, its name and its state.
+std::string list_threads() {
+  std::string out;
+  DIR* const folder = opendir("/proc/self/task");
+  if (folder == nullptr) return out;
+  while (const dirent* entry = readdir(folder)) {
+    // "17 (name) S …"; the name may hold anything but ends with the last parenthesis.
+    const std::string stat = read_stat(entry->d_name);
+    const size_t end = stat.rfind(')');
+    if (end == std::string::npos || end + 2 >= stat.size()) continue;
+    out.append("thread ").append(stat, 0, end + 1).append(" [").append(1, stat[end + 2]);
+    out.append("]\n");
+  }
+  closedir(folder);
+  return out;
+}
+
 // Begins with a slash and does not end with one; empty stays empty.
 std::string normalize_base_path(std::string_view path) {
   while (!path.empty() && path.back() == '/')
@@ -88,6 +120,9 @@ const Monitor::Endpoint* Monitor::find_endpoint(std::string_view name) {
       {"/ipqueuesz", nullptr, &Monitor::ipqueuesz},
       {"/raftz", nullptr, &Monitor::raftz},
       {"/metrics", "/metrics", &Monitor::metrics},
+      {"/stacksz", "/stacksz", &Monitor::stacksz},
+      {"/debug/vars", nullptr, &Monitor::debug_vars},
+      {"/expvarz", nullptr, &Monitor::debug_vars},
   };
   const auto* found = std::find_if(std::begin(kEndpoints), std::end(kEndpoints),
                                    [&](const Endpoint& each) { return each.name == name; });
@@ -242,6 +277,22 @@ http::Response Monitor::healthz(QueryReader& query) {
 http::Response Monitor::ipqueuesz(QueryReader& query) {
   query.boolean("all");
   return query.has_failed() ? bad_request(query) : make_json("{}");
+}
+
+// Where a Go program shows the stacks of its goroutines: the threads and what they do.
+http::Response Monitor::stacksz(QueryReader&) {
+  http::Response response = make_text(200, list_threads());
+  response.content_type = "application/json";  // as nats-server says
+  return response;
+}
+
+http::Response Monitor::debug_vars(QueryReader&) {
+  const auto varz = pages_.gather_varz();
+  if (!varz) return unavailable();
+  http::Response response;
+  response.content_type = "application/json; charset=utf-8";
+  response.body = render_expvarz(*varz);
+  return response;
 }
 
 http::Response Monitor::raftz(QueryReader&) {

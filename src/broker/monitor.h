@@ -57,6 +57,8 @@ class Monitor {
   http::Response ipqueuesz(QueryReader&);
   http::Response raftz(QueryReader&);
   http::Response metrics(QueryReader&);
+  http::Response stacksz(QueryReader&);
+  http::Response debug_vars(QueryReader&);
 
   const Options options_;
   Server& server_;

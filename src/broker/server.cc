@@ -206,6 +206,10 @@ void Server::close_next_clients() {
   lame_duck_timer_->start(std::max<Duration>(lame_duck_step_, std::chrono::milliseconds(1)));
 }
 
+std::shared_ptr<const auth::AccountRules> Server::account_rules(std::string_view name) const {
+  return snapshot()->authenticator->accounts()->find(name);
+}
+
 void Server::post_to_shard(size_t index, Callback<void(Shard&)> visit) {
   loops_[index]->post(
       [shard = shards_[index].get(), visit = std::move(visit)] { visit(*shard); });

@@ -7,6 +7,7 @@
 #include <thread>
 #include <vector>
 
+#include "auth/account_rules.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "broker/jetstream_report.h"
@@ -79,6 +80,8 @@ class Server {
   LeafReporter* leafs() const { return leafs_; }
   // What the system account offers. Thread-safe where SystemServices says so.
   SystemServices& system() { return *system_; }
+  // What the account was configured to be; null for one without rules.
+  std::shared_ptr<const auth::AccountRules> account_rules(std::string_view name) const;
   MonitorFacts& monitor_facts() { return *monitor_facts_; }
   size_t loop_count() const { return shards_.size(); }
 

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -28,6 +29,7 @@ class Authenticator;
 
 namespace brokkr::broker {
 
+class MessageTrace;
 class Server;
 class ServiceReplies;
 
@@ -44,6 +46,7 @@ struct Message {
   const Connection* from = nullptr;
   // Of a request to JetStream that came from another loop: who made it, as JSON.
   std::string_view client;
+  MessageTrace* trace = nullptr;  // of a message whose way is to be told
   std::string_view routed_by() const { return route.empty() ? subject : route; }
 };
 
@@ -54,6 +57,8 @@ class InternalSubscription {
   // subscribe or unsubscribe.
   using Handler = Callback<void(const Message&)>;
   ~InternalSubscription();
+  // Messages that are only traced come too; the handler adds to the trace and does nothing else.
+  void take_traces() { takes_traces_ = true; }
 
  private:
   friend class Shard;
@@ -63,6 +68,7 @@ class InternalSubscription {
   Account& account_;
   Handler handler_;
   Subscription subscription_;
+  bool takes_traces_ = false;
 };
 
 // A connection that has ended, for connz?state=closed.
@@ -219,6 +225,9 @@ class Shard final : private io::TurnHook {
   bool cross(size_t first, Connection* from, const Message&);
   bool cross(ServiceRoute&, Connection* from, const Message&);
   bool deliver_to_client(Subscription&, Delivery&);
+  // Tells the message's trace of a client it reaches or would have reached. The outcome when that is
+  // all, absent when it is to be delivered.
+  std::optional<bool> trace_delivery(const Subscription&, const Message&, const Connection* from);
   void gather_groups(const subject::Interest&);
   void deliver_to_groups(Delivery&);
   bool deliver_to_group(std::span<const MatchedGroup> lists, Delivery&);

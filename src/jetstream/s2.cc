@@ -221,6 +221,17 @@ void S2Writer::write_chunk(std::string_view plain, std::string& out) {
   out.append(body);
 }
 
+std::string encode_snappy(std::string_view plain) {
+  S2Writer writer;
+  std::string out;
+  writer.add(plain, out);
+  writer.finish(out);
+  // What follows the identifier is Snappy already.
+  static_assert(kSnappyIdentifier.size() == kS2Identifier.size());
+  out.replace(kChunkHeader, kSnappyIdentifier.size(), kSnappyIdentifier);
+  return out;
+}
+
 Status S2Reader::add(std::string_view bytes, Sink sink) {
   pending_.append(bytes);
   size_t at = 0;

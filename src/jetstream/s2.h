@@ -26,6 +26,9 @@ class S2Writer {
   bool is_begun_ = false;
 };
 
+// The whole of `plain` in Snappy's own frames, for readers that know no S2.
+std::string encode_snappy(std::string_view plain);
+
 // Takes the stream in pieces of any size. Loop-confined.
 class S2Reader {
  public:

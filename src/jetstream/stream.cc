@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "broker/message_trace.h"
 #include "jetstream/direct_get.h"
 #include "jetstream/ingest.h"
 #include "jetstream/jetstream.h"
@@ -170,6 +171,7 @@ void Stream::subscribe() {
     subscriptions_.push_back(
         shard.subscribe(account_.interest(), subject, {},
                         [this](const broker::Message& message) { capture(message); }));
+    subscriptions_.back()->take_traces();
   }
 }
 
@@ -224,8 +226,22 @@ void Stream::end(Consumer::End reason) {
 // --- publishes -------------------------------------------------------------------------------
 
 void Stream::capture(const broker::Message& message) {
+  if (message.trace != nullptr) return capture_traced(message);
   ingest(message.subject, message.reply, message.payload.substr(0, message.header_size),
          message.payload.substr(message.header_size), message.from);
+}
+
+// Told of and, unless that was all that was wanted, stored; what is stored is not traced again when
+// it is delivered.
+void Stream::capture_traced(const broker::Message& message) {
+  const std::string transformed = ingest_->apply_transform(message.subject);
+  message.trace->add_jetstream(config_.name, transformed.empty() ? message.subject : transformed,
+                               false, {}, account_.jetstream().shard().loop().clock().wall_now());
+  if (message.trace->is_only()) return;
+  const std::string headers =
+      broker::without_trace_wish(message.payload.substr(0, message.header_size));
+  ingest(message.subject, message.reply, headers, message.payload.substr(message.header_size),
+         message.from);
 }
 
 void Stream::ingest(std::string_view subject, std::string_view reply, std::string_view headers,

@@ -107,6 +107,7 @@ class Stream final : private store::StreamObserver {
 
   void subscribe();
   void capture(const broker::Message& message);
+  void capture_traced(const broker::Message& message);
   void run_deferred();
   void tell_visible();
   void place_markers();

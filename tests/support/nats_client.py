@@ -26,7 +26,7 @@ class Message:
 class NatsClient:
     """One connection. `request` waits for its own reply and keeps what else arrives for `next`."""
 
-    def __init__(self, host: str, port: int, timeout: float = 10):
+    def __init__(self, host: str, port: int, timeout: float = 10, **connect):
         self.socket = socket.create_connection((host, port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = bytearray()
@@ -35,7 +35,8 @@ class NatsClient:
         self.inbox = "_INBOX." + os.urandom(8).hex()
         self.count = 0
         self._read_line(timeout)  # INFO
-        self._send(b'CONNECT {"verbose":false,"pedantic":false,"headers":true,"no_responders":true,"protocol":1}\r\nPING\r\n')
+        options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "protocol": 1}
+        self._send(b"CONNECT " + json.dumps(options | connect).encode() + b"\r\nPING\r\n")
         while self._read_line(timeout) != b"PONG":
             pass
         self.subscribe(self.inbox + ".*")

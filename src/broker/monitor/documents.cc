@@ -70,25 +70,6 @@ std::string render_accountz(const DocumentHead& head, const std::vector<AccountR
   return out.take();
 }
 
-std::string render_account_detail(const DocumentHead& head, const AccountReport& account) {
-  json::Writer out = begin_document(head);
-  out.field("system_account", head.system_account);
-  out.key("account_detail").begin_object();
-  out.field("account_name", account.name);
-  out.field("update_time", format_rfc3339(head.start));
-  if (account.name == head.system_account) out.field("is_system", true);
-  out.field("expired", false).field("complete", true).field("jetstream_enabled",
-                                                                account.has_jetstream);
-  out.field("leafnode_connections", account.leafnodes);
-  out.field("client_connections", account.connections);
-  out.field("subscriptions", account.interest.subscriptions);
-  out.field("name_tag", account.name);
-  out.key("sublist_stats").begin_object();
-  write_interest_summary(out, account.interest);
-  out.end_object().end_object().end_object();
-  return out.take();
-}
-
 void write_account_statistics(json::Writer& out, const AccountReport& account) {
   out.field("acc", account.name).field("name", account.name);
   out.field("conns", account.connections).field("leafnodes", account.leafnodes);

@@ -14,6 +14,10 @@
 
 // The smaller monitoring documents: accounts, health, and those of features this server does not
 // have, in the shape nats-server gives them when they are off. Pure.
+namespace brokkr::auth {
+struct AccountRules;
+}
+
 namespace brokkr::broker {
 
 struct DocumentHead {
@@ -22,6 +26,8 @@ struct DocumentHead {
   WallTime now;
   WallTime start;
   std::string system_account;
+  bool has_jetstream = false;
+  std::string jetstream_domain;
 };
 
 // What one account is and has done.
@@ -37,7 +43,9 @@ struct AccountReport {
 };
 
 std::string render_accountz(const DocumentHead& head, const std::vector<AccountReport>& accounts);
-std::string render_account_detail(const DocumentHead& head, const AccountReport& account);
+// `rules` may be null.
+std::string render_account_detail(const DocumentHead& head, const AccountReport& account,
+                                  const auth::AccountRules* rules);
 // With `unused` also the accounts without a connection.
 // The members of one entry of accstatz, into the object that is open.
 void write_account_statistics(json::Writer& out, const AccountReport& account);

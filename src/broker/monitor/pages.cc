@@ -19,7 +19,8 @@ DocumentHead Pages::head() const {
   const auto snapshot = server_.snapshot();
   const Settings& settings = *snapshot->settings;
   return {settings.server_id, settings.server_name, server_.clock().wall_now(),
-          server_.start_time(), settings.system_account};
+          server_.start_time(),  settings.system_account, settings.jetstream_api_level > 0,
+          settings.jetstream_domain};
 }
 
 std::optional<Varz> Pages::gather_varz() {
@@ -89,7 +90,7 @@ Result<std::string> Pages::accountz(const std::string& account) {
   const auto found = this->account(account);
   if (!found) return too_busy();
   if (!*found) return Error{Errc::InvalidArgument, "Account " + account + " does not exist"};
-  return render_account_detail(head(), **found);
+  return render_account_detail(head(), **found, server_.account_rules(account).get());
 }
 
 Result<std::string> Pages::accstatz(const std::vector<std::string>& names, bool unused) {

@@ -57,19 +57,29 @@ void write_statsz(json::Writer& out, const Varz& varz, uint64_t active_accounts)
   out.field("gomaxprocs", uint64_t{varz.loops.size()});
 }
 
+// Of what a Go program tells of its memory, only what is meant here has a value.
 std::string render_expvarz(const Varz& varz) {
+  const uint64_t bytes = varz.process.resident_bytes;
   json::Writer out({.indent = 2});
   out.begin_object();
+  out.key("memstats").begin_object();
+  for (const char* name : {"Alloc", "TotalAlloc", "Sys"}) out.field(name, bytes);
+  for (const char* name : {"Lookups", "Mallocs", "Frees"}) out.field(name, 0);
+  out.field("HeapAlloc", bytes).field("HeapSys", bytes).field("HeapIdle", 0);
+  out.field("HeapInuse", bytes);
+  for (const char* name :
+       {"HeapReleased", "HeapObjects", "StackInuse", "StackSys", "MSpanInuse", "MSpanSys",
+        "MCacheInuse", "MCacheSys", "BuckHashSys", "GCSys", "OtherSys", "NextGC", "LastGC",
+        "PauseTotalNs"}) {
+    out.field(name, 0);
+  }
+  for (const char* name : {"PauseNs", "PauseEnd"}) out.key(name).begin_array().end_array();
+  for (const char* name : {"NumGC", "NumForcedGC", "GCCPUFraction"}) out.field(name, 0);
+  out.field("EnableGC", false).field("DebugGC", false);
+  out.key("BySize").begin_array().end_array();
+  out.end_object();
   // Only the program's name: arguments may hold passwords.
   out.key("cmdline").begin_array().string("brokkr").end_array();
-  out.key("memstats").begin_object();
-  const uint64_t bytes = varz.process.resident_bytes;
-  out.field("Alloc", bytes).field("TotalAlloc", bytes).field("Sys", bytes);
-  out.field("HeapAlloc", bytes).field("HeapSys", bytes).field("HeapInuse", bytes);
-  out.field("HeapIdle", 0).field("HeapReleased", 0).field("HeapObjects", 0);
-  out.field("Mallocs", 0).field("Frees", 0).field("NumGC", 0).field("PauseTotalNs", 0);
-  out.field("EnableGC", false);
-  out.end_object();
   out.end_object();
   return out.take();
 }

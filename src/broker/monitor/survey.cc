@@ -5,6 +5,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "auth/account_rules.h"
+#include "auth/authenticator.h"
 #include "broker/server.h"
 #include "broker/shard.h"
 #include "subject/subject.h"
@@ -323,6 +325,8 @@ std::optional<std::vector<AccountReport>> Survey::accounts() {
       AccountReport& report = reports[account->name()];
       add(report.traffic, account->ended().traffic);
       report.slow_consumers = account->ended().slow_consumers;
+      JetStreamReporter* const jetstream = shard.index() == 0 ? shard.server().jetstream() : nullptr;
+      report.has_jetstream = jetstream != nullptr && jetstream->is_enabled_for(account->name());
     }
     for (const auto& [id, connection] : shard.connections()) {
       AccountReport& report = reports[connection->account()->name()];
@@ -342,6 +346,8 @@ std::optional<std::vector<AccountReport>> Survey::accounts() {
   Reports sum;
   const std::string system_account = server_.snapshot()->settings->system_account;
   sum[system_account];
+  server_.snapshot()->authenticator->accounts()->for_each(
+      [&](const auth::AccountRules& rules) { sum[rules.name]; });
   for (const Reports& reports : *answers) {
     for (const auto& [name, report] : reports) {
       AccountReport& into = sum[name];
@@ -351,6 +357,7 @@ std::optional<std::vector<AccountReport>> Survey::accounts() {
       into.traffic.in_bytes += report.traffic.in_bytes;
       into.traffic.out_msgs += report.traffic.out_msgs;
       into.traffic.out_bytes += report.traffic.out_bytes;
+      into.has_jetstream = into.has_jetstream || report.has_jetstream;
       into.leafnodes += report.leafnodes;
       into.leaf_traffic.in_msgs += report.leaf_traffic.in_msgs;
       into.leaf_traffic.in_bytes += report.leaf_traffic.in_bytes;

@@ -43,13 +43,21 @@ std::string_view find_message_header(std::string_view block, std::string_view na
   return {};
 }
 
-void encode_as_accepted(std::string_view request_headers, std::string& headers, std::string& body) {
+void encode_as_accepted(std::string_view request_headers,
+                        const Callback<std::string(std::string_view)>& snappy, std::string& headers,
+                        std::string& body) {
   const std::string accepted = to_lower(find_message_header(request_headers, "Accept-Encoding"));
-  if (accepted.find("gzip") == std::string::npos) return;
-  std::string packed = gzip(body);
-  if (packed.empty()) return;
-  headers = "NATS/1.0\r\nContent-Encoding: gzip\r\n\r\n";
-  body = std::move(packed);
+  const bool takes_snappy = accepted.find("snappy") != std::string::npos ||
+                            accepted.find("s2") != std::string::npos;
+  if (takes_snappy && snappy) {
+    body = snappy(body);
+    headers = "NATS/1.0\r\nContent-Encoding: snappy\r\n\r\n";
+  } else if (accepted.find("gzip") != std::string::npos) {
+    std::string packed = gzip(body);
+    if (packed.empty()) return;
+    body = std::move(packed);
+    headers = "NATS/1.0\r\nContent-Encoding: gzip\r\n\r\n";
+  }
 }
 
 }  // namespace brokkr::broker

@@ -64,11 +64,13 @@ std::string ServerIdentity::wrap(std::string_view data) {
   return out.take();
 }
 
-std::string ServerIdentity::wrap_error(int code, std::string_view description) {
+std::string ServerIdentity::wrap_error(int code, std::string_view description,
+                                       bool has_data) {
   json::Writer out;
   out.begin_object().key("server").begin_object();
   write(out);
   out.end_object();
+  if (has_data) out.key("data").null();
   out.key("error").begin_object().field("code", code);
   if (!description.empty()) out.field("description", description);
   out.end_object().end_object();

@@ -24,8 +24,9 @@ class ServerIdentity {
   void write(json::Writer& out);
   // {"server":{…},"data":…}; `data` is JSON, or empty for none.
   std::string wrap(std::string_view data);
-  // {"server":{…},"error":{"code":…,"description":…}}
-  std::string wrap_error(int code, std::string_view description);
+  // {"server":{…},"error":{"code":…,"description":…}}; with `has_data` also "data":null, as where
+  // a document was asked for.
+  std::string wrap_error(int code, std::string_view description, bool has_data = false);
   // {"name":…,"host":…,"id":…}
   std::string id() const;
 

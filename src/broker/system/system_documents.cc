@@ -6,6 +6,7 @@
 #include "broker/system/encoding.h"
 #include "broker/system/request.h"
 #include "broker/system/services.h"
+#include "subject/subject.h"
 
 namespace brokkr::broker {
 namespace {
@@ -59,10 +60,10 @@ std::optional<SystemServices::Reply> SystemServices::answer(const Request& reque
   auto document = request.kind < Kind::AccountSubsz ? make_document(request, reader)
                                                     : account_document(request, reader);
   if (reader.has_failed()) return Reply{{}, identity_.wrap_error(kBadRequest, reader.error())};
-  if (!document) return Reply{{}, identity_.wrap_error(kServerError, document.error().text)};
+  if (!document) return Reply{{}, identity_.wrap_error(kServerError, document.error().text, true)};
   if (document->empty()) return std::nullopt;
   Reply reply{{}, identity_.wrap(*document)};
-  encode_as_accepted(request.headers, reply.headers, reply.body);
+  encode_as_accepted(request.headers, snappy_, reply.headers, reply.body);
   return reply;
 }
 
@@ -71,10 +72,21 @@ Result<std::string> SystemServices::make_document(const Request& request, Option
   using Kind = Service::Kind;
   switch (request.kind) {
     case Kind::Varz: return compact(pages_.varz());
-    case Kind::Subsz: return compact(pages_.subsz(read_subsz_options(reader)));
+    case Kind::Subsz: {
+      const SubszOptions options = read_subsz_options(reader);
+      if (!options.test.empty() && !subject::is_valid_literal(options.test)) {
+        return Error{Errc::InvalidSubject,
+                     "invalid test subject, must be valid publish subject: " + options.test};
+      }
+      return compact(pages_.subsz(options));
+    }
     case Kind::Connz: {
       const auto options = read_connz_options(reader);
       if (!options) return options.error();
+      if (!options->filter_subject.empty() && options->account.empty()) {
+        return Error{Errc::InvalidArgument,
+                     "filter by subject only valid with account filtering"};
+      }
       return compact(pages_.connz(*options));
     }
     case Kind::Routez: return compact_json(render_routez(pages_.head()));
@@ -91,7 +103,7 @@ Result<std::string> SystemServices::make_document(const Request& request, Option
       return compact_json(render_expvarz(*varz));
     }
     case Kind::Ipqueuesz: return std::string("{}");
-    case Kind::Raftz: return std::string("null");
+    case Kind::Raftz: return std::string("{}");
     default: return std::string();
   }
 }
@@ -153,7 +165,10 @@ Result<std::string> SystemServices::account_jsz(JszOptions options) {
   const auto parsed = json::parse(*whole);
   const json::Value* details = parsed ? parsed->find("account_details") : nullptr;
   if (details == nullptr || details->items().empty()) {
-    return Error{Errc::NotFound, "jetstream not enabled for account \"" + options.account + "\""};
+    const auto known = pages_.account(options.account);
+    const bool exists = known && *known;
+    return Error{Errc::NotFound, "account \"" + options.account +
+                                     (exists ? "\" not jetstream enabled" : "\" not found")};
   }
   json::Writer out;
   out.value(details->items().front());

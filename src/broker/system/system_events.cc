@@ -10,6 +10,8 @@ namespace {
 
 // The first figures come soon after the start, later ones this far apart at most.
 constexpr Duration kFirstBeat = std::chrono::milliseconds(250);
+// An account's figures are told again this often though nothing changed.
+constexpr Duration kAccountsEvery = std::chrono::seconds(30);
 constexpr Duration kBeatMax = std::chrono::seconds(10);
 
 struct ClientTimes {
@@ -85,7 +87,7 @@ void SystemServices::on_closed(Shard& shard, const Connection& connection) {
     const std::string& account = connection.account()->name();
     mark_account(shard, account);
     subject = "$SYS.ACCOUNT." + account + ".DISCONNECT";
-  } else if (is_refused) {
+  } else if (connection.close_reason() == CloseReason::AuthenticationFailure) {
     subject = "$SYS.SERVER." + shard.settings().server_id + ".CLIENT.AUTH.ERR";
   }
   Account& system = shard.system_account();
@@ -108,25 +110,31 @@ void SystemServices::on_closed(Shard& shard, const Connection& connection) {
 
 // --- how many connections an account has --------------------------------------------------------
 
-// The figures are all loops' sum, so another thread asks for them; changes meanwhile share an answer.
-void SystemServices::mark_account(Shard& shard, const std::string& account) {
-  if (account == kGlobalAccount) return;
+bool SystemServices::is_account_watched(Shard& shard, const std::string& account) {
   Account& system = shard.system_account();
-  if (!system.has_interest("$SYS.ACCOUNT." + account + ".SERVER.CONNS") &&
-      !system.has_interest("$SYS.SERVER.ACCOUNT." + account + ".CONNS")) {
-    return;
-  }
+  return account != kGlobalAccount &&
+         (system.has_interest("$SYS.ACCOUNT." + account + ".SERVER.CONNS") ||
+          system.has_interest("$SYS.SERVER.ACCOUNT." + account + ".CONNS"));
+}
+
+void SystemServices::mark_account(Shard& shard, const std::string& account) {
+  if (!is_account_watched(shard, account)) return;
   main_loop_.post([this, alive = is_alive_, account] {
-    if (!*alive) return;
-    changed_accounts_.insert(account);
-    if (!is_updating_accounts_) send_account_updates();
+    if (*alive) tell_account(account, true);
   });
 }
 
+// The figures are all loops' sum, so another thread asks for them; changes meanwhile share an answer.
+void SystemServices::tell_account(const std::string& account, bool is_change) {
+  bool& known_change = told_accounts_[account];
+  known_change = known_change || is_change;
+  if (!is_updating_accounts_) send_account_updates();
+}
+
 void SystemServices::send_account_updates() {
-  if (changed_accounts_.empty()) return;
-  auto names = std::make_shared<std::unordered_set<std::string>>();
-  names->swap(changed_accounts_);
+  if (told_accounts_.empty()) return;
+  auto names = std::make_shared<std::unordered_map<std::string, bool>>();
+  names->swap(told_accounts_);
   auto events = std::make_shared<std::vector<std::pair<std::string, std::string>>>();
   is_updating_accounts_ = worker_->run(
       main_loop_,
@@ -134,7 +142,10 @@ void SystemServices::send_account_updates() {
         const auto accounts = pages_.survey().accounts();
         if (!accounts) return;
         for (const AccountReport& account : *accounts) {
-          if (names->contains(account.name)) {
+          const auto found = names->find(account.name);
+          if (found == names->end()) continue;
+          const bool is_used = account.connections + account.leafnodes > 0;
+          if (found->second || is_used) {
             events->emplace_back(account.name, account_event(account));
           }
         }
@@ -176,6 +187,12 @@ void SystemServices::start_heartbeat() {
 void SystemServices::beat() {
   heartbeat_every_ = std::min(heartbeat_every_ * 2, kBeatMax);
   heartbeat_->start(heartbeat_every_);
+  if (main_loop_.now() >= accounts_due_) {
+    accounts_due_ = main_loop_.now() + kAccountsEvery;
+    for (const auto& account : main_shard_->accounts()) {
+      if (is_account_watched(*main_shard_, account->name())) tell_account(account->name(), false);
+    }
+  }
   const std::string subject =
       "$SYS.SERVER." + server_.snapshot()->settings->server_id + ".STATSZ";
   if (!main_shard_->system_account().has_interest(subject)) return;

@@ -3,7 +3,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <unordered_set>
+#include <unordered_map>
 #include <vector>
 
 #include "base/callback.h"
@@ -34,6 +34,7 @@ class SystemServices {
  public:
   // Reloads the configuration; the error says what was wrong.
   using Reload = Callback<Status()>;
+  using Encoder = Callback<std::string(std::string_view plain)>;
 
   SystemServices(Server& server, io::Loop& main_loop);
   ~SystemServices();
@@ -42,6 +43,8 @@ class SystemServices {
   // Ends what is under way and answers nothing more.
   void stop();
   void set_reload(Reload reload) { reload_ = std::move(reload); }
+  // Who packs answers in Snappy's frames, on any thread; before the first request.
+  void set_snappy(Encoder encoder) { snappy_ = std::move(encoder); }
 
   // On the shard's loop: a client's message under kSystemRequestPrefix. True when it was one of the
   // requests that every account may make about itself, which this then answers.
@@ -49,6 +52,8 @@ class SystemServices {
   // On the shard's loop: a connection was let in, and has ended.
   void on_connected(Shard& shard, const Connection& connection);
   void on_closed(Shard& shard, const Connection& connection);
+  // Thread-safe.
+  ServerIdentity& identity() { return identity_; }
   // Main loop: the server is about to end, and has ended.
   void announce_lame_duck();
   void announce_shutdown();
@@ -82,7 +87,9 @@ class SystemServices {
   void announce(std::string_view event);
   void start_heartbeat();
   void beat();
+  static bool is_account_watched(Shard& shard, const std::string& account);
   void mark_account(Shard& shard, const std::string& account);
+  void tell_account(const std::string& account, bool is_change);
   void send_account_updates();
 
   static const Service kServices[];
@@ -96,9 +103,12 @@ class SystemServices {
   std::unique_ptr<io::Worker> worker_;
   std::vector<std::unique_ptr<InternalSubscription>> subscriptions_;
   Reload reload_;
+  Encoder snappy_;
   std::unique_ptr<io::Timer> heartbeat_;
   Duration heartbeat_every_{};
-  std::unordered_set<std::string> changed_accounts_;
+  // Whose figures are to be told; true when they changed, false when it is only time again.
+  std::unordered_map<std::string, bool> told_accounts_;
+  MonotonicTime accounts_due_{};
   bool is_updating_accounts_ = false;
 };
 
