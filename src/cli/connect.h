@@ -6,6 +6,7 @@
 
 #include "base/result.h"
 #include "cli/command.h"
+#include "cli/context_store.h"
 #include "client/sync.h"
 
 namespace brokkr::cli {
@@ -13,8 +14,13 @@ namespace brokkr::cli {
 // The flags every command that talks to a server shares: --server, --user, --context and so on.
 std::vector<Flag> connection_flags();
 
-// Reads the flags, then the chosen context file for what they leave open.
+// The chosen context with what the flags say over it; and only the latter.
+Result<ContextSettings> connection_settings(const Values&);
+void apply_connection_flags(const Values&, ContextSettings&);
+
 Result<client::Options> make_options(const Context&, const Values&);
+// With settings that are not those of the flags.
+Result<client::Options> make_options(const Context&, const Values&, const ContextSettings&);
 // Connects; fails with the words of the nats CLI where there are some. Errors the server reports
 // later, such as a missing permission, are printed and counted in `errors`.
 Result<std::unique_ptr<client::Session>> connect(const Context&, const Values&,

@@ -3,6 +3,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pwd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -88,6 +90,61 @@ Status write_file(const std::string& path, std::string_view text) {
   }
   if (close(fd) != 0) return system_error(path.c_str(), errno);
   return {};
+}
+
+Status make_folders(const std::string& path) {
+  for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
+    const std::string part = path.substr(0, slash);
+    if (mkdir(part.c_str(), 0700) != 0 && errno != EEXIST && !is_folder(part)) {
+      return system_error(("mkdir " + part).c_str(), errno);
+    }
+    if (slash == std::string::npos) return {};
+  }
+}
+
+Status replace_file(const std::string& path, std::string_view text, unsigned mode) {
+  const size_t slash = path.rfind('/');
+  if (slash != std::string::npos && slash > 0) {
+    if (Status made = make_folders(path.substr(0, slash)); !made) return made;
+  }
+  std::string next = path + ".tmp-XXXXXX";
+  const int fd = mkstemp(next.data());
+  if (fd < 0) return system_error(next.c_str(), errno);
+  const bool is_restricted = fchmod(fd, mode) == 0;
+  close(fd);
+  Status written = write_file(next, text);
+  if (written && (!is_restricted || rename(next.c_str(), path.c_str()) != 0)) {
+    written = system_error(path.c_str(), errno);
+  }
+  if (!written) unlink(next.c_str());
+  return written;
+}
+
+bool is_file(const std::string& path) {
+  struct stat facts {};
+  return stat(path.c_str(), &facts) == 0 && S_ISREG(facts.st_mode);
+}
+
+bool is_folder(const std::string& path) {
+  struct stat facts {};
+  return stat(path.c_str(), &facts) == 0 && S_ISDIR(facts.st_mode);
+}
+
+std::string home_folder() {
+  const char* const home = std::getenv("HOME");
+  if (home != nullptr && *home != '\0') return home;
+  const passwd* const user = getpwuid(getuid());
+  return user == nullptr ? std::string() : user->pw_dir;
+}
+
+std::string config_home() {
+  const char* const xdg = std::getenv("XDG_CONFIG_HOME");
+  return xdg != nullptr && *xdg != '\0' ? xdg : home_folder() + "/.config";
+}
+
+std::string data_home() {
+  const char* const xdg = std::getenv("XDG_DATA_HOME");
+  return xdg != nullptr && *xdg != '\0' ? xdg : home_folder() + "/.local/share";
 }
 
 Result<std::vector<std::string>> list_folder(const std::string& path) {

@@ -15,6 +15,16 @@ namespace brokkr::cli {
 Result<std::string> read_file(const std::string& path, size_t bytes_max);
 // Only for its owner to read; replaces what was there.
 Status write_file(const std::string& path, std::string_view text);
+// Replaces the file at once, or leaves it as it is; the folders above it are made for the owner only.
+Status replace_file(const std::string& path, std::string_view text, unsigned mode = 0600);
+Status make_folders(const std::string& path);
+bool is_file(const std::string& path);
+bool is_folder(const std::string& path);
+// Where the user's files are: $HOME, else what the password file says.
+std::string home_folder();
+// $XDG_CONFIG_HOME or ~/.config; $XDG_DATA_HOME or ~/.local/share.
+std::string config_home();
+std::string data_home();
 // The names in a folder, sorted, without those that begin with a point.
 Result<std::vector<std::string>> list_folder(const std::string& path);
 // What the user's EDITOR makes of `text`. Fails when there is none or it fails.

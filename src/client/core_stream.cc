@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "client/core.h"
+#include "client/credentials.h"
 #include "protocol/connect_options.h"
 #include "protocol/encode.h"
 #include "protocol/info.h"
@@ -166,6 +167,9 @@ void Core::send_connect() {
   connect.user = has_own ? url.user : options_.user;
   connect.pass = has_own ? url.password : options_.password;
   connect.auth_token = has_own ? url.token : options_.token;
+  if (Status proof = add_credentials(options_, info_.nonce, connect); !proof) {
+    return attempt_failed(proof.error(), Failure::Refused);
+  }
   greeting_.append("CONNECT " + protocol::make_connect(connect) + "\r\n");
   greeting_.append(protocol::kPing);
 }

@@ -38,6 +38,13 @@ struct Options {
   std::string password;
   std::string token;
   TlsOptions tls;
+  // Proof of identity by key; the first of these that is set counts. Files are read at each attempt,
+  // on the loop. `sign` gives the 64 raw bytes for a nonce, and may give none with a bearer token.
+  std::string credentials_file;  // token and seed, as nsc writes them
+  std::string nkey_seed_file;    // the seed of a user the server knows by its public key
+  std::string jwt;
+  std::string nkey;  // public key
+  Callback<Result<std::string>(std::string_view nonce)> sign;
   bool echo = true;
   bool verbose = false;
   bool pedantic = false;

@@ -69,7 +69,12 @@ void put_nats_limits(Writer& out, const NatsLimits& limits) {
   put(out, "payload", limits.payload);
 }
 
-void put_user_limits(Writer& out, const UserPermissionLimits& user) {
+// In a scope a limit that is absent means none, so that 0 has to be written.
+void put_scope_limits(Writer& out, const NatsLimits& limits) {
+  out.field("subs", limits.subs).field("data", limits.data).field("payload", limits.payload);
+}
+
+void put_user_limits(Writer& out, const UserPermissionLimits& user, bool in_scope) {
   put_permissions(out, user.permissions);
   put(out, "src", user.src);
   if (!user.times.empty()) {
@@ -83,7 +88,7 @@ void put_user_limits(Writer& out, const UserPermissionLimits& user) {
     out.end_array();
   }
   put(out, "times_location", user.times_location);
-  put_nats_limits(out, user.limits);
+  in_scope ? put_scope_limits(out, user.limits) : put_nats_limits(out, user.limits);
   put(out, "bearer_token", user.bearer_token);
   put(out, "proxy_required", user.proxy_required);
   put(out, "allowed_connection_types", user.allowed_connection_types);
@@ -169,7 +174,7 @@ void put_signing_keys(Writer& out, const SigningKeys& keys) {
     }
     out.begin_object().field("kind", "user_scope").field("key", scope->key).field("role", scope->role);
     out.key("template").begin_object();
-    put_user_limits(out, scope->template_);
+    put_user_limits(out, scope->template_, true);
     out.end_object().field("description", scope->description).end_object();
   }
   out.end_array();
@@ -264,7 +269,7 @@ void write_claims(Writer& out, const AccountClaims& claims) {
 
 void write_claims(Writer& out, const UserClaims& claims) {
   open_claims(out, claims);
-  put_user_limits(out, claims.user);
+  put_user_limits(out, claims.user, false);
   put(out, "issuer_account", claims.issuer_account);
   close_claims(out, claims);
 }
