@@ -36,7 +36,33 @@ void read_compression(Reader& reader, const Value& value, LinkCompression& out) 
   if (!fault.empty()) reader.fail(value.at, fault);
 }
 
-// The scheme must be there: without it a host would be taken for one.
+bool is_scheme(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    const char low = to_lower(c);
+    return (low >= 'a' && low <= 'z') || (c >= '0' && c <= '9') || c == '+' || c == '-' ||
+           c == '.';
+  });
+}
+
+// "scheme://[user[:password]@]host[:port]", perhaps with a path. The scheme must be there: without
+// it a host would be taken for one.
+bool is_url(std::string_view text) {
+  const size_t colon = text.find("://");
+  if (colon == std::string_view::npos || !is_scheme(text.substr(0, colon))) return false;
+  std::string_view rest = text.substr(colon + 3);
+  rest = rest.substr(0, rest.find_first_of("/?#"));
+  const size_t at = rest.rfind('@');
+  if (at != std::string_view::npos) rest.remove_prefix(at + 1);
+  const size_t bracket = rest.rfind(']');
+  const size_t port = rest.find(':', bracket == std::string_view::npos ? 0 : bracket);
+  const std::string_view host = rest.substr(0, port);
+  if (host.empty() || text.find_first_of(" \t\r\n\"<>\\^`{}|") != std::string_view::npos) {
+    return false;
+  }
+  return port == std::string_view::npos || port + 1 == rest.size() ||
+         parse_uint(rest.substr(port + 1)).has_value();
+}
+
 void read_urls(Reader& reader, const Value& value, std::vector<std::string>& out) {
   std::vector<std::string> urls;
   reader.read_strings(value, "urls", urls);
@@ -46,10 +72,7 @@ void read_urls(Reader& reader, const Value& value, std::vector<std::string>& out
       reader.warn(value.at, "Duplicate leafnode entry detected");
       continue;
     }
-    const size_t colon = text.find("://");
-    const bool is_url = colon != std::string::npos && colon > 0 && colon + 3 < text.size() &&
-                        text.find_first_of(" \t\r\n") == std::string::npos;
-    if (!is_url) {
+    if (!is_url(text)) {
       // The text may hold a password.
       reader.fail(value.at, "error parsing leafnode url, expected nats://host:port");
     }

@@ -36,7 +36,23 @@ def we_say(program, paths):
     return lines
 
 
+WORDS = [b"5", b"-1", b"0", b"1.5", b"true", b"off", b"abc", b'"a.b"', b'"a.*"', b'"10s"', b'"50%"', b'"1.2"',
+         b"[]", b"[a, b]", b"{}", b"{a: b}", b'"nats://h:1"', b"'x y'", b'">"', b"64MB", b'"$1"', b'""']
+
+
+def mutate_words(rnd, text):
+    """Puts other values, or words of the same file, in the place of some."""
+    words = [m for m in re.finditer(rb'"[^"\n]*"|[A-Za-z0-9_.:/*>$%-]+', text)]
+    for match in sorted(rnd.sample(words, min(len(words), rnd.randint(1, 2))),
+                        key=lambda m: -m.start()):
+        value = rnd.choice(WORDS) if rnd.random() < 0.7 else rnd.choice(words)[0]
+        text = text[:match.start()] + value + text[match.end():]
+    return text
+
+
 def mutate(rnd, texts):
+    if rnd.random() < 0.5:
+        return mutate_words(rnd, rnd.choice(texts))
     text = bytearray(rnd.choice(texts))
     pieces = [b"{", b"}", b"[", b"]", b"(", b")", b"'", b'"', b",", b";", b"=", b":", b"/", b"#",
               b"\\", b"$", b"-", b".", b"1", b"k", b"\n", b" ", b"\r\n", b"true", b"\xc3\xa9"]
