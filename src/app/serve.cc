@@ -336,10 +336,18 @@ class ServerProgram {
   bool is_ending_ = false;
 };
 
+// Tries as well what a start makes of it: certificates, keys and JWTs.
 int test_config(const Invocation& invocation, const config::Loaded& loaded) {
   const char* program = invocation.program.c_str();
   for (const auto& warning : loaded.warnings) {
     std::fprintf(stderr, "%s: %s\n", program, warning.to_string().c_str());
+  }
+  const auto settings = make_settings(loaded.options);
+  const auto authenticator = auth::Authenticator::make(loaded.options);
+  if (!settings || !authenticator) {
+    const Error& error = settings ? authenticator.error() : settings.error();
+    std::fprintf(stderr, "%s: %s\n", program, error.text.c_str());
+    return 1;
   }
   std::fprintf(stderr, "%s: configuration file %s is valid (%s)\n", program,
                loaded.options.config_file.c_str(), loaded.options.config_digest.c_str());

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "config/digest.h"
 #include "config/loader.h"
+#include "config/reload.h"
 
 namespace {
 
@@ -41,7 +42,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string digest = brokkr::config::digest(document.root);
   const auto again = brokkr::config::parse_text(text, "fuzz.conf", sources);
   CHECK(digest == brokkr::config::digest(again.root));
-  const auto loaded = brokkr::config::load_options(document);
+  const auto loaded = brokkr::config::load_options(document, {}, &sources);
   static_cast<void>(brokkr::config::find_contradictions(loaded.options));
+  CHECK(brokkr::config::compare(loaded.options, loaded.options).is_empty());
+  static_cast<void>(brokkr::config::compare({}, loaded.options));
   return 0;
 }
