@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "config/loader.h"
 #include "config/reader.h"
+#include "subject/subject.h"
 
 // What contradicts itself in the final options, in nats-server's words.
 namespace brokkr::config {
@@ -29,6 +30,34 @@ void check_limits(const Options& o, Found& found) {
                     std::to_string(o.https_port) + ") ports");
   } else if (o.https_port != 0 && !o.tls) {
     found.emplace_back("TLS cert and key required for HTTPS");
+  }
+}
+
+// "host" or "host:port", an IPv6 address in brackets.
+void check_advertised(const char* name, const std::string& address, Found& found) {
+  const size_t bracket = address.rfind(']');
+  const std::string rest = bracket == std::string::npos ? address : address.substr(bracket + 1);
+  const size_t colon = rest.find(':');
+  const char* why = nullptr;
+  if (colon == std::string::npos) return;
+  if (rest.find(':', colon + 1) != std::string::npos) {
+    why = "too many colons in address";
+  } else if (!parse_int(rest.substr(colon + 1))) {
+    why = "invalid port";
+  }
+  if (why == nullptr) return;
+  found.push_back("invalid " + std::string(name) + " value of " + address + ", err=address " +
+                  address + ": " + why);
+}
+
+void check_jetstream(const Options& o, Found& found) {
+  const std::string& domain = o.jetstream_options.domain;
+  if (domain.empty()) return;
+  if (domain.find_first_of(".*>") != std::string::npos) {
+    found.emplace_back("invalid domain name: may not contain ., * or >");
+  } else if (!subject::is_valid("$JS." + domain + ".API.>")) {
+    found.push_back("invalid domain name: derived \"$JS." + domain +
+                    ".API.>\" is not a valid subject");
   }
 }
 
@@ -194,6 +223,14 @@ void check_system_account(const Options& o, Found& found) {
 std::vector<std::string> find_contradictions(const Options& options) {
   Found found;
   check_limits(options, found);
+  check_advertised("ClientAdvertise", options.client_advertise, found);
+  if (options.websocket.port != 0) {
+    check_advertised("Websocket.Advertise", options.websocket.advertise, found);
+  }
+  if (options.leafnodes.port != 0) {
+    check_advertised("LeafNode.Advertise", options.leafnodes.advertise, found);
+  }
+  check_jetstream(options, found);
   check_operator_mode(options, found);
   check_leafnodes(options, found);
   check_no_auth_user(options, options.authorization.no_auth_user, found);

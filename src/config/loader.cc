@@ -179,7 +179,7 @@ constexpr TopLevelKey kKeys[] = {
     BROKKR_KEY("websocket|ws", read_websocket(r, v, o)),
     BROKKR_KEY("leaf|leafnodes", read_leafnodes(r, v, o)),
     BROKKR_KEY("jetstream", read_jetstream(r, v, o)),
-    BROKKR_KEY("store_dir|storedir", r.read(v, n, o.store_dir)),
+    BROKKR_KEY("store_dir|storedir", read_store_dir(r, v, o)),
     BROKKR_KEY("system_account|system", r.read(v, n, o.system_account)),
     BROKKR_KEY("no_system_account|no_system|no_sys_acc", r.read(v, n, o.no_system_account)),
     BROKKR_KEY("brokkr", read_brokkr(r, v, o)),

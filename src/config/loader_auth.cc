@@ -147,7 +147,6 @@ void read_connection_types(Reader& reader, const Value& value, std::vector<std::
 bool read_user_field(Reader& reader, const std::string& name, const Value& value, UserEntry& user) {
   if (name == "nkey") {
     reader.read(value, name, user.nkey);
-    reader.add_later("nkey users");
   } else if (name == "user" || name == "username") {
     reader.read(value, name, user.name);
   } else if (name == "pass" || name == "password") {

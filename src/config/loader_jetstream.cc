@@ -82,7 +82,7 @@ void read_member(Reader& reader, const std::string& name, const Value& value, Op
   if (is_one_of(name, {"enabled", "enable"})) {
     reader.read(value, name, options.jetstream);
   } else if (is_one_of(name, {"store", "store_dir", "storedir"})) {
-    reader.read(value, name, options.store_dir);
+    read_store_dir(reader, value, options);
   } else if (is_one_of(name, {"max_memory_store", "max_mem_store", "max_mem"})) {
     read_size(reader, value, name, out.max_memory);
   } else if (is_one_of(name, {"max_file_store", "max_file"})) {
@@ -133,6 +133,13 @@ bool read_account_limit(Reader& reader, const std::string& name, const Value& va
 }
 
 }  // namespace
+
+void read_store_dir(Reader& reader, const Value& value, Options& options) {
+  if (!options.store_dir.empty()) {
+    return reader.fail(value.at, "Duplicate 'store_dir' configuration");
+  }
+  reader.read(value, "store_dir", options.store_dir);
+}
 
 void read_jetstream(Reader& reader, const Value& value, Options& options) {
   if (value.is_map()) {

@@ -85,22 +85,57 @@ void read_denied(Reader& reader, const Value& value, const std::string& name,
   read_subjects(reader, value, name, false, out);
 }
 
+struct ProxyBlock {
+  std::string url;
+  std::string user;
+  std::string password;
+  Duration timeout{};
+  std::optional<TlsOptions> tls;
+};
+
+// What is wrong with it; empty when nothing is.
+std::string proxy_fault(const ProxyBlock& proxy) {
+  if (proxy.url.empty()) {
+    const bool is_empty = proxy.user.empty() && proxy.password.empty() && !proxy.tls &&
+                          proxy.timeout == Duration::zero();
+    return is_empty ? "" : "proxy URL must be specified when other proxy options are set";
+  }
+  const std::string scheme = proxy.url.substr(0, proxy.url.find(':'));
+  if (scheme != "http" && scheme != "https") {
+    return "proxy URL scheme must be http or https, got: " + scheme;
+  }
+  if (!is_url(proxy.url)) return "proxy URL must specify a host";
+  if (proxy.tls && scheme != "https") {
+    return "proxy TLS configuration requires an https proxy URL, got: " + scheme;
+  }
+  if (proxy.timeout < Duration::zero()) return "proxy timeout must be >= 0";
+  if (proxy.user.empty() != proxy.password.empty()) {
+    return "proxy username and password must both be specified or both be empty";
+  }
+  return {};
+}
+
+// Checked, and not used.
 void read_proxy(Reader& reader, const Value& value) {
+  ProxyBlock proxy;
   reader.for_each_member(value, "proxy", [&](const std::string& key, const Member& member) {
-    std::string text;
-    Duration timeout{};
-    std::optional<TlsOptions> tls;
-    if (key == "url" || key == "username" || key == "password") {
-      reader.read(member.value, key, text);
+    if (key == "url") {
+      reader.read(member.value, key, proxy.url);
+    } else if (key == "username") {
+      reader.read(member.value, key, proxy.user);
+    } else if (key == "password") {
+      reader.read(member.value, key, proxy.password);
     } else if (key == "timeout") {
-      reader.read_duration(member.value, key, timeout);
+      reader.read_duration(member.value, key, proxy.timeout);
     } else if (key == "tls") {
-      read_tls(reader, member.value, tls);
+      read_tls(reader, member.value, proxy.tls);
     } else {
       return false;
     }
     return true;
   });
+  const std::string fault = proxy_fault(proxy);
+  if (!fault.empty()) reader.fail(value.at, fault);
   reader.add_later("leafnodes.remotes.proxy");
 }
 

@@ -115,6 +115,8 @@ void read_trusted_keys(Reader&, const Value&, OperatorOptions&);
 void read_resolver(Reader&, const Value&, OperatorOptions&);
 void read_resolver_preload(Reader&, const Value&, OperatorOptions&);
 
+// `store_dir`, at top level or in the block `jetstream`; a second one is an error.
+void read_store_dir(Reader&, const Value&, Options&);
 // The blocks `jetstream`, of the server and of an account.
 void read_jetstream(Reader&, const Value&, Options&);
 void read_account_jetstream(Reader&, const Value&, Account&);
