@@ -45,6 +45,11 @@ int main(int argc, char** argv) {
         [](const Invocation& call) { return brokkr::app::run_server(call, true); });
     add("serve", "run the broker alone",
         [](const Invocation& call) { return brokkr::app::run_server(call, false); });
+    add("server config validate", "check a configuration file, as serve -t -c FILE does", [](const Invocation& call) {
+      Invocation check{call.program, {"-t", "-c"}};
+      check.args.insert(check.args.end(), call.args.begin(), call.args.end());
+      return brokkr::app::run_server(check, false);
+    });
     add("store", "check, print or export a store's files", brokkr::app::run_store);
   }
   return brokkr::cli::main(argc, argv, std::move(program));

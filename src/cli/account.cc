@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/bytes.h"
+#include "cli/account_commands.h"
 #include "cli/columns.h"
 #include "cli/commands.h"
 #include "cli/jetstream_api.h"
@@ -139,6 +140,13 @@ Command account_command() {
   info.run = run_account_info;
   Command group{"account", {"a"}, "Account information and status"};
   group.subcommands.push_back(std::move(info));
+  group.subcommands.push_back(account_report_command());
+  group.subcommands.push_back(account_tls_command());
+  // What "backup account" and "backup restore account" were called before.
+  group.subcommands.push_back(backup_account_command("backup"));
+  group.subcommands.back().is_hidden = true;
+  group.subcommands.push_back(restore_account_command("restore"));
+  group.subcommands.back().is_hidden = true;
   return group;
 }
 

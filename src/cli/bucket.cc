@@ -49,6 +49,13 @@ std::string api_error_text(const client::ApiError& error) {
          " err_code=" + std::to_string(error.err_code) + " description=" + error.text;
 }
 
+Error creation_error(const client::ApiError& error, const std::string& bucket) {
+  if (error.err_code != client::kStreamNameInUseError) return original_error(error);
+  client::ApiError server = error;
+  server.text = "stream name already in use";
+  return {error.code, "nats: bucket name already in use: " + bucket + "\n" + api_error_text(server)};
+}
+
 Error original_error(const client::ApiError& error) {
   switch (error.code) {
     case Errc::NoResponders: return {Errc::Unavailable, "nats: no responders available for request"};

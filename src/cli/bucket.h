@@ -57,6 +57,28 @@ client::Metadata metadata_of(const Values&);
 // A flag in bytes; -1 when it was not given.
 Result<int64_t> bytes_of(const Values&, const char* flag);
 
+// What either kind of bucket is made with: the flags above, "bucket", --description, --ttl,
+// --replicas, --max-bucket-size and --compress.
+template <typename Config>
+Status take_bucket_flags(const Values& values, Config& config) {
+  config.bucket = values.text("bucket");
+  config.description = values.text("description");
+  config.ttl = values.duration("ttl");
+  config.num_replicas = static_cast<int64_t>(values.number("replicas"));
+  auto size = bytes_of(values, "max-bucket-size");
+  if (!size) return size.error();
+  config.max_bytes = *size;
+  auto storage = storage_of(values);
+  if (!storage) return storage.error();
+  config.storage = *storage;
+  config.placement = placement_of(values);
+  config.metadata = metadata_of(values);
+  config.is_compressed = values.is_on("compress");
+  return {};
+}
+// The words for a name that is taken; others as `original_error`.
+Error creation_error(const client::ApiError&, const std::string& bucket);
+
 // "unlimited" or the text.
 std::string size_or_unlimited(int64_t bytes);
 std::string age_or_unlimited(Duration);

@@ -122,11 +122,40 @@ std::string go_time_text(std::string_view rfc3339) {
   return out + " +0000 UTC";
 }
 
+std::string bar_graph(std::string_view caption, std::vector<Bar> bars, bool is_sorted) {
+  constexpr double kBlocks = 30;
+  const auto less = [](const Bar& a, const Bar& b) { return a.value < b.value; };
+  if (is_sorted) std::stable_sort(bars.begin(), bars.end(), less);
+  std::string out = std::string(caption) + "\n\n";
+  if (bars.empty()) return out;
+  const double least = std::min_element(bars.begin(), bars.end(), less)->value;
+  const double most = std::max_element(bars.begin(), bars.end(), less)->value;
+  size_t longest = 0;
+  for (const Bar& bar : bars) longest = std::max(longest, bar.name.size());
+  for (const Bar& bar : bars) {
+    // Alone, or all the same: a full bar. Otherwise the least has none.
+    double blocks = kBlocks;
+    if (most > least) blocks = (bar.value - least) / ((most - least) / kBlocks);
+    if (bar.value == 0) blocks = 0;
+    std::string blocks_text;
+    for (int i = 0; i < static_cast<int>(blocks); ++i) blocks_text += "█";
+    out += std::string(longest - bar.name.size() + 2, ' ') + bar.name + ": " +
+           (blocks_text.empty() ? "▏" : blocks_text) + " (" + bar.value_text + ")\n";
+  }
+  return out;
+}
+
 void Columns::row(std::string name, std::string value) {
   parts_.push_back({Kind::Row, std::move(name), std::move(value)});
 }
 void Columns::row_if_any(std::string name, std::string_view value) {
   if (!value.empty()) row(std::move(name), std::string(value));
+}
+void Columns::rows(std::string name, const std::vector<std::string>& values) {
+  for (const std::string& value : values) {
+    row(std::move(name), value);
+    name.clear();
+  }
 }
 void Columns::section(std::string title) { parts_.push_back({Kind::Title, std::move(title), {}}); }
 void Columns::indent(size_t blanks) {

@@ -29,6 +29,15 @@ std::string date_text(std::string_view rfc3339);
 // "2026-11-23 14:09:20.207940074 +0000 UTC".
 std::string go_time_text(std::string_view rfc3339);
 
+// One line of a bar graph; `value_text` stands behind the bar.
+struct Bar {
+  std::string name;
+  double value = 0;
+  std::string value_text;
+};
+// Bars of at most 30 blocks below a caption, the least first when `is_sorted`.
+std::string bar_graph(std::string_view caption, std::vector<Bar> bars, bool is_sorted = true);
+
 // A report of "name: value" lines whose colons stand below each other, with a heading and section
 // titles. A value type.
 class Columns {
@@ -43,6 +52,8 @@ class Columns {
   void row(std::string name, uint64_t value) { row(std::move(name), comma(value)); }
   void row(std::string name, Duration value) { row(std::move(name), long_duration(value)); }
   void row_if_any(std::string name, std::string_view value);
+  // The name on the first line only.
+  void rows(std::string name, const std::vector<std::string>& values);
   void section(std::string title);
   // What follows is moved to the right by so many blanks.
   void indent(size_t blanks);

@@ -13,6 +13,10 @@ Command rtt_command();
 Command bench_command();
 Command server_command();
 Command service_command();
+Command events_command();  // and those of nodes and workloads
+Command trace_command();
+Command top_command();
+Command latency_command();
 
 // JetStream.
 Command stream_command();
@@ -29,7 +33,6 @@ Command list_command();
 Command info_command();
 Command stop_command();
 Command logs_command();
-Command events_command();
 Command workload_command();
 Command node_command();
 

@@ -1,4 +1,4 @@
-// brokkr logs, brokkr events: what workloads and nodes report.
+// brokkr logs, and the events of nodes and workloads.
 
 #include <cstdio>
 #include <deque>
@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "cli/commands.h"
+#include "cli/feed.h"
 #include "cli/terminal.h"
 #include "cli/workload_client.h"
 
@@ -134,7 +135,20 @@ int run_logs(const Context& context, const Values& values) {
   return 0;
 }
 
-int run_events(const Context& context, const Values& values) {
+}  // namespace
+
+Command logs_command() {
+  Command command{"logs", {}, "Show what workloads wrote lately, or write"};
+  command.arguments = {{"workload", "ID or name; all when absent", false}};
+  command.flags = {namespace_flag(),
+                   {"follow,f", "Go on until interrupted, as nex always does"},
+                   {"count", "Quit after so many messages, wait for them", Kind::Number, "COUNT"},
+                   {"wait", "Quit after this long without a message", Kind::Duration, "WAIT"}};
+  command.run = run_logs;
+  return command;
+}
+
+int run_workload_events(const Context& context, const Values& values) {
   auto workloads = WorkloadClient::connect(context, values);
   if (!workloads) return fail(context.program, workloads.error());
   client::Session& session = (*workloads)->session();
@@ -163,28 +177,6 @@ int run_events(const Context& context, const Values& values) {
     session.loop().run_once(std::chrono::seconds(60));
   }
   return fail(context.program, session.connection().last_error());
-}
-
-}  // namespace
-
-Command logs_command() {
-  Command command{"logs", {}, "Show what workloads wrote lately, or write"};
-  command.arguments = {{"workload", "ID or name; all when absent", false}};
-  command.flags = {namespace_flag(),
-                   {"follow,f", "Go on until interrupted, as nex always does"},
-                   {"count", "Quit after so many messages, wait for them", Kind::Number, "COUNT"},
-                   {"wait", "Quit after this long without a message", Kind::Duration, "WAIT"}};
-  command.run = run_logs;
-  return command;
-}
-
-Command events_command() {
-  Command command{"events", {}, "Show events of nodes and workloads, as they happen"};
-  command.flags = {namespace_flag(),
-                   {"json,j", "Show each event's JSON"},
-                   {"count", "Quit after so many events", Kind::Number, "COUNT"}};
-  command.run = run_events;
-  return command;
 }
 
 }  // namespace brokkr::cli

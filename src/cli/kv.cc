@@ -31,18 +31,12 @@ Error put_error(const client::ApiError& error) {
 }
 
 Error bucket_error(const client::ApiError& error, const std::string& bucket) {
-  if (error.err_code == client::kStreamNameInUseError) {
-    client::ApiError server = error;
-    server.text = "stream name already in use";
-    return {error.code,
-            "nats: bucket name already in use: " + bucket + "\n" + api_error_text(server)};
-  }
   if (error.err_code == client::kStreamNotFoundError) {
     client::ApiError server = error;
     server.text = "stream not found";
     return {error.code, "nats: bucket not found: " + bucket + "\n" + api_error_text(server)};
   }
-  return original_error(error);
+  return creation_error(error, bucket);
 }
 
 Result<std::optional<client::Republish>> republish_of(const Values& values) {
@@ -54,27 +48,15 @@ Result<std::optional<client::Republish>> republish_of(const Values& values) {
 
 Result<client::KeyValueConfig> config_of(const Values& values) {
   client::KeyValueConfig config;
-  config.bucket = values.text("bucket");
-  config.description = values.text("description");
+  if (Status taken = take_bucket_flags(values, config); !taken) return taken.error();
   config.history = static_cast<int64_t>(values.number("history"));
   if (config.history > 64) {
     return Error{Errc::InvalidArgument, "history: must be less than or equal to 64"};
   }
-  config.ttl = values.duration("ttl");
   config.limit_marker_ttl = values.duration("marker-ttl");
-  config.num_replicas = static_cast<int64_t>(values.number("replicas"));
   auto value_size = bytes_of(values, "max-value-size");
   if (!value_size) return value_size.error();
   config.max_value_size = *value_size;
-  auto bucket_size = bytes_of(values, "max-bucket-size");
-  if (!bucket_size) return bucket_size.error();
-  config.max_bytes = *bucket_size;
-  auto storage = storage_of(values);
-  if (!storage) return storage.error();
-  config.storage = *storage;
-  config.placement = placement_of(values);
-  config.is_compressed = values.is_on("compress");
-  config.metadata = metadata_of(values);
   auto republish = republish_of(values);
   if (!republish) return republish.error();
   config.republish = std::move(*republish);

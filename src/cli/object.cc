@@ -12,41 +12,15 @@
 namespace brokkr::cli {
 namespace {
 
-Error store_error(const client::ApiError& error, const std::string& bucket) {
-  if (error.err_code != client::kStreamNameInUseError) return original_error(error);
-  client::ApiError server = error;
-  server.text = "stream name already in use";
-  return {error.code,
-          "nats: bucket name already in use: " + bucket + "\n" + api_error_text(server)};
-}
-
-Result<client::ObjectStoreConfig> store_config_of(const Values& values) {
-  client::ObjectStoreConfig config;
-  config.bucket = values.text("bucket");
-  config.description = values.text("description");
-  config.ttl = values.duration("ttl");
-  config.num_replicas = static_cast<int64_t>(values.number("replicas"));
-  auto size = bytes_of(values, "max-bucket-size");
-  if (!size) return size.error();
-  config.max_bytes = *size;
-  auto storage = storage_of(values);
-  if (!storage) return storage.error();
-  config.storage = *storage;
-  config.placement = placement_of(values);
-  config.metadata = metadata_of(values);
-  config.is_compressed = values.is_on("compress");
-  return config;
-}
-
 int run_object_add(const Context& context, const Values& values) {
-  const auto config = store_config_of(values);
-  if (!config) return fail(context.program, config.error());
+  client::ObjectStoreConfig config;
+  if (Status taken = take_bucket_flags(values, config); !taken) return fail(context.program, taken.error());
   auto api = BucketApi::open(context, values);
   if (!api) return fail(context.program, api.error());
   auto made = client::wait_for<client::ObjectStore>(api->session().loop(), [&](auto done) {
-    client::ObjectStore::create(api->jetstream(), *config, std::move(done));
+    client::ObjectStore::create(api->jetstream(), config, std::move(done));
   });
-  if (!made) return fail(context.program, store_error(made.error(), config->bucket));
+  if (!made) return fail(context.program, creation_error(made.error(), config.bucket));
   const Status status = show_store(*api, *made);
   return status ? 0 : fail(context.program, status.error());
 }

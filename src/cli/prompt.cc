@@ -28,13 +28,15 @@ Result<std::string> read_answer(const std::string& prompt) {
   return std::string(trim(*line));
 }
 
-// Single keys instead of lines, for as long as it lives.
+constexpr tcflag_t kSingleKeys = ICANON | ECHO | ISIG;
+
+// The terminal without some of its ways, for as long as it lives.
 class KeyMode {
  public:
-  KeyMode() {
+  explicit KeyMode(tcflag_t without = kSingleKeys) {
     tcgetattr(STDIN_FILENO, &before_);
     termios raw = before_;
-    raw.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO | ISIG);
+    raw.c_lflag &= ~without;
     raw.c_cc[VMIN] = 1;
     raw.c_cc[VTIME] = 0;
     tcsetattr(STDIN_FILENO, TCSANOW, &raw);
@@ -159,6 +161,14 @@ Result<std::string> ask_text(std::string_view question, std::string_view default
     if (!default_text.empty() || !is_required) return std::string(default_text);
     print_line("X Sorry, your reply was invalid: Value is required");
   }
+}
+
+Result<std::string> ask_hidden(std::string_view question) {
+  if (!is_terminal()) return no_terminal("prompt for user input");
+  const KeyMode mode(ECHO);
+  auto answer = read_answer(std::string(question));
+  print("\n");
+  return answer;
 }
 
 Result<int64_t> ask_number(std::string_view question, std::string_view default_text) {

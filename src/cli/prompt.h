@@ -18,6 +18,8 @@ Result<bool> ask_yes(std::string_view question, bool is_yes_default);
 // "? question (default) "; asks again while the answer is empty and `is_required`.
 Result<std::string> ask_text(std::string_view question, std::string_view default_text,
                              bool is_required = false);
+// What is typed is not shown.
+Result<std::string> ask_hidden(std::string_view question);
 Result<int64_t> ask_number(std::string_view question, std::string_view default_text);
 // Bytes with a unit; "-1" gives 0.
 Result<int64_t> ask_bytes(std::string_view question, std::string_view default_text);

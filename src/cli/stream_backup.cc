@@ -468,25 +468,33 @@ Command restore_stream_command(const char* name) {
   return command;
 }
 
-Command backup_command() {
-  Command account{"account", {}, "Creates a backup of all JetStream Streams over the NATS network"};
+Command backup_account_command(const char* name) {
+  Command account{name, {}, "Creates a backup of all JetStream Streams over the NATS network"};
   account.arguments = {{"target", "Directory to create the backup in"}};
   account.flags = {{"check", "Checks the Stream for health prior to backup"},
                    {"consumers", "Enable or disable consumer backups", Kind::Bool, "", "true"},
                    {"force,f", "Perform backup without prompting"},
                    {"critical-warnings,w", "Treat warnings as failures"}};
   account.run = run_backup_account;
-  Command all{"account", {}, "Restore an account backup over the NATS network"};
+  return account;
+}
+
+Command restore_account_command(const char* name) {
+  Command all{name, {}, "Restore an account backup over the NATS network"};
   all.arguments = {{"directory", "The directory holding the account backup to restore"}};
   all.flags = {{"cluster", "Place the stream in a specific cluster", Kind::Text},
                {"tag", "Place the stream on servers that has specific tags (pass multiple times)", Kind::Text, "TAG", "", "", true}};
   all.run = run_restore_account;
+  return all;
+}
+
+Command backup_command() {
   Command restore{"restore", {}, "Restores backups over the NATS network"};
   restore.subcommands.push_back(restore_stream_command("stream"));
-  restore.subcommands.push_back(std::move(all));
+  restore.subcommands.push_back(restore_account_command("account"));
   Command group{"backup", {}, "Backup and restore JetStream streams"};
   group.subcommands.push_back(backup_stream_command("stream"));
-  group.subcommands.push_back(std::move(account));
+  group.subcommands.push_back(backup_account_command("account"));
   group.subcommands.push_back(std::move(restore));
   return group;
 }

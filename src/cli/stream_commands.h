@@ -50,6 +50,8 @@ std::vector<std::string> texts_of(const json::Value* list);
 // `backup stream` under another name, and `backup restore stream`.
 Command backup_stream_command(const char* name);
 Command restore_stream_command(const char* name);
+Command backup_account_command(const char* name);
+Command restore_account_command(const char* name);
 
 // The flags that describe a stream, of add and copy or of edit.
 std::vector<Flag> stream_config_flags(bool is_edit);

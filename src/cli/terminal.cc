@@ -138,12 +138,18 @@ std::string Table::text() const {
     }
     return out + right + "\n";
   };
+  // A column in which no row has anything is taken for numbers, as that of its sum.
+  auto right = right_;
+  for (size_t i = 0; i < widths.size(); ++i) {
+    const auto has_cell = [&](const auto& cells) { return i < cells.size(); };
+    if (std::none_of(rows_.begin() + (has_header_ ? 1 : 0), rows_.end(), has_cell)) right.push_back(i);
+  }
   const auto row = [&](const std::vector<std::string>& cells) {
     std::string out;
     for (size_t i = 0; i < widths.size(); ++i) {
       const std::string cell = i < cells.size() ? cells[i] : std::string();
       const std::string blank(widths[i] - display_width(cell), ' ');
-      const bool is_right = std::find(right_.begin(), right_.end(), i) != right_.end();
+      const bool is_right = std::find(right.begin(), right.end(), i) != right.end();
       out += "│ " + (is_right ? blank + cell : cell + blank) + " ";
     }
     return out + "│\n";
@@ -160,7 +166,8 @@ std::string Table::text() const {
     out += row(rows_[i]);
     if (i == 0 && has_header_) out += line("├", "┼", "┤");
   }
-  if (!footer_.empty()) out += line("├", "┼", "┤") + row(footer_);
+  const bool has_rows = rows_.size() > (has_header_ ? 1 : 0);
+  if (!footer_.empty()) out += (has_rows ? line("├", "┼", "┤") : "") + row(footer_);
   return out + line("╰", "┴", "╯");
 }
 

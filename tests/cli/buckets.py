@@ -17,7 +17,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import jetstream  # noqa: E402
 from cli import PATIENCE_SECONDS, Background, Tool, find_original  # noqa: E402
 from cli import mask as mask_times  # noqa: E402
-from jetstream import SKIPPED, Server, Terminal, compare, find_oracle, write_golden  # noqa: E402
+from golden import SKIPPED, Terminal, check_extra, compare, write_golden  # noqa: E402
+from jetstream import Server, find_oracle  # noqa: E402
 
 GOLDEN = pathlib.Path(__file__).resolve().parent / "buckets.golden"
 MASKS = [
@@ -245,14 +246,6 @@ def run_steps(tool: Tool):
     return [(step, *run_step(tool, step)) for step in STEPS.strip().split("\n")]
 
 
-def check_extra(tool: Tool, failures) -> None:
-    for step, out, err, code in EXTRA:
-        got_out, got_err, got_code = tool.run(shlex.split(step))
-        lines = got_err.rstrip("\n").split("\n") if got_err else []
-        if (out is not None and got_out != out) or (err is not None and lines != err) or got_code != code:
-            failures.append(f"{tool.program}: {step}: exit code {got_code}\n  {got_out!r}\n  {lines!r}")
-
-
 def check_dialogues(tool: Tool, failures) -> None:
     for step in ("kv add D --history 3", "kv put D a 1", "kv put D a 2", "object add P", "object put P small.txt"):
         out, err, code = tool.run(shlex.split(step))
@@ -306,7 +299,7 @@ def main() -> int:
             else:
                 compare(tool, results, failures, OURS if program == ours else {}, GOLDEN)
             if program == ours:
-                check_extra(tool, failures)
+                check_extra(tool, EXTRA, failures)
                 check_dialogues(tool, failures)
             os.chdir("/")
     print("\n".join(failures) if failures else

@@ -7,12 +7,9 @@ that the file itself is checked. What ours does otherwise is in OURS, with the r
 JetStream in the server (--server, else the nats-server found) there is nothing to run: exit code 77.
 """
 import argparse
-import difflib
 import os
 import pathlib
-import pty
 import re
-import select
 import shlex
 import sys
 import tempfile
@@ -20,11 +17,11 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from cli import PATIENCE_SECONDS, ROOT, Tool, find_original  # noqa: E402
+from golden import SKIPPED, Terminal, check_extra, compare, write_golden  # noqa: E402
 sys.path.insert(0, str(ROOT / "tests" / "conformance"))
 from server import Server, find_oracle  # noqa: E402
 
 GOLDEN = pathlib.Path(__file__).resolve().parent / "jetstream.golden"
-SKIPPED = 77
 MASKS = [
     (r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(\.\d+)?(Z| \+0000 UTC)?", "DATE"),
     (r"DATE\.\d+ \+0000 UTC", "DATE"),
@@ -265,80 +262,6 @@ def run_steps(tool: Tool) -> list[tuple[str, str, str, int]]:
     return [(step, *run_step(tool, step)) for step in STEPS.strip().split("\n")]
 
 
-def write_golden(results, golden=GOLDEN) -> None:
-    parts = [f"$ {step}\n{out}{'' if out.endswith(chr(10)) or not out else chr(10) + '~ no end of line' + chr(10)}"
-             + "".join(f"! {line}\n" for line in err.rstrip("\n").split("\n") if line) + f"= {code}\n"
-             for step, out, err, code in results]
-    golden.write_text("".join(parts))
-
-
-def read_golden(golden=GOLDEN) -> dict[str, list]:
-    """The answers to each step, in the order in which the step comes."""
-    answers: dict[str, list] = {}
-    out, err, step = "", [], None
-    for line in golden.read_text().split("\n"):
-        if line.startswith("$ "):
-            out, err, step = "", [], line[2:]
-        elif line.startswith("! "):
-            err.append(line[2:])
-        elif re.fullmatch(r"= \d+", line):
-            answers.setdefault(step, []).append((out, err, int(line[2:])))
-            step = None
-        elif step is not None:
-            out += line + "\n"
-    return answers
-
-
-def compare(tool: Tool, results, failures, own, golden=GOLDEN) -> None:
-    answers = read_golden(golden)
-    for step, out, err, code in results:
-        want_out, want_err, want_code = answers[step].pop(0)
-        if step in own:
-            want_out, text, want_code = own[step]
-            want_err = text.split("\n") if text else []
-        got_err = [line for line in err.rstrip("\n").split("\n") if line]
-        if (out, got_err, code) == (want_out, want_err, want_code):
-            continue
-        difference = difflib.unified_diff(want_out.split("\n") + want_err, out.split("\n") + got_err,
-                                          "wanted", "got", lineterm="", n=1)
-        failures.append("\n  ".join([f"{tool.program}: {step}: exit code {code}, wanted {want_code}", *difference]))
-
-
-class Terminal:
-    """The program on a terminal; types answers when their questions are there."""
-
-    def __init__(self, tool: Tool, step: str):
-        self.seen = ""
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.environ.update(tool.environment, TERM="xterm")
-            os.execv(tool.binary, [tool.program, *shlex.split(step)])
-
-    def read_until(self, text: str) -> bool:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while text not in self.seen:
-            if time.monotonic() > deadline:
-                return False
-            if select.select([self.fd], [], [], 0.05)[0]:
-                try:
-                    self.seen += os.read(self.fd, 65536).decode(errors="replace")
-                except OSError:  # the program has ended
-                    return text in self.seen
-        return True
-
-    def answer(self, question: str, text: str) -> bool:
-        if not self.read_until(question):
-            return False
-        self.seen = self.seen.partition(question)[2]
-        os.write(self.fd, text.encode())
-        return True
-
-    def finish(self) -> int:
-        self.read_until("\0 never")
-        os.close(self.fd)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-
 # The step, questions with answers, exit code.
 DIALOGUES = [
     ("stream rm S2", [("Really delete Stream S2 (y/N)", "n\n")], 0),
@@ -436,14 +359,6 @@ def check_benches(tool: Tool, failures) -> None:
             failures.append(f"{tool.program}: bench {bench}: exit code {code}, no {why!r}\n{out}{err}")
 
 
-def check_extra(tool: Tool, failures) -> None:
-    for step, out, err, code in EXTRA:
-        got_out, got_err, got_code = tool.run(shlex.split(step))
-        got_lines = got_err.rstrip("\n").split("\n") if got_err else []
-        if (out is not None and got_out != out) or (err is not None and got_lines != err) or got_code != code:
-            failures.append(f"{tool.program}: {step}: exit code {got_code}\n  {got_out!r}\n  {got_lines!r}")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--brokkr", required=True)
@@ -464,11 +379,11 @@ def main() -> int:
             tool = Tool(program, server.url(), home)
             results = run_steps(tool)
             if args.record:
-                write_golden(results)
+                write_golden(results, GOLDEN)
                 break
-            compare(tool, results, failures, OURS if program == args.brokkr else {})
+            compare(tool, results, failures, OURS if program == args.brokkr else {}, GOLDEN)
             if program == args.brokkr:
-                check_extra(tool, failures)
+                check_extra(tool, EXTRA, failures)
                 check_dialogues(tool, failures)
                 check_benches(tool, failures)
                 check_backups(tool, Tool(original, server.url(), home) if original else None, failures)
