@@ -45,25 +45,25 @@ uint64_t to_bytes(int64_t configured) {
   return configured > 0 ? static_cast<uint64_t>(configured) : 0;
 }
 
-// Accounts that ask for JetStream have it; when none does, the global one has.
-void add_accounts(const config::Options& options, jetstream::JetStream::Options& out) {
-  bool is_asked_for = false;
-  for (const config::Account& account : options.accounts) {
-    is_asked_for |= account.jetstream.has_value();
-    std::optional<jetstream::AccountLimits> limits;
-    if (account.jetstream) limits = to_limits(*account.jetstream);
-    out.accounts[account.name] = limits;
-  }
-  const std::string global(broker::kGlobalAccount);
-  if (out.accounts.contains(global)) return;
-  std::optional<jetstream::AccountLimits> limits;
-  if (!is_asked_for) limits = jetstream::AccountLimits{};
-  out.accounts[global] = limits;
-}
-
 }  // namespace
 
+jetstream::JetStream::AccountMap jetstream_accounts(const auth::AccountTable& accounts) {
+  jetstream::JetStream::AccountMap out;
+  bool is_asked_for = false;
+  accounts.for_each([&](const auth::AccountRules& rules) {
+    is_asked_for |= rules.settings.jetstream.has_value();
+    std::optional<jetstream::AccountLimits> limits;
+    if (rules.settings.jetstream) limits = to_limits(*rules.settings.jetstream);
+    out[rules.name] = limits;
+  });
+  // An entry that is only there for the mappings of $G says nothing of JetStream.
+  if (!is_asked_for) out[std::string(broker::kGlobalAccount)] = jetstream::AccountLimits{};
+  out.try_emplace(std::string(broker::kGlobalAccount));
+  return out;
+}
+
 jetstream::JetStream::Options make_jetstream_options(const config::Options& options,
+                                                     const auth::AccountTable& accounts,
                                                      const std::string& default_folder) {
   const config::JetStreamOptions& from = options.jetstream_options;
   jetstream::JetStream::Options out;
@@ -90,7 +90,7 @@ jetstream::JetStream::Options make_jetstream_options(const config::Options& opti
   }
   out.system_account =
       options.system_account.empty() ? broker::kSystemAccount : options.system_account;
-  add_accounts(options, out);
+  out.accounts = jetstream_accounts(accounts);
   return out;
 }
 

@@ -137,7 +137,8 @@ class ServerProgram {
     if (!options_.jetstream) return {};
     log_->info("Starting JetStream");
     const MonotonicTime begin = clock_.now();
-    auto options = make_jetstream_options(options_, default_store_folder());
+    auto options = make_jetstream_options(
+        options_, *server_->snapshot()->authenticator->accounts(), default_store_folder());
     if (Status folder = check_store_folder(options.store_directory); !folder) return folder;
     const std::string where = options.store_directory;
     auto jetstream = jetstream::JetStream::start(*server_, *loop_, std::move(options), *log_);
@@ -146,6 +147,9 @@ class ServerProgram {
                    "JetStream in " + where + ": " + jetstream.error().text};
     }
     jetstream_ = std::move(*jetstream);
+    server_->set_on_accounts_changed([this](const auth::AccountTable& accounts) {
+      if (jetstream_ != nullptr) jetstream_->set_accounts(jetstream_accounts(accounts));
+    });
     announce_jetstream(*log_, *jetstream_);
     log_->info("Took " + format_go_duration(clock_.now() - begin) + " to start JetStream");
     return {};
@@ -276,13 +280,11 @@ class ServerProgram {
         all.append(all.empty() ? "" : "; ").append(error);
       return Error{Errc::InvalidArgument, all};
     }
-    auto authenticator = auth::Authenticator::make(loaded.options, server_->snapshot()->authenticator.get());
+    auto authenticator =
+        auth::Authenticator::make(loaded.options, server_->snapshot()->authenticator.get());
     if (!authenticator) return authenticator.error();
     auto made = make_settings(loaded.options);
     if (!made) return made.error();
-    if (jetstream_ != nullptr && options_.accounts != loaded.options.accounts) {
-      log_->warn("JetStream's limits of accounts take effect at the next start");
-    }
     if (Status log = log_->change(log_options(loaded.options)); !log) return log;
     const config::Options old = std::exchange(options_, std::move(loaded.options));
     if (Status files = move_files(old); !files) log_->warn(files.error().text);

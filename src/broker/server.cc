@@ -168,12 +168,15 @@ void Server::reload(Settings settings, std::shared_ptr<const auth::Authenticator
   next.authenticator = std::move(authenticator);
   next.config_load_time = clock_.wall_now();
   const Shared shared{next.settings, next.authenticator};
+  const auto accounts_before = snapshot()->authenticator->accounts();
   swap_snapshot(std::move(next));
   for (size_t i = 0; i < shards_.size(); ++i) {
     loops_[i]->post([shard = shards_[i].get(), shared] {
       shard->reload(shared);
     });
   }
+  const auto& accounts_now = shared.authenticator->accounts();
+  if (on_accounts_changed_ && accounts_now != accounts_before) on_accounts_changed_(*accounts_now);
 }
 
 void Server::enter_lame_duck(Callback<void()> done) {

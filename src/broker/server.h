@@ -72,6 +72,10 @@ class Server {
   // what is still queued then may run when the shard is gone, so `visit` must know.
   void post_to_shard(size_t index, Callback<void(Shard&)> visit);
   Shard& main_shard() { return *shards_[0]; }
+  // Called after the accounts, or what is said of them, changed. Main loop only.
+  void set_on_accounts_changed(Callback<void(const auth::AccountTable&)> callback) {
+    on_accounts_changed_ = std::move(callback);
+  }
   // Who speaks for JetStream on the monitoring pages; null while there is none. Main loop only.
   void set_jetstream(JetStreamReporter* jetstream) { jetstream_ = jetstream; }
   JetStreamReporter* jetstream() const { return jetstream_; }
@@ -133,6 +137,7 @@ class Server {
   size_t lame_duck_batch_ = 1;
   bool is_stopped_ = false;
   JetStreamReporter* jetstream_ = nullptr;
+  Callback<void(const auth::AccountTable&)> on_accounts_changed_;
   LeafReporter* leafs_ = nullptr;
   std::unique_ptr<MonitorFacts> monitor_facts_;
   std::unique_ptr<SystemServices> system_;

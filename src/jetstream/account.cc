@@ -32,6 +32,20 @@ Account::Account(JetStream& jetstream, broker::Account& account,
 
 Account::~Account() = default;
 
+void Account::set_limits(std::optional<AccountLimits> limits) {
+  const bool was_enabled = is_enabled_;
+  is_enabled_ = limits.has_value();
+  limits_ = limits.value_or(AccountLimits{});
+  if (!was_enabled || is_enabled_) return;
+  for (const auto& [name, stream] : streams_) {
+    claims_.remove(stream.get(), stream->config().subjects);
+    stream->end(Consumer::End::ServerShutdown);
+  }
+  streams_.clear();
+  reserved_memory_ = 0;
+  reserved_storage_ = 0;
+}
+
 Stream* Account::find_stream(std::string_view name) {
   const auto found = streams_.find(name);
   return found == streams_.end() ? nullptr : found->second.get();

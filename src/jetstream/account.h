@@ -57,6 +57,8 @@ class Account {
   JetStream& jetstream() { return jetstream_; }
   broker::Account& interest() { return account_; }
   bool is_enabled() const { return is_enabled_; }
+  // Other limits than before. Without any the streams end here and stay in the store.
+  void set_limits(std::optional<AccountLimits> limits);
   const AccountLimits& limits() const { return limits_; }
   AccountUsage usage() const;
   uint64_t reserved_memory() const { return reserved_memory_; }
@@ -96,8 +98,8 @@ class Account {
  private:
   JetStream& jetstream_;
   broker::Account& account_;
-  const bool is_enabled_;
-  const AccountLimits limits_;
+  bool is_enabled_;
+  AccountLimits limits_;
   ApiStats api_stats_;
   uint64_t reserved_memory_ = 0;  // the sums over the streams' max_bytes
   uint64_t reserved_storage_ = 0;

@@ -237,6 +237,33 @@ void JetStream::stop(Callback<void()> done) {
   parts.store->close(std::move(done));
 }
 
+void JetStream::set_accounts(const AccountMap& accounts) {
+  Impl& parts = *impl_;
+  const auto set = [&](Account& account, const std::optional<AccountLimits>& limits) {
+    const bool was_enabled = account.is_enabled();
+    account.set_limits(limits);
+    if (was_enabled || !account.is_enabled()) return;
+    for (store::Stream* stream : parts.store->streams()) {
+      if (stream->options().account == account.name() && !stream->options().config.empty()) {
+        account.restore_stream(*stream);
+      }
+    }
+  };
+  for (const auto& [name, account] : parts.accounts) {
+    if (!accounts.contains(name)) set(*account, std::nullopt);
+  }
+  for (const auto& [name, limits] : accounts) {
+    if (name == parts.options.system_account) continue;
+    auto found = parts.accounts.find(name);
+    if (found == parts.accounts.end()) {
+      auto made = std::make_unique<Account>(*this, shard().account(name), std::nullopt);
+      found = parts.accounts.emplace(name, std::move(made)).first;
+      parts.api->serve(*found->second);
+    }
+    set(*found->second, limits);
+  }
+}
+
 Account* JetStream::find_account(std::string_view name) {
   const auto found = impl_->accounts.find(name);
   if (found == impl_->accounts.end() || !found->second->is_enabled()) return nullptr;

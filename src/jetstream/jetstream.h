@@ -25,6 +25,8 @@ constexpr int kApiLevel = 2;
 // `$JS.API`. Made and destroyed on the main loop.
 class JetStream {
  public:
+  // By name. Without limits: JetStream is off for the account.
+  using AccountMap = std::map<std::string, std::optional<AccountLimits>, std::less<>>;
   struct Options {
     std::string store_directory;
     uint64_t max_memory = 0;   // bytes; 0: three quarters of the machine's
@@ -40,8 +42,7 @@ class JetStream {
     int64_t max_request_batch = -1;
     Duration duplicate_window{};  // zero: no limit
     size_t request_queue_limit = 10'000;
-    // By name. Without limits: JetStream is off for the account. Absent: $G without limits.
-    std::map<std::string, std::optional<AccountLimits>, std::less<>> accounts;
+    AccountMap accounts;  // empty: $G without limits
     std::string system_account = "$SYS";
   };
 
@@ -52,6 +53,9 @@ class JetStream {
   // Tells waiting pull requests that the server goes away, makes everything durable, then calls back.
   void stop(Callback<void()> done);
 
+  // Other accounts or limits than before: streams of accounts that come are served, those of accounts
+  // that go stay in the store.
+  void set_accounts(const AccountMap& accounts);
   // One that JetStream is on for.
   Account* find_account(std::string_view name);
   std::vector<Account*> accounts();
