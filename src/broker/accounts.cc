@@ -160,9 +160,8 @@ bool Shard::cross(ServiceRoute& service, Connection* from, const Message& messag
 
 void Shard::pass_on(Account& account, std::string_view subject, const Message& message) {
   Message onward = message;
-  onward.subject = subject;
-  onward.route = {};
-  onward.reply = message.reply;
+  // A message that is routed by another subject than it shows stays what it shows.
+  (message.route.empty() ? onward.subject : onward.route) = subject;
   onward.from = nullptr;
   route(account, nullptr, onward);
 }

@@ -89,8 +89,8 @@ void ServiceReplies::forget(const Account& importer) {
 }
 
 void ServiceReplies::on_answer(const Message& answer) {
-  if (!answer.subject.starts_with(prefix_)) return;
-  const auto found = pending_.find(answer.subject.substr(prefix_.size()));
+  if (!answer.routed_by().starts_with(prefix_)) return;
+  const auto found = pending_.find(answer.routed_by().substr(prefix_.size()));
   if (found == pending_.end()) return;
   Pending& pending = found->second;
   Account& importer = *pending.importer;
