@@ -27,18 +27,17 @@ std::vector<std::string> machine_addresses() {
   return out;
 }
 
-void write_urls(json::Writer& writer, std::string_view name, std::string_view scheme,
-                const std::vector<io::Address>& addresses) {
-  if (addresses.empty()) return;
-  writer.key(name).begin_array();
-  for (const io::Address& address : addresses) {
+void write_urls(json::Writer& writer, const ListeningUrls& listening) {
+  if (listening.addresses.empty()) return;
+  writer.key(listening.name).begin_array();
+  for (const io::Address& address : listening.addresses) {
     const bool is_wildcard =
         address.host.empty() || address.host == "0.0.0.0" || address.host == "::";
     const std::vector<std::string> hosts =
         is_wildcard ? machine_addresses() : std::vector<std::string>{address.host};
     for (const std::string& host : hosts) {
       const io::Address shown{host, address.port, {}};
-      writer.string(std::string(scheme) + "://" + shown.text());
+      writer.string(std::string(listening.scheme) + "://" + shown.text());
     }
   }
   writer.end_array();
@@ -76,12 +75,10 @@ std::string ports_file_path(const std::string& dir, const std::string& program) 
   return dir + "/" + program + "_" + std::to_string(getpid()) + ".ports";
 }
 
-std::string ports_file_content(const std::vector<io::Address>& clients,
-                               const std::vector<io::Address>& monitoring) {
+std::string ports_file_content(const std::vector<ListeningUrls>& listening) {
   json::Writer writer;
   writer.begin_object();
-  write_urls(writer, "nats", "nats", clients);
-  write_urls(writer, "monitoring", "http", monitoring);
+  for (const ListeningUrls& each : listening) write_urls(writer, each);
   writer.end_object();
   return writer.take();
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -27,9 +28,14 @@ class ProcessFile {
 
 // `<dir>/<program>_<pid>.ports`, the name nats-server gives it.
 std::string ports_file_path(const std::string& dir, const std::string& program);
+// What listens, by the ports file's name for it.
+struct ListeningUrls {
+  std::string_view name;    // "nats", "monitoring", "websocket"
+  std::string_view scheme;  // "nats", "http", "ws"
+  std::vector<io::Address> addresses;
+};
 // {"nats":["nats://127.0.0.1:4222"],"monitoring":["http://…"]}; a wildcard address is given as every
-// address of the machine.
-std::string ports_file_content(const std::vector<io::Address>& clients,
-                               const std::vector<io::Address>& monitoring);
+// address of the machine, and what has none is left out.
+std::string ports_file_content(const std::vector<ListeningUrls>& listening);
 
 }  // namespace brokkr::app

@@ -125,11 +125,19 @@ class ServerProgram {
     server_->system().set_snappy(jetstream::encode_snappy);
     greet();
     if (Status jetstream = start_jetstream(); !jetstream) return jetstream;
+    if (Status websocket = listen_websocket(); !websocket) return websocket;
     const uint16_t port = options_.port < 0    ? uint16_t{0}
                           : options_.port == 0 ? uint16_t{4222}
                                                : static_cast<uint16_t>(options_.port);
     const std::string host = options_.host == "0.0.0.0" ? "" : options_.host;
     return server_->listen({host, port, {}});
+  }
+
+  Status listen_websocket() {
+    const config::WebsocketOptions& from = options_.websocket;
+    if (from.port == 0) return {};
+    const uint16_t port = from.port < 0 ? uint16_t{0} : static_cast<uint16_t>(from.port);
+    return server_->listen_websocket({from.host == "0.0.0.0" ? "" : from.host, port, {}});
   }
 
   // Before clients are let in: they must find their streams.
@@ -216,11 +224,16 @@ class ServerProgram {
       pid_file_ = std::move(*file);
     }
     if (!options_.ports_file_dir.empty()) {
+      const auto snapshot = server_->snapshot();
       std::vector<io::Address> monitoring;
       if (monitor_ != nullptr) monitoring.push_back(monitor_address());
+      const std::string_view websocket_scheme = options_.websocket.tls ? "wss" : "ws";
       auto file =
           ProcessFile::write(ports_file_path(options_.ports_file_dir, invocation_.program),
-                             ports_file_content(server_->snapshot()->addresses, monitoring));
+                             ports_file_content({{"nats", "nats", snapshot->addresses},
+                                                 {"monitoring", "http", monitoring},
+                                                 {"websocket", websocket_scheme,
+                                                  snapshot->websocket_addresses}}));
       if (!file) return file.error();
       ports_file_ = std::move(*file);
     }

@@ -7,6 +7,7 @@
 #include "base/bytes.h"
 #include "base/machine.h"
 #include "broker/tls_rules.h"
+#include "broker/websocket/rules.h"
 #include "jetstream/jetstream.h"
 
 namespace brokkr::app {
@@ -158,6 +159,11 @@ Result<broker::Settings> make_settings(const config::Options& options) {
     if (!tls) return tls.error();
     settings.tls = std::move(*tls);
     auth_timeout = options.tls->timeout + std::chrono::seconds(1);
+  }
+  if (options.websocket.port != 0) {
+    auto websocket = broker::make_websocket_rules(options.websocket);
+    if (!websocket) return websocket.error();
+    settings.websocket = std::move(*websocket);
   }
   settings.auth_timeout = options.authorization.timeout.value_or(auth_timeout);
   settings.lame_duck_duration = options.lame_duck_duration;

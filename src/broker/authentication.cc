@@ -164,7 +164,7 @@ void Connection::accept_user() {
     // The first PING measures the round trip; a little apart, so that clients that connected
     // together are not asked together.
     const Duration spread(static_cast<int64_t>(shard_.random().below(400'000'000)));
-    timer_.start(std::min<Duration>(kFirstPingAfter + spread, shard_.settings().ping_interval));
+    timer_.start(std::min<Duration>(kFirstPingAfter + spread, ping_interval()));
   }
 }
 

@@ -366,8 +366,8 @@ void Connection::on_ping_due() {
   const MonotonicTime now = shard_.loop().now();
   const bool needs_round_trip =
       connect_received_ && (ping_sent_ == MonotonicTime() || now - ping_sent_ > kRoundTripEvery);
-  const bool is_quiet = now - last_input_ >= settings.ping_interval;
-  timer_.start(settings.ping_interval);
+  const bool is_quiet = now - last_input_ >= ping_interval();
+  timer_.start(ping_interval());
   if (pings_out_ == 0 && !is_quiet && !needs_round_trip) return;
   if (pings_out_ > 0 && !is_quiet) pings_out_ = 0;
   if (pings_out_ + 1U > settings.ping_max) {

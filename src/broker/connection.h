@@ -177,6 +177,9 @@ class Connection final : private io::TransportHandler {
   bool handle(const protocol::Command&);
   bool handle_first(const protocol::Command&);
   bool needs_credentials() const;
+  // The listener's own, or the server's.
+  Duration ping_interval() const;
+  Duration auth_timeout() const;
   bool may_publish(std::string_view subject);
   void handle_connect(std::string_view json);
   void handle_publish(const protocol::Command&);

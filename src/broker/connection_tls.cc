@@ -142,8 +142,7 @@ void Connection::TlsStart::refuse(CloseReason reason, std::string_view answer, L
 
 // The stream is what commands come in by.
 void Connection::open_stream(bool with_info) {
-  timer_.start(needs_credentials() ? shard_.settings().auth_timeout
-                                   : shard_.settings().ping_interval);
+  timer_.start(needs_credentials() ? auth_timeout() : ping_interval());
   last_input_ = shard_.loop().now();
   if (with_info) send_text(protocol::make_info_line(shard_.info_for(*this, false)));
   if (!input_.empty()) return resume_input();

@@ -111,14 +111,19 @@ void Server::swap_snapshot(Snapshot next) {
 }
 
 void Server::on_accept(int fd) {
-  const uint32_t others = connections_.fetch_add(1, std::memory_order_relaxed);
-  const bool is_refused = others >= snapshot()->settings->max_connections;
   // One that is to be told so and closed takes nobody's place meanwhile.
-  if (is_refused) on_connection_ended();
+  const bool is_refused = !take_place();
   const size_t target = next_shard_++ % shards_.size();
   if (target == 0) return shards_[0]->adopt(fd, is_refused);
   loops_[target]->post(
       [shard = shards_[target].get(), fd, is_refused] { shard->adopt(fd, is_refused); });
+}
+
+bool Server::take_place() {
+  const uint32_t others = connections_.fetch_add(1, std::memory_order_relaxed);
+  if (others < snapshot()->settings->max_connections) return true;
+  on_connection_ended();
+  return false;
 }
 
 std::unique_ptr<io::Transport> Server::connect_in_process() {

@@ -36,6 +36,7 @@ class Server {
     std::shared_ptr<const auth::Authenticator> authenticator;
     WallTime config_load_time;
     std::vector<io::Address> addresses;  // listened on, with the ports the kernel chose
+    std::vector<io::Address> websocket_addresses;
   };
   struct Options {
     Settings settings;
@@ -53,6 +54,8 @@ class Server {
 
   // Accepts clients; may be called for several addresses. Logs the line harnesses look for.
   Status listen(const io::Address& address);
+  // Accepts WebSocket clients, by the rules in the settings.
+  Status listen_websocket(const io::Address& address);
   // A connection without a socket, for parts of the server that are clients of it. Main loop only.
   std::unique_ptr<io::Transport> connect_in_process();
 
@@ -61,6 +64,12 @@ class Server {
   // Stops accepting, tells the clients, closes them bit by bit over lame_duck_duration after the
   // grace period, then calls `done`. Main loop only.
   void enter_lame_duck(Callback<void()> done);
+  // Who takes over the streams of leaves that come in by WebSocket. Main loop only.
+  using LeafAcceptor = Callback<void(std::unique_ptr<io::Transport>, Origin)>;
+  void set_leaf_acceptor(LeafAcceptor acceptor);
+  void accept_leaf(std::unique_ptr<io::Transport> stream, Origin origin);
+  // Thread-safe.
+  bool has_leaf_acceptor() const { return has_leaf_acceptor_.load(std::memory_order_relaxed); }
   bool is_lame_duck() const { return is_lame_duck_.load(std::memory_order_relaxed); }
   // Closes everything and joins the loops' threads; the destructor does it too.
   void stop();
@@ -92,6 +101,8 @@ class Server {
   // Thread-safe, for shards and monitoring.
   uint64_t next_client_id() { return next_client_id_.fetch_add(1, std::memory_order_relaxed) + 1; }
   uint32_t connection_count() const { return connections_.load(std::memory_order_relaxed); }
+  // Counts a connection; false, counting nothing, when there are too many.
+  bool take_place();
   void on_connection_ended() { connections_.fetch_sub(1, std::memory_order_relaxed); }
   void fill_info(protocol::ServerInfo& info) const;
   std::shared_ptr<const Snapshot> snapshot() const { return std::atomic_load(&snapshot_); }
@@ -113,6 +124,7 @@ class Server {
   Status start(Options options);
   void swap_snapshot(Snapshot next);
   void on_accept(int fd);
+  void on_accept_websocket(int fd);
   void close_next_clients();
 
   io::Loop& main_loop_;
@@ -136,6 +148,8 @@ class Server {
   Duration lame_duck_step_{};
   size_t lame_duck_batch_ = 1;
   bool is_stopped_ = false;
+  LeafAcceptor leaf_acceptor_;
+  std::atomic<bool> has_leaf_acceptor_{false};
   JetStreamReporter* jetstream_ = nullptr;
   Callback<void(const auth::AccountTable&)> on_accounts_changed_;
   LeafReporter* leafs_ = nullptr;

@@ -12,6 +12,7 @@
 namespace brokkr::broker {
 
 struct TlsRules;
+struct WebSocketRules;
 
 // What clients are told the server is: a release of nats-server whose client protocol ours equals.
 // Clients switch features on by it.
@@ -50,6 +51,7 @@ struct Settings {
   uint32_t max_traced_msg_len = 0;  // 0 means no limit
   bool no_fast_producer_stall = false;
   std::shared_ptr<const TlsRules> tls;  // of the client port; null: none
+  std::shared_ptr<const WebSocketRules> websocket;  // null: no such listener
   int jetstream_api_level = 0;   // 0: there is no JetStream
   std::string jetstream_domain;
   std::string system_account{kSystemAccount};

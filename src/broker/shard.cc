@@ -11,6 +11,7 @@
 #include "broker/service_replies.h"
 #include "broker/system/system_services.h"
 #include "broker/tls_rules.h"
+#include "broker/websocket/door.h"
 #include "protocol/encode.h"
 
 namespace brokkr::broker {
@@ -36,7 +37,8 @@ Shard::Shard(Server& server, io::Loop& loop, uint32_t index, uint32_t loops, Sha
       log_(log),
       random_(secure_seed()),
       interest_news_(loop),
-      links_(*this, index, loops) {
+      links_(*this, index, loops),
+      websocket_door_(std::make_unique<WebSocketDoor>(*this)) {
   parser_.set_limits({settings().max_control_line, settings().max_payload});
   replies_ = std::make_unique<ServiceReplies>(*this);
   global_account_ = &account(kGlobalAccount);
@@ -46,6 +48,7 @@ Shard::Shard(Server& server, io::Loop& loop, uint32_t index, uint32_t loops, Sha
 Shard::~Shard() {
   loop_.remove_hook(*this);
   links_.stop();
+  websocket_door_->close();
   connections_.clear();
   replies_.reset();
   drop_routes();
@@ -68,8 +71,7 @@ void Shard::adopt(std::unique_ptr<io::Transport> transport, Origin origin, bool 
   Connection& added = *connection;
   connections_.emplace(id, std::move(connection));
   if (log_.is_on(LogLevel::Debug)) {
-    log_.debug(added.peer().host + ":" + std::to_string(added.peer().port) + " - cid:" +
-               std::to_string(id) + " - Client connection created");
+    log_.debug(added.log_name() + " - Client connection created");
   }
   added.start(is_refused);
   if (is_refused) {
@@ -100,6 +102,7 @@ protocol::ServerInfo Shard::info_for(const Connection& connection, bool connect_
   info.max_payload = static_cast<int64_t>(
       std::min<uint64_t>(settings().max_payload, connection.limits().max_payload));
   info.headers = settings().headers;
+  if (connection.type() == ConnectionType::WebSocket) describe_websocket(server_, info);
   if (connect_info) {
     info.connect_info = true;
     info.remote_account = connection.account()->name();
@@ -185,6 +188,7 @@ void Shard::sweep() {
     closing.swap(closing_);
     for (Connection* connection : closing) {
       connection->flush();
+      set_close_frame(*connection, *connection->transport_);
       connection->transport_->end_writing();
       if (connection->transport_->fd() >= 0) {
         const std::span<char> trash = loop_.receive_buffer(0);
@@ -206,6 +210,10 @@ void Shard::remember_closed(Connection& connection) {
   server_.system().on_closed(*this, connection);
   const bool is_slow = connection.close_reason() == CloseReason::SlowConsumerPending ||
                        connection.close_reason() == CloseReason::SlowConsumerDeadline;
+  if (const std::string& error = websocket_error(connection, *connection.transport_);
+      !error.empty()) {
+    log_.error(connection.log_name() + " - read error: " + error);
+  }
   const std::string who = is_slow || log_.is_on(LogLevel::Debug) ? connection.log_name() : "";
   if (is_slow) {
     log_.info(who + " - " + std::string(to_string(connection.close_reason())) + " with " +

@@ -32,6 +32,7 @@ namespace brokkr::broker {
 class MessageTrace;
 class Server;
 class ServiceReplies;
+class WebSocketDoor;
 
 // A message on its way. The payload includes the header block; its CRLF follows in memory.
 struct Message {
@@ -190,6 +191,7 @@ class Shard final : private io::TurnHook {
   protocol::ClientParser& parser() { return parser_; }
   LoopLinks& links() { return links_; }
   Random& random() { return random_; }
+  WebSocketDoor& websocket_door() { return *websocket_door_; }
   ShardStats& stats() { return stats_; }
   const Settings& settings() const { return *shared_.settings; }
   const std::shared_ptr<const auth::Authenticator>& authenticator() const {
@@ -268,6 +270,7 @@ class Shard final : private io::TurnHook {
   InterestNews interest_news_;
   LoopLinks links_;
   std::unique_ptr<ServiceReplies> replies_;
+  const std::unique_ptr<WebSocketDoor> websocket_door_;
 };
 
 }  // namespace brokkr::broker

@@ -68,7 +68,13 @@ void redact(std::string& json, std::string_view key) {
 }  // namespace
 
 std::string Connection::log_name() const {
-  std::string out = peer().host + ":" + std::to_string(peer().port) + " - cid:" + std::to_string(id_);
+  std::string out = peer().host + ":" + std::to_string(peer().port);
+  if (origin_.websocket != nullptr && !origin_.websocket->forwarded_for.empty()) {
+    const std::string& behind_proxy = origin_.websocket->forwarded_for;
+    const bool is_ipv6 = behind_proxy.find(':') != std::string::npos;
+    out = (is_ipv6 ? "[" + behind_proxy + "]" : behind_proxy) + "/" + out;
+  }
+  out.append(type() == ConnectionType::WebSocket ? " - wid:" : " - cid:").append(std::to_string(id_));
   if (!connect_received_) return out;
   std::string client;
   if (!connect_.version.empty()) client = "v" + connect_.version;

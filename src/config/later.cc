@@ -103,7 +103,7 @@ constexpr std::string_view kReadOnly[] = {
     "mappings", "maps", "operator", "operators", "root", "root_operator", "root_operators",
     "roots", "tls", "trusted", "trusted_keys", "resolver", "account_resolver",
     "accounts_resolver", "resolver_pinned_accounts", "resolver_preload", "resolver_tls",
-    "system", "system_account", "websocket", "ws"};
+    "system", "system_account"};
 
 constexpr Field kAccountJetStream[] = {
     {"max_memory|max_mem|mem|memory|max_store|max_file|max_disk|store|disk|mem_max_stream_bytes|"

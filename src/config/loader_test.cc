@@ -158,8 +158,7 @@ TEST(LoadOptions, KeysOfLaterFeaturesAreNamedOnce) {
       "jetstream: enabled\nauthorization { users: [{nkey: "
       "UCNGL4W5QX66CFX6A6DCBVDH5VOHMI7B2UZZU7TXAUQQSI2JPHULCKBR}] }");
   EXPECT_EQ(later_keys_warning(o),
-            "these settings have no effect in this release: leafnodes, "
-            "system_account, websocket");
+            "these settings have no effect in this release: leafnodes, system_account");
   EXPECT_TRUE(o.jetstream);
   EXPECT_EQ(later_keys_warning(Options{}), "");
 }

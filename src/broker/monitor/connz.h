@@ -69,6 +69,7 @@ struct SubscriptionReport {
 
 // One connection, open or closed.
 struct ConnectionReport {
+  ConnectionType type = ConnectionType::Tcp;
   uint64_t cid = 0;
   std::string ip;
   uint16_t port = 0;

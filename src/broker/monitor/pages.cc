@@ -31,6 +31,9 @@ std::optional<Varz> Pages::gather_varz() {
   varz.settings = snapshot->settings;
   server_.fill_info(varz.info);
   varz.auth_required = snapshot->authenticator->is_required();
+  if (!snapshot->websocket_addresses.empty()) {
+    varz.websocket_port = snapshot->websocket_addresses.front().port;
+  }
   varz.start = server_.start_time();
   varz.now = server_.clock().wall_now();
   varz.config_load_time = snapshot->config_load_time;

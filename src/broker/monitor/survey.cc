@@ -48,6 +48,7 @@ std::vector<SubscriptionReport> subscriptions_of(const Connection& connection) {
 ConnectionReport figures_of(const Connection& connection) {
   ConnectionReport report;
   report.cid = connection.id();
+  report.type = connection.type();
   report.start = connection.start_time();
   report.last_activity = connection.last_activity();
   report.round_trip = connection.round_trip();
@@ -61,6 +62,7 @@ ConnectionReport figures_of(const Connection& connection) {
 ConnectionReport figures_of(const ClosedConnection& closed) {
   ConnectionReport report;
   report.cid = closed.id;
+  report.type = closed.type;
   report.start = closed.start;
   report.last_activity = closed.last_activity;
   report.stop = closed.stop;

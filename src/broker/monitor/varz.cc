@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "broker/tls_rules.h"
+#include "broker/websocket/rules.h"
 
 namespace brokkr::broker {
 namespace {
@@ -60,6 +61,30 @@ void write_identity(json::Writer& out, const Varz& varz) {
   out.end_array();
 }
 
+void write_websocket(json::Writer& out, const Varz& varz) {
+  out.key("websocket").begin_object();
+  if (const WebSocketRules* rules = varz.settings->websocket.get(); rules != nullptr) {
+    const config::WebsocketOptions& options = rules->options;
+    out.field("host", options.host.empty() ? "0.0.0.0" : options.host);
+    out.field("port", int64_t{varz.websocket_port});
+    if (!options.advertise.empty()) out.field("advertise", options.advertise);
+    if (!options.no_auth_user.empty()) out.field("no_auth_user", options.no_auth_user);
+    if (!options.jwt_cookie.empty()) out.field("jwt_cookie", options.jwt_cookie);
+    out.field("handshake_timeout", int64_t{rules->handshake_timeout.count()});
+    if (options.auth_timeout) out.field("auth_timeout", seconds_of(*options.auth_timeout));
+    if (options.no_tls) out.field("no_tls", true);
+    if (options.tls && options.tls->verify_and_map) out.field("tls_map", true);
+    if (options.same_origin) out.field("same_origin", true);
+    if (!options.allowed_origins.empty()) {
+      out.key("allowed_origins").begin_array();
+      for (const std::string& origin : options.allowed_origins) out.string(origin);
+      out.end_array();
+    }
+    if (options.compression) out.field("compression", true);
+  }
+  out.end_object();
+}
+
 void write_limits(json::Writer& out, const Varz& varz) {
   const Settings& settings = *varz.settings;
   out.field("max_connections", uint64_t{settings.max_connections});
@@ -76,9 +101,10 @@ void write_limits(json::Writer& out, const Varz& varz) {
   out.field("max_control_line", uint64_t{settings.max_control_line});
   out.field("max_payload", uint64_t{settings.max_payload});
   out.field("max_pending", settings.max_pending);
-  for (const char* part : {"cluster", "gateway", "leaf", "mqtt", "websocket"}) {
+  for (const char* part : {"cluster", "gateway", "leaf", "mqtt"}) {
     out.key(part).begin_object().end_object();
   }
+  write_websocket(out, varz);
   out.key("jetstream").begin_object();
   if (varz.jetstream) {
     out.key("config");

@@ -49,6 +49,7 @@ struct Varz {
   std::shared_ptr<const Settings> settings;
   protocol::ServerInfo info;
   bool auth_required = false;
+  uint16_t websocket_port = 0;
   std::string http_host;
   uint16_t http_port = 0;
   uint16_t https_port = 0;
