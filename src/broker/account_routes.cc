@@ -176,8 +176,10 @@ std::string AccountRoutes::map(std::string_view subject) const {
 void AccountRoutes::on_added(Subscription& subscription) {
   if (streams_.empty()) return;
   const auto kind = subscription.kind;
-  // What stands for other loops casts its shadow there.
+  // What stands for other loops casts its shadow there. What is imported is not exported further, as
+  // with nats-server.
   if (kind == Subscription::Kind::OtherLoop || kind == Subscription::Kind::Service) return;
+  if (kind == Subscription::Kind::Shadow) return;
   Shadows shadows;
   for (const auto& stream : streams_) {
     const std::string pattern = stream->exported_for(subscription.pattern());

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "auth/account_rules.h"
 #include "broker/client_info.h"
 #include "broker/message_trace.h"
 #include "broker/shard.h"
@@ -54,7 +55,16 @@ class FrameReader {
 };
 
 // Whether the other loop may ask who made the request: JetStream tells in its advisories.
-bool shows_client(const Message& message) {
+bool measures_services(const Account& account) {
+  const auth::AccountRules* rules = account.rules();
+  if (rules == nullptr) return false;
+  const auto& exports = rules->settings.service_exports;
+  return std::any_of(exports.begin(), exports.end(),
+                     [](const config::ServiceExport& one) { return one.latency.has_value(); });
+}
+
+bool shows_client(const Account& account, const Message& message) {
+  if (message.subject.starts_with("_R_.")) return message.from != nullptr && measures_services(account);
   return message.from != nullptr && message.subject.starts_with("$JS.") &&
          !message.subject.starts_with("$JS.ACK.") &&
          !message.subject.starts_with("$JS.API.CONSUMER.MSG.NEXT.") &&
@@ -235,7 +245,7 @@ void LoopLinks::forward(const Account& account, const Message& message, ForwardO
   // The other loop must know whom the publisher subscribed before: it may pass the message back.
   announce_changes();
   if (marked_.size() > 1 || message.reply.empty()) options.requester = 0;
-  const std::string client = shows_client(message) ? client_info(*message.from) : "";
+  const std::string client = shows_client(account, message) ? client_info(*message.from) : "";
   for (const uint32_t loop : marked_) {
     Mark& mark = marks_[loop];
     std::string& out = peers_[loop].out;

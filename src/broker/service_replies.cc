@@ -19,6 +19,11 @@ constexpr std::string_view kLatencyType = "io.nats.server.metric.v1.service_late
 // Nobody can guess it: whoever knows it may answer.
 std::string make_id() { return crypto::base32_encode(crypto::random_bytes(kIdBytes)); }
 
+// Who answered, as JSON.
+std::string responder_of(const Message& answer) {
+  return answer.from != nullptr ? client_info(*answer.from) : std::string(answer.client);
+}
+
 // Whether a request is measured: by chance, or because its headers say that it is being traced.
 bool is_sampled(const config::ServiceLatency& latency, const Message& request, Random& random) {
   if (latency.sampling > 0) return random.below(100) < static_cast<uint64_t>(latency.sampling);
@@ -78,7 +83,7 @@ std::string ServiceReplies::open(const ServiceRoute& route, const Message& reque
 void ServiceReplies::cancel(std::string_view reply) {
   const auto found = pending_.find(reply.substr(prefix_.size()));
   if (found == pending_.end()) return;
-  report(found->second, 503, "Service Unavailable", nullptr);
+  report(found->second, 503, "Service Unavailable", {});
   pending_.erase(found);
 }
 
@@ -96,10 +101,11 @@ void ServiceReplies::on_answer(const Message& answer) {
   Account& importer = *pending.importer;
   const std::string reply = pending.reply;
   const bool is_over =
-      pending.type == config::ResponseType::Singleton ||
-      (pending.type == config::ResponseType::Chunked && answer.payload.size() == answer.header_size);
+      pending.type == config::ResponseType::Singleton || answer.payload.empty();
   if (is_over) {
-    report(pending, 200, {}, answer.from);
+    const std::string responder = pending.latency ? responder_of(answer) : std::string();
+    const Duration away = answer.from != nullptr ? answer.from->round_trip() : Duration(0);
+    report(pending, 200, {}, {responder, away});
     pending_.erase(found);
   } else {
     pending.deadline = shard_.loop().now() + pending.threshold;
@@ -116,24 +122,24 @@ void ServiceReplies::on_timer() {
     return true;
   });
   while (!order_.empty() && !pending_.contains(order_.front())) order_.pop_front();
-  for (const Pending& pending : late) report(pending, 504, "Service Timeout", nullptr);
+  for (const Pending& pending : late) report(pending, 504, "Service Timeout", {});
   if (!pending_.empty()) timer_.start(kSweepEvery);
 }
 
 void ServiceReplies::report(const Pending& pending, int status, std::string_view description,
-                            const Connection* responder) {
+                            Responder responder) {
   if (!pending.latency || !pending.exporter->has_interest(pending.latency->subject)) return;
   const WallTime now = shard_.loop().clock().wall_now();
   const int64_t total = std::max<int64_t>(Duration(now - pending.start).count(), 0);
   const int64_t requester = pending.requester_round_trip.count();
-  const int64_t answering = responder == nullptr ? 0 : responder->round_trip().count();
+  const int64_t answering = responder.round_trip.count();
   json::Writer out;
   out.begin_object();
   out.field("type", kLatencyType).field("id", make_id());
   out.field("timestamp", format_rfc3339(now)).field("status", int64_t{status});
   if (!description.empty()) out.field("description", description);
   out.key("requestor").raw(pending.requester.empty() ? "{}" : pending.requester);
-  if (responder != nullptr) out.key("responder").raw(client_info(*responder));
+  if (!responder.client.empty()) out.key("responder").raw(responder.client);
   out.field("start", format_rfc3339(pending.start - requester * Duration(1)));
   out.field("service", std::max<int64_t>(total - answering, 0)).field("system", int64_t{0});
   out.field("total", total + requester);

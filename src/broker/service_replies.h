@@ -17,7 +17,6 @@
 namespace brokkr::broker {
 
 class Account;
-class Connection;
 class InternalSubscription;
 class Shard;
 struct Message;
@@ -26,7 +25,7 @@ struct ServiceRoute;
 // The way back of requests that went to another account: the service answers to "_R_.<loop>.<id>",
 // which only it was told, and the answer goes on to where the requester waits. Loop-confined.
 //
-// One answer ends a singleton; an empty one ends a chunked response; all end when nothing came for
+// One answer ends a singleton, an empty one every other kind; all end when nothing came for
 // the response threshold. Bounded: with kPendingMax under way the oldest is forgotten.
 class ServiceReplies {
  public:
@@ -60,7 +59,11 @@ class ServiceReplies {
   using Table = std::unordered_map<std::string, Pending, StringHash, std::equal_to<>>;
   void on_answer(const Message& answer);
   void on_timer();
-  void report(const Pending&, int status, std::string_view description, const Connection* responder);
+  struct Responder {
+    std::string_view client;  // as JSON; empty: nobody answered
+    Duration round_trip{};
+  };
+  void report(const Pending&, int status, std::string_view description, Responder responder);
 
   Shard& shard_;
   std::string prefix_;  // "_R_.<loop>."
