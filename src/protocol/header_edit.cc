@@ -6,7 +6,7 @@ namespace brokkr::protocol {
 namespace {
 
 constexpr std::string_view kLine = "NATS/1.0\r\n";
-constexpr std::string_view kLineEnd = "\r\n";
+constexpr std::string_view kEditedLineEnd = "\r\n";
 
 // Where the line of that key begins; npos when there is none.
 size_t find_line(std::string_view block, std::string_view key, size_t from) {
@@ -21,35 +21,35 @@ size_t find_line(std::string_view block, std::string_view key, size_t from) {
 
 void remove_header(std::string& block, std::string_view key) {
   for (size_t at = find_line(block, key, 0); at != std::string::npos; at = find_line(block, key, at)) {
-    const size_t end = block.find(kLineEnd, at);
+    const size_t end = block.find(kEditedLineEnd, at);
     if (end == std::string::npos) return;
-    block.erase(at, end + kLineEnd.size() - at);
-    if (block.size() <= kLine.size() + kLineEnd.size()) return block.clear();
+    block.erase(at, end + kEditedLineEnd.size() - at);
+    if (block.size() <= kLine.size() + kEditedLineEnd.size()) return block.clear();
   }
 }
 
 void remove_header_any_case(std::string& block, std::string_view key) {
-  size_t at = block.find(kLineEnd);
+  size_t at = block.find(kEditedLineEnd);
   while (at != std::string::npos) {
-    at += kLineEnd.size();
-    const size_t end = block.find(kLineEnd, at);
+    at += kEditedLineEnd.size();
+    const size_t end = block.find(kEditedLineEnd, at);
     if (end == std::string::npos) return;
     const std::string_view line(block.data() + at, end - at);
     const bool is_it = line.size() > key.size() && line[key.size()] == ':' &&
                        equals_ignore_case(line.substr(0, key.size()), key);
-    if (is_it) block.erase(at, end + kLineEnd.size() - at);
-    at = is_it ? at - kLineEnd.size() : end;
+    if (is_it) block.erase(at, end + kEditedLineEnd.size() - at);
+    at = is_it ? at - kEditedLineEnd.size() : end;
   }
-  if (block.size() <= kLine.size() + kLineEnd.size()) block.clear();
+  if (block.size() <= kLine.size() + kEditedLineEnd.size()) block.clear();
 }
 
 void append_header(std::string& block, std::string_view key, std::string_view value) {
-  if (block.size() > kLineEnd.size()) {
-    block.resize(block.size() - kLineEnd.size());
+  if (block.size() > kEditedLineEnd.size()) {
+    block.resize(block.size() - kEditedLineEnd.size());
   } else {
     block = kLine;
   }
-  block.append(key).append(": ").append(value).append(kLineEnd).append(kLineEnd);
+  block.append(key).append(": ").append(value).append(kEditedLineEnd).append(kEditedLineEnd);
 }
 
 void set_header(std::string& block, std::string_view key, std::string_view value) {
