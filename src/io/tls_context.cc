@@ -213,6 +213,8 @@ class LoadedContext final : public TlsContext {
       SSL_CTX_set_default_verify_paths(native_);
       return {};
     }
+    // Whatever is in the file is trusted, be it a root or not.
+    X509_STORE_set_flags(SSL_CTX_get_cert_store(native_), X509_V_FLAG_PARTIAL_CHAIN);
     const std::string name = settings_.ca_is_text ? "" : settings_.ca;
     auto text = settings_.ca_is_text ? Result<std::string>(settings_.ca)
                                      : read_pem("CA file", settings_.ca);

@@ -280,6 +280,12 @@ TEST_F(TlsTest, UnknownAuthorityIsRefusedUnlessInsecure) {
   EXPECT_FALSE(client_.tls->facts().is_verified);
 }
 
+TEST_F(TlsTest, CertificateItselfMayBeTrusted) {
+  client_rules_.ca = server_rules_.certificates[0].certificate;
+  connect();
+  EXPECT_TRUE(shake_hands()) << client_.error;
+}
+
 TEST_F(TlsTest, ExpiredCertificateIsRefused) {
   TestCertificate old;
   old.alt_names = {"DNS:localhost"};

@@ -23,8 +23,9 @@ constexpr size_t kTlsWriteBytesMax = 64 << 10;
 constexpr size_t kTlsWaitingBytesMax = 128 << 10;
 // What one read of an open stream may bring in.
 constexpr size_t kTlsReadBytes = 64 << 10;
+constexpr size_t kTlsRecordHeader = 5;
 // The record's and the message's header of a ClientHello.
-constexpr size_t kTlsSniffBytes = 9;
+constexpr size_t kTlsSniffBytes = kTlsRecordHeader + 4;
 constexpr char kTlsHandshakeRecord = 0x16;
 constexpr char kTlsClientHello = 0x01;
 
@@ -93,8 +94,10 @@ class TlsStream final : public TlsTransport, private TransportHandler, private T
   void run() override;
 
   void step_handshake();
-  bool read_first_bytes();
+  bool has_first_record();
   Status check_first_bytes();
+  size_t first_byte(size_t i) const;
+  size_t first_record_bytes() const { return first_byte(3) << 8 | first_byte(4); }
   void make_ssl();
   void finish_handshake();
   void fail_handshake(std::string why);
@@ -253,33 +256,44 @@ void TlsStream::make_ssl() {
   }
 }
 
-// True once there are enough bytes to look at, or to refuse.
-bool TlsStream::read_first_bytes() {
-  while (early_.size() < kTlsSniffBytes) {
-    if (!early_.empty() && early_[0] != kTlsHandshakeRecord) return true;
-    char bytes[kTlsSniffBytes];
-    const IoResult got = inner_->read(bytes, kTlsSniffBytes - early_.size());
+// Collects the first record, so that nothing but its bytes is held for a client that sends a part of
+// it. True once it is here, or the handshake has failed.
+bool TlsStream::has_first_record() {
+  for (;;) {
+    size_t wanted = kTlsSniffBytes;
+    if (early_.size() >= kTlsSniffBytes || (!early_.empty() && early_[0] != kTlsHandshakeRecord)) {
+      if (Status checked = check_first_bytes(); !checked) {
+        fail_handshake(checked.error().text);
+        return false;
+      }
+      wanted = kTlsRecordHeader + first_record_bytes();
+    }
+    if (early_.size() >= wanted) return true;
+    char bytes[2048];
+    const IoResult got = inner_->read(bytes, std::min(sizeof bytes, wanted - early_.size()));
     if (got.kind == Kind::WouldBlock) return false;
     if (got.kind != Kind::Ok) {
       read_end_ = got;
-      return true;
+      fail_handshake(handshake_error(SSL_ERROR_SYSCALL));
+      return false;
     }
     early_.append(bytes, got.bytes);
   }
-  return true;
+}
+
+size_t TlsStream::first_byte(size_t i) const {
+  return static_cast<size_t>(static_cast<uint8_t>(early_[i]));
 }
 
 // OpenSSL makes room for as long a message as its header promises, so that is looked at first.
 Status TlsStream::check_first_bytes() {
-  if (!early_.empty() && early_[0] != kTlsHandshakeRecord) {
+  if (early_[0] != kTlsHandshakeRecord) {
     is_plain_text_ = true;
     return Error{Errc::InvalidArgument, "first record does not look like a TLS handshake"};
   }
-  if (early_.size() < kTlsSniffBytes) return Error{Errc::Closed, "EOF"};
-  const auto byte = [this](size_t i) { return static_cast<size_t>(static_cast<uint8_t>(early_[i])); };
-  const size_t record_bytes = byte(3) << 8 | byte(4);
-  const size_t hello_bytes = byte(6) << 16 | byte(7) << 8 | byte(8);
-  if (byte(1) != 3 || record_bytes < kTlsSniffBytes - 5 || early_[5] != kTlsClientHello) {
+  const size_t hello_bytes = first_byte(6) << 16 | first_byte(7) << 8 | first_byte(8);
+  if (first_byte(1) != 3 || first_record_bytes() < kTlsSniffBytes - kTlsRecordHeader ||
+      first_record_bytes() > kTlsRecordBytesMax || early_[5] != kTlsClientHello) {
     return Error{Errc::InvalidArgument, "first record is no ClientHello"};
   }
   if (hello_bytes > kClientHelloBytesMax) {
@@ -292,10 +306,7 @@ Status TlsStream::check_first_bytes() {
 void TlsStream::step_handshake() {
   is_drained_ = false;
   if (ssl_ == nullptr) {
-    if (context_->is_server()) {
-      if (!read_first_bytes()) return update_inner();
-      if (Status checked = check_first_bytes(); !checked) return fail_handshake(checked.error().text);
-    }
+    if (context_->is_server() && !has_first_record()) return;  // may have destroyed this
     make_ssl();
   }
   ERR_clear_error();
