@@ -21,6 +21,9 @@ constexpr std::string_view kNodeHelp =
     "\n"
     "    -s, --server <url>               Server to join (default: NATS_URL, nats://127.0.0.1:4222)\n"
     "        --user, --password, --token  Credentials\n"
+    "        --tlsca <file>               Authorities trusted (default: the machine's)\n"
+    "        --tlscert, --tlskey <file>   Our certificate and its key\n"
+    "        --tlsfirst                   TLS handshake before the server's greeting\n"
     "    -D, --debug                      Log what helps debugging\n";
 
 struct NodeFlags {
@@ -29,6 +32,7 @@ struct NodeFlags {
   std::string user;
   std::string password;
   std::string token;
+  client::TlsOptions tls;
   bool is_debug = false;
   bool is_help = false;
 };
@@ -57,10 +61,17 @@ Result<NodeFlags> parse_node_flags(std::vector<std::string> args) {
       flags.is_debug = true;
       continue;
     }
+    if (name == "--tlsfirst") {
+      flags.tls.handshake_first = true;
+      continue;
+    }
     std::string* const target = name == "-s" || name == "--server"   ? &flags.server
                                 : name == "--user"                   ? &flags.user
                                 : name == "--password"               ? &flags.password
                                 : name == "--token"                  ? &flags.token
+                                : name == "--tlsca"                  ? &flags.tls.ca_file
+                                : name == "--tlscert"                ? &flags.tls.certificate_file
+                                : name == "--tlskey"                 ? &flags.tls.key_file
                                                                      : nullptr;
     if (target == nullptr) return Error{Errc::Syntax, "unknown argument \"" + args[i] + "\""};
     if (!has_value) {
@@ -161,6 +172,7 @@ int run_node(const Invocation& invocation) {
   options->connection.user = flags->user;
   options->connection.password = flags->password;
   options->connection.token = flags->token;
+  options->connection.tls = flags->tls;
   options->connection.name = options->name + " (workload node)";
   options->connection.reconnect_attempts_max = -1;
   io::Worker resolver("resolver");

@@ -145,7 +145,12 @@ void Core::on_info(std::string_view json) {
     return;
   }
   has_info_ = true;
-  if (tls_ == nullptr && (info_.tls_required || wants_tls())) return start_tls();
+  if (tls_ != nullptr) return send_connect();
+  if (wants_tls() && !info_.tls_required && !info_.tls_available) {
+    return attempt_failed({Errc::Unsupported, server_text() + ": secure connection not available"},
+                          Failure::Network);
+  }
+  if (info_.tls_required || wants_tls()) return start_tls();
   send_connect();
 }
 

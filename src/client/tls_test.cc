@@ -135,6 +135,14 @@ TEST_F(ClientTlsTest, AsksForTlsWhereItIsOnlyAvailable) {
             "");
 }
 
+TEST_F(ClientTlsTest, ServerWithoutTlsIsNotTalkedToWhenTlsIsAskedFor) {
+  options_.tls.is_required = true;
+  const std::string error =
+      connect([](TlsServer& server) { server.info_ = "INFO {\"max_payload\":100} \r\n"; });
+  EXPECT_EQ(error, "closed: in-process: secure connection not available");
+  EXPECT_EQ(server_->received_, "");
+}
+
 TEST_F(ClientTlsTest, PlainTextBehindInfoIsNotBelieved) {
   // Somebody on the way adds a line of his own before the handshake.
   connect([](TlsServer& server) { server.info_ += "-ERR 'Authorization Violation'\r\n"; });
