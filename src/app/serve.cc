@@ -191,15 +191,29 @@ class ServerProgram {
   }
 
   Status start_monitor() {
-    if (options_.http_port == 0) return {};
-    broker::Monitor::Options options;
-    options.host = options_.http_host.empty() ? options_.host : options_.http_host;
-    options.port = options_.http_port < 0 ? uint16_t{0} : static_cast<uint16_t>(options_.http_port);
-    options.base_path = options_.http_base_path;
-    auto monitor = broker::Monitor::open(options, *server_, *log_);
+    if (options_.http_port == 0 && options_.https_port == 0) return {};
+    auto options = make_monitor_options(options_);
+    if (!options) return options.error();
+    auto monitor = broker::Monitor::open(std::move(*options), *server_, *log_);
     if (!monitor) return monitor.error();
     monitor_ = std::move(*monitor);
     return {};
+  }
+
+  // The HTTPS port shows the certificate that is there now.
+  void reload_monitor() {
+    if (monitor_ == nullptr || !monitor_->is_https()) return;
+    auto options = make_monitor_options(options_);
+    if (!options) return log_->error("https monitor keeps its certificate: " + options.error().text);
+    options->port = monitor_->port();
+    if (options->tls_certificate == monitor_->options().tls_certificate &&
+        options->tls_key == monitor_->options().tls_key) {
+      return;
+    }
+    monitor_.reset();
+    auto monitor = broker::Monitor::open(std::move(*options), *server_, *log_);
+    if (!monitor) return log_->error("https monitor: " + monitor.error().text);
+    monitor_ = std::move(*monitor);
   }
 
   io::Address monitor_address() const {
@@ -306,6 +320,7 @@ class ServerProgram {
     settings.server_id = before.server_id;
     if (settings.server_name.empty()) settings.server_name = before.server_name;
     server_->reload(std::move(settings), std::move(*authenticator));
+    reload_monitor();
     for (const std::string& name : difference.hot) log_->info("Reloaded: " + name);
     log_->info("Reloaded server configuration");
     return {};

@@ -1,6 +1,8 @@
 #include "app/server_options.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdio>
 #include <optional>
 #include <thread>
 
@@ -80,6 +82,17 @@ Status read_sandbox(const std::string& text, OwnFlags& flags) {
   }
   flags.sandbox = text;
   return {};
+}
+
+Result<std::string> read_text(const std::string& path) {
+  std::FILE* file = std::fopen(path.c_str(), "rbe");
+  if (file == nullptr) return system_error(path.c_str(), errno);
+  std::string text;
+  char part[4096];
+  size_t size = 0;
+  while ((size = std::fread(part, 1, sizeof part, file)) > 0) text.append(part, size);
+  std::fclose(file);
+  return text;
 }
 
 }  // namespace
@@ -176,6 +189,23 @@ Result<broker::Settings> make_settings(const config::Options& options) {
   if (!options.system_account.empty()) settings.system_account = options.system_account;
   settings.jetstream_domain = options.jetstream ? options.jetstream_options.domain : "";
   return settings;
+}
+
+Result<broker::Monitor::Options> make_monitor_options(const config::Options& options) {
+  broker::Monitor::Options monitor;
+  monitor.host = options.http_host.empty() ? options.host : options.http_host;
+  const int port = options.https_port != 0 ? options.https_port : options.http_port;
+  monitor.port = port < 0 ? uint16_t{0} : static_cast<uint16_t>(port);
+  monitor.base_path = options.http_base_path;
+  if (options.https_port == 0 || !options.tls) return monitor;
+  const config::TlsOptions& tls = *options.tls;
+  auto certificate = read_text(tls.certs.empty() ? tls.cert_file : tls.certs[0].cert_file);
+  if (!certificate) return certificate.error();
+  auto key = read_text(tls.certs.empty() ? tls.key_file : tls.certs[0].key_file);
+  if (!key) return key.error();
+  monitor.tls_certificate = std::move(*certificate);
+  monitor.tls_key = std::move(*key);
+  return monitor;
 }
 
 uint32_t choose_loops(const config::Options& options, int asked) {

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "broker/monitor.h"
 #include "broker/settings.h"
 #include "config/flags.h"
 #include "config/options.h"
@@ -28,6 +29,9 @@ std::string own_flags_text();
 // The part of the options connections look at, with the certificates they name. Fails with
 // InvalidArgument when one of those cannot be used.
 Result<broker::Settings> make_settings(const config::Options& options);
+// Of the monitoring port, which there is when `http_port` or `https_port` is set. Fails with System
+// when the certificate cannot be read.
+Result<broker::Monitor::Options> make_monitor_options(const config::Options& options);
 // One loop up to four CPUs, then one per four.
 uint32_t choose_loops(const config::Options& options, int asked);
 

@@ -147,6 +147,8 @@ Result<std::unique_ptr<Monitor>> Monitor::open(Options options, Server& server, 
   listening.host = options.host;
   listening.port = options.port;
   listening.name = "monitor";
+  listening.tls_certificate = options.tls_certificate;
+  listening.tls_key = options.tls_key;
   listening.threads = kHttpThreads;
   listening.connections_max = kHttpConnectionsMax;
   listening.methods = {"GET", "HEAD", "POST"};
@@ -157,7 +159,8 @@ Result<std::unique_ptr<Monitor>> Monitor::open(Options options, Server& server, 
   if (!opened) return opened.error();
   monitor->http_ = std::move(*opened);
   monitor->publish_address();
-  log.info("Starting http monitor on " + monitor->options_.host + ":" +
+  log.info(std::string(monitor->is_https() ? "Starting https" : "Starting http") + " monitor on " +
+           monitor->options_.host + ":" +
            std::to_string(monitor->port()));
   return monitor;
 }
@@ -182,7 +185,7 @@ void Monitor::publish_address() {
   MonitorFacts& facts = server_.monitor_facts();
   const std::lock_guard lock(facts.mutex);
   facts.http_host = options_.host;
-  facts.http_port = port();
+  (is_https() ? facts.https_port : facts.http_port) = port();
   facts.base_path = options_.base_path;
 }
 

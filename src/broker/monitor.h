@@ -22,6 +22,9 @@ class Monitor {
     std::string host;       // empty: every interface
     uint16_t port = 0;      // 0 lets the kernel choose
     std::string base_path;  // "/mon" puts /varz at /mon/varz
+    // PEM text; both: HTTPS.
+    std::string tls_certificate;
+    std::string tls_key;
   };
   // Fails with System when the address cannot be bound. Logs the line harnesses look for. `server`
   // and `log` outlive the monitor.
@@ -31,6 +34,8 @@ class Monitor {
   Monitor& operator=(const Monitor&) = delete;
 
   uint16_t port() const { return http_->port(); }
+  bool is_https() const { return !options_.tls_certificate.empty(); }
+  const Options& options() const { return options_; }
   // What a request is answered with; never on a thread that runs a loop of the server.
   http::Response answer(const http::Request& request);
 

@@ -99,9 +99,9 @@ constexpr Field kTopLevel[] = {{"cluster", Shape::Map, kCluster},
 
 // Read completely, and waiting for the part of the server that acts on them.
 constexpr std::string_view kReadOnly[] = {
-    "accounts", "allow_non_tls", "default_sentinel", "https", "https_port", "leaf", "leafnodes",
+    "accounts", "default_sentinel", "leaf", "leafnodes",
     "mappings", "maps", "operator", "operators", "root", "root_operator", "root_operators",
-    "roots", "tls", "trusted", "trusted_keys", "resolver", "account_resolver",
+    "roots", "trusted", "trusted_keys", "resolver", "account_resolver",
     "accounts_resolver", "resolver_pinned_accounts", "resolver_preload", "resolver_tls",
     "system", "system_account"};
 

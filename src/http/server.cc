@@ -22,6 +22,11 @@ namespace {
 // all before it reads gets to see its 413.
 constexpr size_t kDroppedBodyFactor = 16;
 
+const std::string kTlsPriorities = "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2";
+
+// The library takes its options without const, and does not write to them.
+void* text_option(const std::string& text) { return const_cast<char*>(text.c_str()); }
+
 std::string text_of(const sockaddr* address) {
   char host[INET6_ADDRSTRLEN] = "";
   if (address != nullptr && address->sa_family == AF_INET) {
@@ -130,15 +135,24 @@ Status MicrohttpdServer::start() {
     items.push_back(
         {MHD_OPTION_THREAD_POOL_SIZE, static_cast<intptr_t>(options_.threads), nullptr});
   }
+  const bool is_tls = !options_.tls_certificate.empty();
+  if (is_tls) {
+    items.push_back({MHD_OPTION_HTTPS_MEM_CERT, 0, text_option(options_.tls_certificate)});
+    items.push_back({MHD_OPTION_HTTPS_MEM_KEY, 0, text_option(options_.tls_key)});
+    items.push_back({MHD_OPTION_HTTPS_PRIORITIES, 0, text_option(kTlsPriorities)});
+  }
   items.push_back({MHD_OPTION_END, 0, nullptr});
+  unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC;
+  if (is_tls) flags |= MHD_USE_TLS;
   daemon_ =
-      MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC, 0, nullptr, nullptr, &on_access,
+      MHD_start_daemon(flags, 0, nullptr, nullptr, &on_access,
                        this, MHD_OPTION_LISTEN_SOCKET, listening->fd, MHD_OPTION_NOTIFY_COMPLETED,
                        &on_completed, this, MHD_OPTION_ARRAY, items.data(), MHD_OPTION_END);
   if (daemon_ == nullptr) {
     close(listening->fd);
     return Error{Errc::System, "start http server on " + options_.host + ":" +
-                                   std::to_string(port_) + ": not possible"};
+                                   std::to_string(port_) + ": not possible" +
+                                   (is_tls ? " with this certificate and key" : "")};
   }
   return {};
 }

@@ -55,10 +55,13 @@ class Server {
     Duration idle_timeout = std::chrono::seconds(10);    // of a connection, in and between requests
     Duration stop_grace = std::chrono::seconds(1);       // for requests under way at the end
     std::vector<std::string> methods = {"GET", "HEAD"};  // others get 405
+    // PEM text, with the whole chain; both: HTTPS of at least TLS 1.2.
+    std::string tls_certificate;
+    std::string tls_key;
   };
   using Handler = Callback<Response(const Request&)>;
 
-  // Fails with System, naming the address, when it cannot be bound.
+  // Fails with System, naming the address, when it cannot be bound or the certificate is no good.
   static Result<std::unique_ptr<Server>> open(Options options, Handler handler);
   // Takes no new connections, waits `stop_grace` for the answers under way, then for the handlers
   // without end: a handler that waits for the destroying thread never ends.
