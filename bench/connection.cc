@@ -1,10 +1,7 @@
 #include "connection.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -27,24 +24,8 @@ size_t parse_size(std::string_view text) {
 
 }  // namespace
 
-Connection::Connection(uint16_t port, size_t receive_bytes) : buffer_(receive_bytes) {
-  fd_ = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd_ < 0) fail("socket: %s", strerror(errno));
-  const int on = 1;
-  setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  if (connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
-      errno != EINPROGRESS) {
-    fail("connect to port %u: %s", port, strerror(errno));
-  }
-}
-
-Connection::~Connection() {
-  close(fd_);
-}
+Connection::Connection(uint16_t port, size_t receive_bytes)
+    : stream_(port), buffer_(receive_bytes) {}
 
 std::unique_ptr<Connection> Connection::open(uint16_t port, size_t receive_bytes) {
   auto connection = std::make_unique<Connection>(port, receive_bytes);
@@ -61,7 +42,7 @@ std::unique_ptr<Connection> Connection::open(uint16_t port, size_t receive_bytes
 }
 
 void Connection::wait_readable() const {
-  pollfd entry{fd_, static_cast<short>(has_unsent() ? POLLIN | POLLOUT : POLLIN), 0};
+  pollfd entry{fd(), static_cast<short>(has_unsent() ? POLLIN | POLLOUT : POLLIN), 0};
   ::poll(&entry, 1, 100);
 }
 
@@ -69,7 +50,7 @@ void Connection::write(std::string_view bytes) {
   if (!has_unsent()) {
     unsent_.clear();
     sent_ = 0;
-    const ssize_t taken = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    const ssize_t taken = stream_.send(bytes.data(), bytes.size());
     if (taken < 0 && errno != EAGAIN) fail("send: %s", strerror(errno));
     if (taken > 0) bytes.remove_prefix(static_cast<size_t>(taken));
     if (bytes.empty()) return;
@@ -79,7 +60,7 @@ void Connection::write(std::string_view bytes) {
 
 void Connection::flush() {
   while (has_unsent()) {
-    const ssize_t taken = send(fd_, unsent_.data() + sent_, unsent_.size() - sent_, MSG_NOSIGNAL);
+    const ssize_t taken = stream_.send(unsent_.data() + sent_, unsent_.size() - sent_);
     if (taken < 0) {
       if (errno == EAGAIN) return;
       fail("send: %s", strerror(errno));
@@ -96,13 +77,19 @@ bool Connection::fill() {
     begin_ = 0;
   }
   if (end_ == buffer_.size()) fail("a message is longer than %zu bytes", buffer_.size());
-  const ssize_t taken = recv(fd_, buffer_.data() + end_, buffer_.size() - end_, 0);
+  const ssize_t taken = stream_.receive(buffer_.data() + end_, buffer_.size() - end_);
   if (taken < 0) {
     if (errno == EAGAIN || errno == ENOTCONN) return false;
     fail("recv: %s", strerror(errno));
   }
   if (taken == 0) fail("the server closed the connection");
   end_ += static_cast<size_t>(taken);
+  while (const size_t held = stream_.held()) {
+    if (buffer_.size() - end_ < held) buffer_.resize(end_ + held);
+    const ssize_t more = stream_.receive(buffer_.data() + end_, held);
+    if (more <= 0) break;
+    end_ += static_cast<size_t>(more);
+  }
   return true;
 }
 

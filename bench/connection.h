@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "measure.h"
+#include "stream.h"
 
 namespace brokkr::bench {
 
@@ -29,14 +30,13 @@ class Connection {
  public:
   // Starts to connect. `receive_bytes` bounds one message as well as one read.
   Connection(uint16_t port, size_t receive_bytes);
-  ~Connection();
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
   // Connects and waits for the handshake's PONG.
   static std::unique_ptr<Connection> open(uint16_t port, size_t receive_bytes = 256 * 1024);
 
-  int fd() const { return fd_; }
+  int fd() const { return stream_.fd(); }
   bool is_ready() const { return pongs_ > 0; }
   // PONGs received since the handshake's.
   uint64_t pongs() const { return pongs_ - 1; }
@@ -69,7 +69,7 @@ class Connection {
   size_t parse_message(Message& message) const;
   void wait_readable() const;
 
-  int fd_ = -1;
+  Stream stream_;
   std::vector<char> buffer_;
   size_t begin_ = 0;
   size_t end_ = 0;

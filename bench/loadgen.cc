@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "scenarios.h"
+#include "stream.h"
 
 namespace brokkr::bench {
 namespace {
@@ -68,7 +69,7 @@ constexpr Scenario kScenarios[] = {
   fputs(
       "usage: brokkr_bench_load --scenario NAME --port PORT [--pid PID] [--seconds S]\n"
       "         [--messages MAX] [--connections N] [--subscriptions N] [--cpu N] [--spin-us N]\n"
-      "         [--patience SECONDS]\n"
+      "         [--patience SECONDS] [--tls]\n"
       "         [--function-subject SUBJECT] [--function-in-flight N]\n"
       "         [--subject-count N] [--payload BYTES] [--consumer-count N]\n"
       "       brokkr_bench_load --list\n",
@@ -102,6 +103,10 @@ Command parse_command(int argc, char** argv) {
       exit(0);
     }
     if (option == "--help") print_usage(0);
+    if (option == "--tls") {
+      Stream::use_tls();
+      continue;
+    }
     if (i + 1 >= argc) print_usage(2);
     const char* text = argv[++i];
     const auto number = [&](double least, double most) {

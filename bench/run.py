@@ -45,7 +45,9 @@ def parse_arguments():
     parser.add_argument("--subscriptions", type=int, default=100_000)
     parser.add_argument("--spin-us", type=int, default=0, help="generator polls before it sleeps")
     parser.add_argument("--quick", action="store_true", help="one short round: a smoke test")
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "bench")
+    parser.add_argument("--out", type=pathlib.Path, help="default: bench, with --tls bench/tls")
+    parser.add_argument("--tls", action="store_true", help="all connections over TLS 1.3 with "
+                        "TLS_AES_128_GCM_SHA256 and a P-256 key; results go to bench/tls")
     parser.add_argument("--function-subject", help="subject of a deployed echo function: runs fn_echo")
     parser.add_argument("--function-port", type=int, help="where it is served; default: start "
                         "`brokkr up` and deploy --function-file on the subject")
@@ -54,6 +56,7 @@ def parse_arguments():
     parser.add_argument("--function-in-flight", type=int, default=32)
     parser.add_argument("--list", action="store_true", help="print the scenarios and stop")
     arguments = parser.parse_args()
+    arguments.out = arguments.out or ROOT / ("bench/tls" if arguments.tls else "bench")
     if arguments.quick:
         arguments.rounds, arguments.seconds, arguments.messages = 1, 0.03, 20_000
         arguments.connections, arguments.subscriptions = 200, 2_000
@@ -72,13 +75,26 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def wait_for_info(port, process, log):
+def make_tls_config(folder):
+    """A configuration file with a certificate of its own beside it."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                    "-nodes", "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem"),
+                    "-subj", "/CN=localhost", "-days", "2"], check=True, capture_output=True)
+    config = folder / "tls.conf"
+    config.write_text(f'tls {{ cert_file: "{folder}/cert.pem", key_file: "{folder}/key.pem", '
+                      'handshake_first: true }\n')
+    return config
+
+
+def wait_for_info(port, process, log, is_tls=False):
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise SystemExit(f"{process.args[0]} ended with {process.returncode}:\n{log.read_text()}")
         try:
             with socket.create_connection(("127.0.0.1", port), timeout=1) as probe:
+                if is_tls:  # the handshake comes first, and is the generator's business
+                    return
                 if probe.recv(5) == b"INFO ":
                     return
         except OSError:
@@ -89,8 +105,8 @@ def wait_for_info(port, process, log):
 class Server:
     """One binary under test; `start` gives a process of it that answers on its own port."""
 
-    def __init__(self, key, binary, folder):
-        self.key, self.folder = key, folder / key
+    def __init__(self, key, binary, folder, config=None):
+        self.key, self.folder, self.config = key, folder / key, config
         self.folder.mkdir()
         # Both products are started by the same command line: the link makes ours answer to it.
         self.binary = self.folder / "nats-server"
@@ -112,10 +128,11 @@ class Server:
         pin = (lambda: os.sched_setaffinity(0, {cpu})) if cpu is not None else None
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [str(self.binary), "-a", "127.0.0.1", "-p", str(port)], stdout=output,
+                [str(self.binary), "-a", "127.0.0.1", "-p", str(port),
+                 *(["-c", str(self.config)] if self.config else [])], stdout=output,
                 stderr=output, stdin=subprocess.DEVNULL, cwd=self.folder, preexec_fn=pin)
         self.running[process.pid] = process
-        wait_for_info(port, process, log)
+        wait_for_info(port, process, log, self.config is not None)
         return process, port
 
     def stop(self, process):
@@ -146,6 +163,8 @@ class Bench:
                    "--subscriptions", str(a.subscriptions), "--spin-us", str(a.spin_us), *extra]
         if pid:
             command += ["--pid", str(pid)]
+        if a.tls:
+            command.append("--tls")
         try:
             answer = subprocess.run(command, capture_output=True, text=True,
                                     errors="replace", timeout=RUN_TIMEOUT_S)
@@ -228,11 +247,12 @@ def start_node(binary, folder):
 
 def make_servers(arguments, folder):
     servers = []
+    config = make_tls_config(folder) if arguments.tls else None
     if arguments.brokkr:
-        servers.append(Server("brokkr", arguments.brokkr, folder))
+        servers.append(Server("brokkr", arguments.brokkr, folder, config))
     for index, path in enumerate(arguments.nats_server):
         key = "nats" if len(arguments.nats_server) == 1 else f"nats{index + 1}"
-        servers.append(Server(key, path, folder))
+        servers.append(Server(key, path, folder, config))
     if not servers:
         raise SystemExit("no server to measure: give --brokkr or --nats-server")
     return servers
