@@ -8,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/machine.h"
+#include "broker/monitor/listeners.h"
 #include "broker/tls_rules.h"
 #include "broker/websocket/rules.h"
 #include "jetstream/jetstream.h"
@@ -186,6 +187,7 @@ Result<broker::Settings> make_settings(const config::Options& options) {
   settings.max_traced_msg_len = to_limit(options.max_traced_msg_len, 0);
   settings.no_fast_producer_stall = options.no_fast_producer_stall;
   settings.jetstream_api_level = options.jetstream ? jetstream::kApiLevel : 0;
+  settings.leafnodes_shown = broker::describe_leafnodes(options);
   if (!options.system_account.empty()) settings.system_account = options.system_account;
   settings.jetstream_domain = options.jetstream ? options.jetstream_options.domain : "";
   return settings;

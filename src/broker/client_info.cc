@@ -22,7 +22,8 @@ std::string client_info(const Connection& connection) {
   const int64_t round_trip = connection.round_trip().count();
   if (round_trip != 0) out.field("rtt", round_trip);
   text("server", connection.shard().settings().server_name);
-  out.field("kind", "Client").field("client_type", "nats");
+  const bool is_websocket = connection.type() == ConnectionType::WebSocket;
+  out.field("kind", "Client").field("client_type", is_websocket ? "websocket" : "nats");
   out.end_object();
   return out.take();
 }

@@ -90,6 +90,7 @@ Connection::~Connection() {
 }
 
 std::string Connection::shown_user() const {
+  if (user_ != nullptr && !user_->nkey.empty()) return user_->nkey;
   if (user_ != nullptr && !user_->name.empty()) return user_->name;
   if (!connect_.user.empty()) return connect_.user;
   return connect_.auth_token.empty() ? "" : "[REDACTED]";
@@ -161,6 +162,10 @@ void Connection::close_later(CloseReason reason, std::string_view error_text) {
 void Connection::on_queued(size_t payload_bytes) {
   ++traffic_.out_msgs;
   traffic_.out_bytes += payload_bytes;
+  on_told();
+}
+
+void Connection::on_told() {
   mark_dirty();
   check_pending();
 }

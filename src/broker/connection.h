@@ -115,6 +115,8 @@ class Connection final : private io::TransportHandler {
   OutputBuffer& output() { return output_; }
   void mark_dirty();
   void on_queued(size_t payload_bytes);
+  // The same for what the server says itself, which is no message that was sent to it.
+  void on_told();
   bool is_open() const { return state_ != State::Closed; }
   // Whether what happens to its messages may be told on that subject.
   bool may_trace_to(std::string_view subject) const;

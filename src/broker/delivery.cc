@@ -376,7 +376,7 @@ void Shard::answer_no_responders(Connection& from, std::string_view subject,
   });
   out.append(headers);
   out.append(protocol::kCrlf);
-  from.on_queued(headers.size());
+  from.on_told();
 }
 
 }  // namespace brokkr::broker

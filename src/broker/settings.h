@@ -55,6 +55,7 @@ struct Settings {
   int jetstream_api_level = 0;   // 0: there is no JetStream
   std::string jetstream_domain;
   std::string system_account{kSystemAccount};
+  std::string leafnodes_shown = "{}";  // what /varz shows of them, as JSON
 };
 
 }  // namespace brokkr::broker

@@ -105,9 +105,16 @@ void write_connection(json::Writer& out, const ConnectionReport& report,
     if (!is_global && !report.account.empty()) out.field("account", report.account);
   }
   write_subscriptions(out, report, options);
+  if (options.auth && !report.issuer_key.empty()) out.field("issuer_key", report.issuer_key);
   // Of a closed connection the global account is not named.
   const bool has_name_tag = !report.account.empty() && !(is_global && report.stop);
   if (options.auth && has_name_tag) out.field("name_tag", report.account);
+  if (options.auth && !report.tags.empty()) {
+    out.key("tags").begin_array();
+    for (const std::string& tag : report.tags)
+      out.string(tag);
+    out.end_array();
+  }
   out.end_object();
 }
 

@@ -87,6 +87,8 @@ struct ConnectionReport {
   std::string version;
   std::string user;
   std::string account;
+  std::string issuer_key;         // who signed the user's JWT
+  std::vector<std::string> tags;  // of that JWT
   std::shared_ptr<const TlsFacts> tls;  // null: none
   std::vector<SubscriptionReport> subscriptions;
 };

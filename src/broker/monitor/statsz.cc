@@ -30,6 +30,13 @@ void write_jetstream_part(json::Writer& out, JetStreamSummary summary) {
 
 }  // namespace
 
+void write_feature_flags(json::Writer& out) {
+  out.key("feature_flags").begin_object();
+  out.field("js_ack_fc_v2", false).field("js_api_reply_v2", false);
+  out.field("js_raft_delete_range", true).field("js_snapshot_sources", false);
+  out.end_object();
+}
+
 void write_statsz(json::Writer& out, const Varz& varz, uint64_t active_accounts) {
   const ShardStats sum = sum_of(varz.loops);
   uint64_t subscriptions = 0;

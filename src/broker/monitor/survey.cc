@@ -90,6 +90,10 @@ ConnectionReport report_of(const Connection& connection, const ConnzOptions& opt
   report.user = connection.shown_user();
   report.account = connection.account()->name();
   report.tls = connection.origin().tls;
+  if (connection.user() != nullptr) {
+    report.issuer_key = connection.user()->issuer_key;
+    report.tags = connection.user()->tags;
+  }
   if (options.subscriptions || options.subscriptions_detail) {
     report.subscriptions = subscriptions_of(connection);
   }

@@ -85,6 +85,17 @@ void write_websocket(json::Writer& out, const Varz& varz) {
   out.end_object();
 }
 
+// `text` is a JSON object.
+void write_part(json::Writer& out, std::string_view name, const std::string& text) {
+  const auto parsed = json::parse(text);
+  out.key(name);
+  if (parsed) {
+    out.value(*parsed);
+  } else {
+    out.begin_object().end_object();
+  }
+}
+
 void write_limits(json::Writer& out, const Varz& varz) {
   const Settings& settings = *varz.settings;
   out.field("max_connections", uint64_t{settings.max_connections});
@@ -101,9 +112,9 @@ void write_limits(json::Writer& out, const Varz& varz) {
   out.field("max_control_line", uint64_t{settings.max_control_line});
   out.field("max_payload", uint64_t{settings.max_payload});
   out.field("max_pending", settings.max_pending);
-  for (const char* part : {"cluster", "gateway", "leaf", "mqtt"}) {
-    out.key(part).begin_object().end_object();
-  }
+  for (const char* part : {"cluster", "gateway"}) out.key(part).begin_object().end_object();
+  write_part(out, "leaf", settings.leafnodes_shown);
+  out.key("mqtt").begin_object().end_object();
   write_websocket(out, varz);
   out.key("jetstream").begin_object();
   if (varz.jetstream) {
@@ -162,6 +173,7 @@ void write_config(json::Writer& out, const Varz& varz) {
       out.field(name, value);
     out.end_object();
   }
+  write_feature_flags(out);
   out.field("system_account", settings.system_account);
 }
 

@@ -76,6 +76,8 @@ std::string render_varz(const Varz& varz);
 void write_statsz(json::Writer& out, const Varz& varz, uint64_t active_accounts);
 // What Go programs show at /debug/vars.
 std::string render_expvarz(const Varz& varz);
+// nats-server's switches for its own changes, as a release of it has them.
+void write_feature_flags(json::Writer& out);
 ShardStats sum_of(const std::vector<LoopReport>& loops);
 // Prometheus text format 0.0.4.
 std::string render_metrics(const Varz& varz);

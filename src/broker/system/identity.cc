@@ -3,6 +3,7 @@
 #include <map>
 
 #include "base/ids.h"
+#include "broker/monitor/varz.h"
 #include "broker/server.h"
 
 namespace brokkr::broker {
@@ -11,10 +12,6 @@ namespace {
 // Capabilities of a server, as nats-server numbers them.
 constexpr uint64_t kHasJetStream = 1;
 constexpr uint64_t kHasBinarySnapshots = 2;
-
-// nats-server's switches for its own changes; here none is on.
-constexpr std::string_view kFeatureFlags[] = {"js_ack_fc_v2", "js_api_reply_v2",
-                                              "js_raft_delete_range", "js_snapshot_sources"};
 
 std::string shown_host(const Settings& settings) {
   return settings.host.empty() ? "0.0.0.0" : settings.host;
@@ -43,10 +40,7 @@ void ServerIdentity::write(json::Writer& out) {
       out.field(name, value);
     out.end_object();
   }
-  out.key("feature_flags").begin_object();
-  for (const std::string_view flag : kFeatureFlags)
-    out.field(flag, false);
-  out.end_object();
+  write_feature_flags(out);
   const bool has_jetstream = settings.jetstream_api_level > 0;
   out.field("jetstream", has_jetstream);
   out.field("flags", has_jetstream ? kHasJetStream | kHasBinarySnapshots : uint64_t{0});

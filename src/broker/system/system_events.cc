@@ -24,7 +24,7 @@ void write_client(json::Writer& out, const Connection& connection, const ClientT
   const auto text = [&out](std::string_view name, std::string_view value) {
     if (!value.empty()) out.field(name, value);
   };
-  const std::string account = connection.was_open() ? connection.account()->name() : "";
+  const std::string& account = connection.account()->name();
   out.begin_object();
   out.field("start", format_rfc3339(connection.start_time()));
   text("host", connection.peer().host);
@@ -35,12 +35,23 @@ void write_client(json::Writer& out, const Connection& connection, const ClientT
   text("lang", connection.connect_options().lang);
   text("ver", connection.connect_options().version);
   if (times.has_stopped) {
-    const int64_t round_trip = connection.round_trip().count();
-    if (round_trip != 0) out.field("rtt", round_trip);
+    // Of one that never got far enough to be measured, the time it was there.
+    const Duration there = times.stop - connection.start_time();
+    const Duration round_trip = connection.was_open() ? connection.round_trip() : there;
+    if (round_trip > Duration::zero()) out.field("rtt", int64_t{round_trip.count()});
     out.field("stop", format_rfc3339(times.stop));
   }
+  const auth::User* const user = connection.user();
+  if (user != nullptr) text("issuer_key", user->issuer_key);
   text("name_tag", account);
-  out.field("kind", "Client").field("client_type", "nats");
+  if (user != nullptr && !user->tags.empty()) {
+    out.key("tags").begin_array();
+    for (const std::string& tag : user->tags)
+      out.string(tag);
+    out.end_array();
+  }
+  const bool is_websocket = connection.type() == ConnectionType::WebSocket;
+  out.field("kind", "Client").field("client_type", is_websocket ? "websocket" : "nats");
   out.end_object();
 }
 

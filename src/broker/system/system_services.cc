@@ -1,5 +1,6 @@
 #include "broker/system/system_services.h"
 
+#include "auth/authenticator.h"
 #include "auth/permissions.h"
 #include "broker/server.h"
 #include "broker/shard.h"
@@ -196,10 +197,17 @@ void SystemServices::answer_user_info(Shard& shard, Account& account, const Conn
   json::Writer out;
   out.begin_object();
   out.field("user", from.shown_user()).field("account", account.name());
-  out.field("account_name", account.name());
+  const auto rules = server_.account_rules(account.name());
+  const bool has_name = rules != nullptr && !rules->display_name.empty();
+  out.field("account_name", has_name ? rules->display_name : account.name());
   if (from.permissions() != nullptr) {
     out.key("permissions");
     write_permissions(out, from.permissions()->rules());
+  }
+  const auth::User* const user = from.user();
+  if (user != nullptr && user->expires) {
+    const Duration left = *user->expires - server_.clock().wall_now();
+    if (left > Duration::zero()) out.field("expires", int64_t{left.count()});
   }
   out.end_object();
   shard.publish(account, reply, {}, {}, identity_.wrap(out.text()));
