@@ -38,6 +38,7 @@ struct JszOptions {
   bool streams = false;
   bool consumers = false;
   bool config = false;
+  bool raft = false;  // says how many streams and consumers this server leads: all
   uint64_t offset = 0;
   uint64_t limit = 1024;
 };

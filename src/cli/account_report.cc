@@ -74,6 +74,10 @@ int run_report_statistics(const Context& context, const Values& values) {
 int run_tls(const Context& context, const Values& values) {
   auto session = connect(context, values);
   if (!session) return fail(context.program, session.error());
+  if ((*session)->connection().server_info().tls_required) {
+    return fail(context.program,
+                "the connection uses TLS and its chain was checked, but showing it is not available");
+  }
   return fail(context.program, "nats: connection is not tls");
 }
 
@@ -81,9 +85,6 @@ int run_tls(const Context& context, const Values& values) {
 
 Command account_tls_command() {
   Command tls{"tls", {}, "Report TLS chain for connected server"};
-  tls.flags = {{"expire-warn", "Warn about certs expiring this soon, 0 to disable", Kind::Duration,
-                "", "1w"},
-               {"pem", "Show PEM Certificate blocks", Kind::Bool, "", "true"}};
   tls.run = run_tls;
   return tls;
 }

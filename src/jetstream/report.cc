@@ -47,7 +47,7 @@ void write_account(json::Writer& out, Account& account, const broker::JszOptions
   out.key("api").begin_object().field("level", 0);
   out.field("total", account.api_stats().total).field("errors", account.api_stats().errors);
   out.end_object();
-  if ((options.streams || options.consumers || options.config) && !account.streams().empty()) {
+  if ((options.streams || options.consumers) && !account.streams().empty()) {
     out.key("stream_detail").begin_array();
     for (const auto& [name, stream] : account.streams()) {
       write_stream(out, *stream, options, leader);
@@ -99,10 +99,13 @@ std::string Report::jsz(const broker::JszOptions& options) {
   out.key("config");
   broker::write_jetstream_config(out, total);
   out.key("limits").begin_object().end_object();
-  out.field("streams", total.streams).field("consumers", total.consumers);
+  out.field("streams", total.streams);
+  if (options.raft && total.streams > 0) out.field("streams_leader", total.streams);
+  out.field("consumers", total.consumers);
+  if (options.raft && total.consumers > 0) out.field("consumers_leader", total.consumers);
   out.field("messages", total.messages).field("bytes", total.bytes);
-  const bool with_accounts = options.accounts || options.streams || options.consumers ||
-                             options.config || !options.account.empty();
+  const bool with_accounts =
+      options.accounts || options.streams || options.consumers || !options.account.empty();
   uint64_t count = 0;
   if (with_accounts) {
     out.key("account_details").begin_array();

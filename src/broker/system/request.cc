@@ -152,7 +152,8 @@ JszOptions read_jsz_options(OptionReader& reader) {
   options.offset = reader.unsigned_integer("offset");
   const int64_t limit = reader.integer("limit");
   if (limit > 0) options.limit = static_cast<uint64_t>(limit);
-  for (const char* name : {"direct_consumer", "leader_only", "raft", "stream_leader_only"})
+  options.raft = reader.boolean("raft");
+  for (const char* name : {"direct_consumer", "leader_only", "stream_leader_only"})
     reader.boolean(name);
   return options;
 }
