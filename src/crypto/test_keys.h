@@ -25,7 +25,9 @@ inline KeyPair server_key() { return key(NkeyType::Server, 5); }
 // A file of testdata/, written with the reference libraries; empty when there is none.
 inline std::string read_testdata(const std::string& name) {
   std::string text;
-  std::FILE* const file = std::fopen((std::string(CRYPTO_TESTDATA) + "/" + name).c_str(), "rb");
+  std::string path = CRYPTO_TESTDATA;
+  path.append("/").append(name);
+  std::FILE* const file = std::fopen(path.c_str(), "rb");
   if (file == nullptr) return text;
   char chunk[4096];
   for (size_t n = 0; (n = std::fread(chunk, 1, sizeof chunk, file)) > 0;) text.append(chunk, n);

@@ -22,6 +22,8 @@ namespace {
 constexpr int kBacklog = 4096;
 // Accepts per readiness, so that a flood of connections cannot starve those that exist.
 constexpr int kAcceptsPerTurn = 256;
+// Until accepting is tried again when no descriptor was free.
+constexpr Duration kDescriptorPause = std::chrono::milliseconds(10);
 
 struct SocketAddress {
   sockaddr_storage storage{};
@@ -109,7 +111,7 @@ class SocketListener final : public Listener, private FdHandler {
       if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
         // Out of descriptors: leave the backlog alone for a while instead of spinning on it.
         pause();
-        retry_.start(std::chrono::milliseconds(100));
+        retry_.start(kDescriptorPause);
       }
       return;
     }
