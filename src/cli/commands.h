@@ -26,6 +26,10 @@ Command consumer_command();
 Command backup_command();
 Command account_command();
 
+// Identities, and named connection settings.
+Command auth_command();
+Command context_command();
+
 // The workload side, with nex's spelling.
 Command devrun_command();
 Command run_command();

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "base/bytes.h"
+#include "cli/auth_store.h"
 #include "cli/files.h"
 
 namespace brokkr::cli {
@@ -56,11 +57,15 @@ Result<std::string> run_reader(const std::vector<std::string>& words) {
   return std::move(result->output);
 }
 
-// The credentials file nsc keeps for operator/account/user; nsc itself is asked only when it is not there.
+// Credentials for operator/account/user, made from what is stored here; nsc itself is asked only when
+// they cannot be.
 Result<std::string> read_nsc(std::string_view rest) {
-  const char* const keys = std::getenv("NKEYS_PATH");
-  const std::string folder = keys != nullptr && *keys != '\0' ? keys : data_home() + "/nats/nsc/keys";
-  if (auto creds = read_file(folder + "/creds/" + std::string(rest) + ".creds", kContextBytesMax)) return creds;
+  const AuthStore store;
+  const auto names = split(rest, '/');
+  auto op = names.size() == 3 ? store.load(std::string(names[0])) : Result<StoredOperator>(Error{Errc::NotFound, {}});
+  StoredAccount* const account = op ? op->find_account(names[1]) : nullptr;
+  const StoredUser* const user = account == nullptr ? nullptr : account->find_user(names[2]);
+  if (user != nullptr) return make_creds(store, *user, 0);
   auto profile = run_reader({"nsc", "generate", "profile", "nsc://" + std::string(rest)});
   if (!profile) return profile.error();
   const auto parsed = json::parse(*profile);

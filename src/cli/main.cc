@@ -56,7 +56,7 @@ Command make_root(Program& program) {
   root.flags = connection_flags();
   for (auto make : {publish_command, subscribe_command, request_command, reply_command, rtt_command,
                     bench_command, server_command, service_command, stream_command, consumer_command,
-                    kv_command, object_command, backup_command, account_command, devrun_command, run_command,
+                    kv_command, object_command, backup_command, account_command, auth_command, context_command, devrun_command, run_command,
                     list_command, info_command, stop_command, logs_command, events_command, trace_command, top_command,
                     latency_command,                     workload_command, node_command}) {
     root.subcommands.push_back(make());

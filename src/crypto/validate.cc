@@ -46,14 +46,15 @@ void check_service_url(std::string_view url, Issues& issues) {
   if (url.empty()) return;
   const size_t colon = url.find("://");
   if (colon == std::string_view::npos || !is_url_scheme_of_service(url.substr(0, colon))) {
-    issues.add_error("operator service url " + quoted(url) + " is not of nats, tls, ws or wss");
+    issues.add_error("operator service url " + quoted(url) +
+                     " - protocol not supported (only 'nats', 'tls', 'ws', 'wss' only)");
     return;
   }
   const std::string_view rest = url.substr(colon + 3);
   if (rest.find('@') != std::string_view::npos) {
-    issues.add_error("operator service url " + quoted(url) + " has credentials");
+    issues.add_error("operator service url " + quoted(url) + " - credentials are not supported");
   }
-  if (rest.find('/') != std::string_view::npos) issues.add_error("operator service url " + quoted(url) + " has a path");
+  if (rest.find('/') != std::string_view::npos) issues.add_error("operator service url " + quoted(url) + " - paths are not supported");
 }
 
 void check_server_version(std::string_view version, Issues& issues) {
