@@ -23,7 +23,7 @@ constexpr int kBacklog = 4096;
 // Accepts per readiness, so that a flood of connections cannot starve those that exist.
 constexpr int kAcceptsPerTurn = 256;
 // Until accepting is tried again when no descriptor was free.
-constexpr Duration kDescriptorPause = std::chrono::milliseconds(10);
+constexpr Duration kDescriptorPause = std::chrono::milliseconds(5);
 
 struct SocketAddress {
   sockaddr_storage storage{};
