@@ -125,6 +125,7 @@ class ServerProgram {
     server_->system().set_snappy(jetstream::encode_snappy);
     greet();
     if (Status jetstream = start_jetstream(); !jetstream) return jetstream;
+    if (Status leafs = server_->configure_leafs(options_.leafnodes); !leafs) return leafs;
     if (Status websocket = listen_websocket(); !websocket) return websocket;
     const uint16_t port = options_.port < 0    ? uint16_t{0}
                           : options_.port == 0 ? uint16_t{4222}
@@ -321,6 +322,9 @@ class ServerProgram {
     if (settings.server_name.empty()) settings.server_name = before.server_name;
     server_->reload(std::move(settings), std::move(*authenticator));
     reload_monitor();
+    if (Status leafs = server_->configure_leafs(options_.leafnodes); !leafs) {
+      log_->error("Failed to reload leaf nodes: " + leafs.error().text);
+    }
     for (const std::string& name : difference.hot) log_->info("Reloaded: " + name);
     log_->info("Reloaded server configuration");
     return {};

@@ -22,6 +22,20 @@ class AccountRoutes;
 // The global account: everybody's, unless a user says otherwise.
 constexpr std::string_view kGlobalAccount = "$G";
 
+class Account;
+struct Subscription;
+
+// Hears of every change of an account's interest, also of what other loops have. Called while nothing
+// is being delivered; must not change interest.
+class InterestObserver {
+ public:
+  virtual ~InterestObserver() = default;
+  // `change` subscriptions more, or fewer, like `which` on `pattern`, in the group `queue` unless empty.
+  virtual void on_interest_changed(Account& account, std::string_view pattern,
+                                   std::string_view queue, const Subscription& which,
+                                   int64_t change) = 0;
+};
+
 // One tenant as one loop sees it: its interest and nothing of anybody else's. Loop-confined.
 class Account {
  public:
@@ -33,6 +47,9 @@ class Account {
   // Whether anybody subscribes to it, here or on another loop.
   bool has_interest(std::string_view subject) { return interest_.has_interest(subject); }
   InterestWatches& watches() { return watches_; }
+  // Null while nobody wants to know.
+  InterestObserver* observer() const { return observer_; }
+  void set_observer(InterestObserver* observer) { observer_ = observer; }
   // How many entries of `interest` stand for what other loops have.
   size_t stand_in_count() const { return stand_ins_; }
   void add_stand_in() { ++stand_ins_; }
@@ -56,6 +73,7 @@ class Account {
   const std::string name_;
   subject::InterestTree interest_;
   InterestWatches watches_;
+  InterestObserver* observer_ = nullptr;
   size_t stand_ins_ = 0;
   Ended ended_;
   std::shared_ptr<const auth::AccountRules> rules_;

@@ -135,6 +135,9 @@ AccountRoutes::AccountRoutes(Shard& shard, Account& account,
     auto made = std::make_unique<ServiceRoute>(account, shard_.account(rule.exporter), rule);
     if (!made->subject.is_usable()) continue;
     account_.interest().add(rule.local, {}, made->subscription);
+    if (account_.observer() != nullptr) {
+      account_.observer()->on_interest_changed(account_, rule.local, {}, made->subscription, 1);
+    }
     shard_.note_interest(account_, rule.local);
     services_.push_back(std::move(made));
   }
@@ -143,6 +146,10 @@ AccountRoutes::AccountRoutes(Shard& shard, Account& account,
 AccountRoutes::~AccountRoutes() {
   for (auto& [origin, shadows] : shadows_) drop(shadows);
   for (const auto& service : services_) {
+    if (account_.observer() != nullptr) {
+      account_.observer()->on_interest_changed(account_, service->rule.local, {},
+                                               service->subscription, -1);
+    }
     account_.interest().remove(service->subscription);
     shard_.note_interest(account_, service->rule.local);
   }
@@ -159,6 +166,12 @@ void AccountRoutes::add_mapping(const config::SubjectMapping& from) {
     if (rule.is_usable()) mapping.destinations.push_back({below, std::move(rule)});
   }
   if (!mapping.destinations.empty()) mappings_.push_back(std::move(mapping));
+}
+
+std::vector<std::string> AccountRoutes::mapping_sources() const {
+  std::vector<std::string> out;
+  for (const Mapping& mapping : mappings_) out.push_back(mapping.source);
+  return out;
 }
 
 std::string AccountRoutes::map(std::string_view subject) const {

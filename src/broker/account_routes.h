@@ -67,6 +67,8 @@ class AccountRoutes {
   AccountRoutes& operator=(const AccountRoutes&) = delete;
 
   bool has_mappings() const { return !mappings_.empty(); }
+  // The patterns of what is mapped.
+  std::vector<std::string> mapping_sources() const;
   // Where a message that was published to `subject` goes instead; empty: nowhere else.
   std::string map(std::string_view subject) const;
   // A subscription of the account came or goes: its shadows do too.

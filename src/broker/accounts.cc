@@ -94,6 +94,7 @@ bool Shard::deliver_shadow(const ShadowSubscription& shadow, Delivery& delivery)
   }
   Delivery inner(delivery.from, shown);
   const bool delivered = deliver(*shadow.origin, inner);
+  send_to_leafs(inner);
   delivery.delivered_here |= inner.delivered_here;
   return delivered;
 }
@@ -137,6 +138,8 @@ bool Shard::cross(ServiceRoute& service, Connection* from, const Message& messag
   if (from != nullptr && subject.starts_with(kJetStreamPrefix)) full = client_info(*from);
   if (from != nullptr) request.client = full;
   request.from = nullptr;
+  request.from_leaf = nullptr;
+  request.leaf_queues = {};
   std::string reply;
   if (!message.reply.empty()) {
     reply = replies_->open(service, message, requester);

@@ -3,6 +3,7 @@
 
 #include "auth/permissions.h"
 #include "broker/delivery.h"
+#include "broker/leaf/link.h"
 #include "broker/message_trace.h"
 #include "broker/server.h"
 #include "broker/shard.h"
@@ -22,9 +23,10 @@ constexpr Duration kCongestionStall = std::chrono::milliseconds(1);
 
 // How many subscriptions a member of a group is: another loop's stand-in is as many as it has. Those
 // whose messages are filtered there come in only when nobody else takes the message: a refused one
-// would come back behind later ones.
+// would come back behind later ones. So do leaves: a member near by is preferred.
 uint64_t weight_of(const subject::Subscriber& member) {
   const auto& subscription = static_cast<const Subscription&>(member);
+  if (subscription.kind == Subscription::Kind::Leaf) return 0;
   const bool is_other_loop = subscription.kind == Subscription::Kind::OtherLoop;
   if (is_other_loop && subscription.has_delivery_filter) return 0;
   return is_other_loop ? subscription.delivered : 1;
@@ -44,6 +46,13 @@ template <typename Write>
 void put_line(OutputBuffer& out, size_t size_max, Write write) {
   if (size_max > OutputBuffer::kContiguousMax) return out.append(make_line(size_max, write));
   out.commit(write(out.reserve(size_max)));
+}
+
+bool has_queue(std::string_view queues, std::string_view name) {
+  while (!queues.empty()) {
+    if (protocol::next_queue(queues) == name) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -69,10 +78,11 @@ bool Shard::route(Account& account, Connection* from, const Message& message) {
       for (subject::Subscriber* subscriber : interest->subscribers()) {
         delivery.delivered |= deliver(static_cast<Subscription&>(*subscriber), delivery);
       }
-      if (interest->first_group() != nullptr) gather_groups(*interest);
+      if (interest->first_group() != nullptr) gather_groups(*interest, message);
     }
     deliver_to_groups(delivery);
     --delivering_;
+    send_to_leafs(delivery);
     finish_delivery(account, message, from, !delivery.delivered_here);
     if (crossings_.size() > first_crossing) delivery.delivered |= cross(first_crossing, from, message);
   }
@@ -151,6 +161,7 @@ bool Shard::deliver_forwarded(const ForwardedMessage& forwarded) {
     delivery.delivered |= deliver_to_chosen_group(match, pattern, queue, forwarded.is_retry, delivery);
   }
   --delivering_;
+  send_to_leafs(delivery);
   if (links_.has_marks()) links_.forward(target, message, {forwarded.requester, true});
   finish_delivery(target, message, nullptr, false);
   if (message.trace != nullptr) message.trace->release(*this);
@@ -178,6 +189,7 @@ bool Shard::deliver(Subscription& subscription, Delivery& delivery) {
     case Subscription::Kind::OtherLoop:
       links_.mark_plain(subscription.other_loop);
       return true;
+    case Subscription::Kind::Leaf: return deliver_to_leaf(subscription, subscription.queue(), delivery);
   }
   return false;
 }
@@ -247,9 +259,11 @@ void Shard::stall_producer(Connection& from, const Connection& slow) {
 
 // A queue group is one name, on however many patterns its members subscribed: gathers the lists of
 // members that belong together, in order of their names.
-void Shard::gather_groups(const subject::Interest& interest) {
+void Shard::gather_groups(const subject::Interest& interest, const Message& message) {
   for (const subject::QueueGroup* group = interest.first_group(); group != nullptr;
        group = group->next()) {
+    const bool is_chosen_there = message.from_leaf != nullptr && !message.to_any_queue;
+    if (is_chosen_there && !has_queue(message.leaf_queues, group->name())) continue;
     groups_.push_back({group, interest.pattern()});
   }
 }
@@ -278,7 +292,8 @@ void Shard::deliver_to_groups(Delivery& delivery) {
 // member that cannot take the message passes it to the next.
 bool Shard::deliver_to_group(std::span<const MatchedGroup> lists, Delivery& delivery) {
   if (lists.size() == 1 && links_.is_alone()) {
-    return deliver_to_local_member(lists[0].group->members(), delivery);
+    return deliver_to_local_member(lists[0].group->members(), delivery) ||
+           deliver_to_leaf_member(lists, delivery);
   }
   uint64_t weight = 0;
   for (const MatchedGroup& list : lists) {
@@ -298,7 +313,7 @@ bool Shard::deliver_to_group(std::span<const MatchedGroup> lists, Delivery& deli
       }
     }
   }
-  return false;
+  return deliver_to_leaf_member(lists, delivery);
 }
 
 // The member at `pick` when each is laid out as often as it counts.
@@ -336,6 +351,10 @@ bool Shard::deliver_to_chosen_group(const subject::Match& match, std::string_vie
       if (group != nullptr && deliver_to_local_member(group->members(), delivery)) return true;
     }
   }
+  for (const subject::Interest* interest : match) {
+    const MatchedGroup list{find_group(*interest), interest->pattern()};
+    if (list.group != nullptr && deliver_to_leaf_member({&list, 1}, delivery)) return true;
+  }
   if (is_retry) return false;
   for (const subject::Interest* interest : match) {
     const subject::QueueGroup* group = find_group(*interest);
@@ -356,10 +375,62 @@ bool Shard::deliver_to_local_member(const subject::SubscriberList& members, Deli
     size_t at = start + i;
     if (at >= members.size()) at -= members.size();
     auto& subscription = static_cast<Subscription&>(*members[at]);
-    if (subscription.kind == Subscription::Kind::OtherLoop) continue;
+    if (subscription.kind == Subscription::Kind::OtherLoop ||
+        subscription.kind == Subscription::Kind::Leaf) {
+      continue;
+    }
     if (deliver(subscription, delivery)) return true;
   }
   return false;
+}
+
+// --- leaves ----------------------------------------------------------------------------------
+
+bool Shard::deliver_to_leaf(Subscription& subscription, std::string_view queue,
+                            Delivery& delivery) {
+  LeafLink& link = *subscription.leaf;
+  if (!link.takes(delivery.message)) return false;
+  auto target = std::find_if(delivery.leafs.begin(), delivery.leafs.end(),
+                             [&](const Delivery::LeafTarget& each) { return each.link == &link; });
+  if (target == delivery.leafs.end()) {
+    target = delivery.leafs.insert(target, {&link, {}});
+  }
+  if (!queue.empty()) {
+    if (!target->queues.empty()) target->queues += ' ';
+    target->queues += queue;
+  }
+  delivery.delivered_here = true;
+  return true;
+}
+
+// A leaf, each as likely as it has members.
+bool Shard::deliver_to_leaf_member(std::span<const MatchedGroup> lists, Delivery& delivery) {
+  Subscription* chosen = nullptr;
+  uint64_t weight = 0;
+  for (const MatchedGroup& list : lists) {
+    for (subject::Subscriber* member : list.group->members()) {
+      auto& subscription = static_cast<Subscription&>(*member);
+      if (subscription.kind != Subscription::Kind::Leaf) continue;
+      if (!subscription.leaf->takes(delivery.message)) continue;
+      weight += subscription.delivered;
+      if (random_.below(weight) < subscription.delivered) chosen = &subscription;
+    }
+  }
+  return chosen != nullptr && deliver_to_leaf(*chosen, chosen->queue(), delivery);
+}
+
+void Shard::send_to_leafs(Delivery& delivery) {
+  for (const Delivery::LeafTarget& target : delivery.leafs) {
+    target.link->send_message(delivery.message, target.queues);
+    ++stats_.traffic.out_msgs;
+    stats_.traffic.out_bytes += delivery.message.payload.size();
+    const uint64_t pending = target.link->pending_bytes();
+    deepest_output_ = std::max(deepest_output_, pending);
+    if (delivery.from != nullptr && !settings().no_fast_producer_stall &&
+        pending * kStallDenominator > settings().max_pending * kStallNumerator) {
+      delivery.from->stall(kStallOver);
+    }
+  }
 }
 
 // Tells a requester at once that nobody listens, on its own subscription for the reply.

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "broker/shard.h"
 #include "protocol/encode.h"
@@ -23,6 +25,12 @@ struct Shard::Delivery {
   const protocol::SizeText body_text;
   bool delivered = false;
   bool delivered_here = false;  // to a client or subscription of this loop
+  // Each leaf gets the message once, with the groups that chose it.
+  struct LeafTarget {
+    LeafLink* link;
+    std::string queues;
+  };
+  std::vector<LeafTarget> leafs;
 };
 
 }  // namespace brokkr::broker

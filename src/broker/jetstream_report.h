@@ -64,6 +64,8 @@ class JetStreamReporter {
   // Of everything, or of the account, stream or consumer that are given.
   virtual JetStreamProblem check_health(const std::string& account, const std::string& stream,
                                         const std::string& consumer) = 0;
+  // The account has reached another server: what is followed there need not wait any longer.
+  virtual void on_leaf_opened(const std::string&) {}
 };
 
 }  // namespace brokkr::broker

@@ -188,8 +188,13 @@ void LoopLinks::handle_interest(uint32_t from, std::string_view key, uint64_t co
   subject::InterestTree& tree = account.interest();
   auto& known = peers_[from].interest;
   auto found = known.find(key);
+  const auto tell_observer = [&](const Subscription& which, int64_t change) {
+    if (account.observer() == nullptr || change == 0) return;
+    account.observer()->on_interest_changed(account, pattern, queue, which, change);
+  };
   if (count == 0) {
     if (found == known.end()) return;
+    tell_observer(*found->second, -static_cast<int64_t>(found->second->delivered));
     tree.remove(*found->second);
     account.remove_stand_in();
     known.erase(found);
@@ -206,7 +211,9 @@ void LoopLinks::handle_interest(uint32_t from, std::string_view key, uint64_t co
     found = known.emplace(key, std::move(subscription)).first;
     shard_.note_interest(account, pattern);
   }
+  const auto change = static_cast<int64_t>(count) - static_cast<int64_t>(found->second->delivered);
   found->second->delivered = count;
+  tell_observer(*found->second, change);
 }
 
 void LoopLinks::handle_version(uint32_t from, uint64_t version) {

@@ -7,6 +7,7 @@
 #include <mutex>
 
 #include "auth/authenticator.h"
+#include "broker/leaf/leafs.h"
 #include "broker/monitor/facts.h"
 #include "broker/system/system_services.h"
 #include "broker/tls_rules.h"
@@ -79,6 +80,8 @@ void Server::stop() {
   system_->stop();
   listeners_.clear();
   lame_duck_timer_.reset();
+  set_leafs(nullptr);
+  leaf_nodes_.reset();
   for (size_t i = 1; i < loops_.size(); ++i) {
     loops_[i]->post([shard = shards_[i].get()] { shard->close_all(CloseReason::ServerShutdown); });
     loops_[i]->stop();
@@ -182,6 +185,15 @@ void Server::reload(Settings settings, std::shared_ptr<const auth::Authenticator
   }
   const auto& accounts_now = shared.authenticator->accounts();
   if (on_accounts_changed_ && accounts_now != accounts_before) on_accounts_changed_(*accounts_now);
+}
+
+Status Server::configure_leafs(const config::LeafnodeOptions& options) {
+  if (leaf_nodes_ == nullptr) {
+    if (options.port == 0 && options.remotes.empty()) return {};
+    leaf_nodes_ = std::make_unique<Leafs>(*this);
+    set_leafs(leaf_nodes_.get());
+  }
+  return leaf_nodes_->configure(options);
 }
 
 void Server::enter_lame_duck(Callback<void()> done) {

@@ -13,6 +13,7 @@
 #include "broker/jetstream_report.h"
 #include "broker/settings.h"
 #include "broker/shard.h"
+#include "config/options_listeners.h"
 #include "crypto/nkey.h"
 #include "crypto/xkey.h"
 #include "io/loop.h"
@@ -23,6 +24,7 @@
 namespace brokkr::broker {
 
 class LeafReporter;
+class Leafs;
 class SystemServices;
 struct MonitorFacts;
 
@@ -61,6 +63,10 @@ class Server {
 
   // Swaps settings and users; clients that are no longer allowed are closed. Main loop only.
   void reload(Settings settings, std::shared_ptr<const auth::Authenticator> authenticator);
+  // Puts the settings of leaf nodes to work, at the start and after a reload. Main loop only.
+  Status configure_leafs(const config::LeafnodeOptions& options);
+  // Null while none are configured. Main loop only.
+  Leafs* leaf_nodes() const { return leaf_nodes_.get(); }
   // Stops accepting, tells the clients, closes them bit by bit over lame_duck_duration after the
   // grace period, then calls `done`. Main loop only.
   void enter_lame_duck(Callback<void()> done);
@@ -155,6 +161,7 @@ class Server {
   LeafReporter* leafs_ = nullptr;
   std::unique_ptr<MonitorFacts> monitor_facts_;
   std::unique_ptr<SystemServices> system_;
+  std::unique_ptr<Leafs> leaf_nodes_;
 };
 
 }  // namespace brokkr::broker

@@ -23,6 +23,12 @@ constexpr size_t kFlushBytes = 256 << 10;
 // reset may overtake a queued -ERR.
 constexpr size_t kDrainReads = 8;
 
+// What the server at the other end of a leaf link wants stands for several.
+int64_t members_of(const Subscription& subscription) {
+  const bool is_leaf = subscription.kind == Subscription::Kind::Leaf;
+  return is_leaf ? static_cast<int64_t>(subscription.delivered) : 1;
+}
+
 }  // namespace
 
 InternalSubscription::~InternalSubscription() {
@@ -127,6 +133,9 @@ void Shard::add_interest(Account& account, std::string_view pattern, std::string
   DCHECK(delivering_ == 0);
   account.interest().add(pattern, queue, subscription);
   links_.on_interest_added(account, subscription);
+  if (account.observer() != nullptr) {
+    account.observer()->on_interest_changed(account, pattern, queue, subscription, members_of(subscription));
+  }
   note_interest(account, pattern);
   if (account.routes() != nullptr) account.routes()->on_added(subscription);
 }
@@ -135,6 +144,10 @@ void Shard::remove_interest(Account& account, Subscription& subscription) {
   DCHECK(delivering_ == 0);
   if (account.routes() != nullptr) account.routes()->on_removed(subscription);
   links_.on_interest_removed(account, subscription);
+  if (account.observer() != nullptr) {
+    account.observer()->on_interest_changed(account, subscription.pattern(), subscription.queue(),
+                                            subscription, -members_of(subscription));
+  }
   if (account.watches().empty()) return account.interest().remove(subscription);
   const std::string pattern(subscription.pattern());
   account.interest().remove(subscription);

@@ -48,6 +48,11 @@ struct Message {
   // Of a request to JetStream that came from another loop: who made it, as JSON.
   std::string_view client;
   MessageTrace* trace = nullptr;  // of a message whose way is to be told
+  // The leaf link it came in on, and the queue groups the other side chose, separated by blanks: no
+  // other group gets it.
+  const LeafLink* from_leaf = nullptr;
+  std::string_view leaf_queues;
+  bool to_any_queue = false;  // a mapping led here, of which the other side knows nothing
   std::string_view routed_by() const { return route.empty() ? subject : route; }
 };
 
@@ -230,7 +235,7 @@ class Shard final : private io::TurnHook {
   // Tells the message's trace of a client it reaches or would have reached. The outcome when that is
   // all, absent when it is to be delivered.
   std::optional<bool> trace_delivery(const Subscription&, const Message&, const Connection* from);
-  void gather_groups(const subject::Interest&);
+  void gather_groups(const subject::Interest&, const Message&);
   void deliver_to_groups(Delivery&);
   bool deliver_to_group(std::span<const MatchedGroup> lists, Delivery&);
   bool deliver_to_chosen(std::span<const MatchedGroup> lists, uint64_t pick, Delivery&);
@@ -238,6 +243,9 @@ class Shard final : private io::TurnHook {
   bool deliver_to_chosen_group(const subject::Match&, std::string_view pattern,
                                std::string_view queue, bool is_retry, Delivery&);
   bool deliver_to_local_member(const subject::SubscriberList&, Delivery&);
+  bool deliver_to_leaf(Subscription&, std::string_view queue, Delivery&);
+  bool deliver_to_leaf_member(std::span<const MatchedGroup> lists, Delivery&);
+  void send_to_leafs(Delivery&);
   void finish_delivery(Account&, const Message&, Connection* from, bool only_other_loops);
   void stall_producer(Connection& from, const Connection& slow);
 

@@ -99,7 +99,7 @@ constexpr Field kTopLevel[] = {{"cluster", Shape::Map, kCluster},
 
 // Read completely, and waiting for the part of the server that acts on them.
 constexpr std::string_view kReadOnly[] = {
-    "accounts", "default_sentinel", "leaf", "leafnodes",
+    "accounts", "default_sentinel",
     "mappings", "maps", "operator", "operators", "root", "root_operator", "root_operators",
     "roots", "trusted", "trusted_keys", "resolver", "account_resolver",
     "accounts_resolver", "resolver_pinned_accounts", "resolver_preload", "resolver_tls",

@@ -152,4 +152,10 @@ broker::JetStreamProblem Report::check_health(const std::string& account, const 
   return problem;
 }
 
+void Report::on_leaf_opened(const std::string& account) {
+  Account* const at = jetstream_.find_account(account);
+  if (at == nullptr) return;
+  for (const auto& [name, stream] : at->streams()) stream->hurry_sources();
+}
+
 }  // namespace brokkr::jetstream

@@ -18,6 +18,7 @@ class Report final : public broker::JetStreamReporter {
   std::string jsz(const broker::JszOptions& options) override;
   broker::JetStreamProblem check_health(const std::string& account, const std::string& stream,
                                         const std::string& consumer) override;
+  void on_leaf_opened(const std::string& account) override;
 
  private:
   JetStream& jetstream_;

@@ -19,6 +19,8 @@ constexpr Duration kHeartbeat = std::chrono::seconds(1);
 constexpr Duration kAnswerTimeout = std::chrono::seconds(30);
 constexpr Duration kRetryAfter = std::chrono::seconds(2);     // no more requests than this
 constexpr Duration kRetryMax = std::chrono::minutes(2);
+constexpr Duration kLinkSettles = std::chrono::milliseconds(250);  // until interest has come over it
+constexpr int kQuickRetries = 2;  // after a link has come
 constexpr Duration kBusyPause = std::chrono::milliseconds(200);
 constexpr int64_t kAckWaitNs = 22LL * 3600 * 1'000'000'000;
 constexpr std::string_view kControl = "NATS/1.0 100 ";
@@ -145,7 +147,20 @@ class Sources::Feed final : public UpkeepItem {
   void set_position(uint64_t seq) { stream_seq_ = seq; }
   uint64_t position() const { return stream_seq_; }
 
+  // A link to another server is there: an origin behind it need not be waited for any longer.
+  void hurry() {
+    const bool is_heard = state_ == State::Following && now() - heard_at_ < 2 * kHeartbeat;
+    if (!config_.external || is_heard) return;
+    hurries_ = true;
+    call_in(kLinkSettles);
+  }
+
   void on_due(WallTime now) override {
+    if (hurries_) {
+      hurries_ = false;
+      fails_ = -kQuickRetries;
+      return start_over(now);
+    }
     switch (state_) {
       case State::Idle: return request(now);
       case State::Requesting:
@@ -351,7 +366,9 @@ class Sources::Feed final : public UpkeepItem {
     error_ = std::move(error);
     ++fails_;
     Duration wait = kRetryAfter;
-    if (!was_answered || config_.external) wait = std::min<Duration>(kHealthCheck * fails_, kRetryMax);
+    if (!was_answered || config_.external) {
+      wait = std::clamp<Duration>(kHealthCheck * fails_, kRetryAfter, kRetryMax);
+    }
     call_at(now + wait);
   }
 
@@ -437,6 +454,7 @@ class Sources::Feed final : public UpkeepItem {
   State state_ = State::Idle;
   std::optional<Answer> answer_;
   bool wants_retry_ = false;
+  bool hurries_ = false;
   WallTime requested_at_;
   WallTime heard_at_;
   int fails_ = 0;
@@ -500,6 +518,10 @@ void Sources::find_positions() {
     });
     if (until == 0) return;
   }
+}
+
+void Sources::hurry() {
+  for (const auto& feed : feeds_) feed->hurry();
 }
 
 void Sources::write_info(json::Writer& out) {

@@ -23,6 +23,8 @@ class Sources {
   // After construction and every change of the stream's configuration. Origins that stay are followed
   // without a break.
   void configure();
+  // What is behind a link that has just come is asked again at once.
+  void hurry();
   // The members "mirror" and "sources" of a StreamInfo.
   void write_info(json::Writer& out);
 

@@ -427,6 +427,10 @@ void Stream::on_interest_changed() {
   sweep_->begin();
 }
 
+void Stream::hurry_sources() {
+  if (sources_ != nullptr) sources_->hurry();
+}
+
 void Stream::write_sources(json::Writer& out) {
   if (sources_ != nullptr) sources_->write_info(out);
 }

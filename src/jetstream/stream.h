@@ -73,6 +73,8 @@ class Stream final : private store::StreamObserver {
   // A consumer's filter has become narrower: what it alone kept may go.
   void on_interest_changed();
 
+  // A link to another server is there: origins behind it are asked again at once.
+  void hurry_sources();
   // The members "mirror" and "sources" of a StreamInfo, where there are any.
   void write_sources(json::Writer& out);
 
