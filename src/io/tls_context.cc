@@ -10,6 +10,7 @@
 
 #include "io/tls.h"
 #include "io/tls_certificate.h"
+#include "io/tls_memory.h"
 #include "io/tls_names.h"
 
 namespace brokkr::io {
@@ -113,6 +114,7 @@ bool fits_name(X509* certificate, const char* name) {
 class LoadedContext final : public TlsContext {
  public:
   explicit LoadedContext(bool is_server) {
+    HandshakeMemory::install();
     is_server_ = is_server;
     native_ = SSL_CTX_new(is_server ? TLS_server_method() : TLS_client_method());
     CHECK(native_ != nullptr);

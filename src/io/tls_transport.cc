@@ -9,6 +9,7 @@
 
 #include "io/tls.h"
 #include "io/tls_certificate.h"
+#include "io/tls_memory.h"
 
 namespace brokkr::io {
 namespace {
@@ -96,6 +97,7 @@ class TlsStream final : public TlsTransport, private TransportHandler, private T
   void step_handshake();
   bool has_first_record();
   Status check_first_bytes();
+  bool has_nothing_but_hello() const;
   size_t first_byte(size_t i) const;
   size_t first_record_bytes() const { return first_byte(3) << 8 | first_byte(4); }
   void make_ssl();
@@ -281,6 +283,13 @@ bool TlsStream::has_first_record() {
   }
 }
 
+// Whether the first record holds one whole message, and nothing has been read behind it.
+bool TlsStream::has_nothing_but_hello() const {
+  const size_t hello_bytes = first_byte(6) << 16 | first_byte(7) << 8 | first_byte(8);
+  return hello_bytes + 4 == first_record_bytes() &&
+         early_.size() == kTlsRecordHeader + first_record_bytes();
+}
+
 size_t TlsStream::first_byte(size_t i) const {
   return static_cast<size_t>(static_cast<uint8_t>(early_[i]));
 }
@@ -305,10 +314,13 @@ Status TlsStream::check_first_bytes() {
 
 void TlsStream::step_handshake() {
   is_drained_ = false;
+  bool is_whole_hello = false;
   if (ssl_ == nullptr) {
     if (context_->is_server() && !has_first_record()) return;  // may have destroyed this
+    is_whole_hello = context_->is_server() && has_nothing_but_hello();
     make_ssl();
   }
+  HandshakeMemory memory;
   ERR_clear_error();
   const int result = SSL_do_handshake(ssl_);
   const int code = result == 1 ? SSL_ERROR_NONE : SSL_get_error(ssl_, result);
@@ -318,6 +330,8 @@ void TlsStream::step_handshake() {
     return fail_handshake(handshake_error(code));
   }
   if (handshake_bytes_ > kHandshakeBytesMax) return fail_handshake("handshake is too long");
+  // The hello is understood and the answer sent; of the client's next message there is nothing yet.
+  if (is_whole_hello && handshake_bytes_ == 0 && code == SSL_ERROR_WANT_READ) memory.release();
   update_inner();
 }
 
