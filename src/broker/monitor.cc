@@ -263,8 +263,8 @@ http::Response Monitor::jsz(QueryReader& query) {
   options.offset = static_cast<uint64_t>(std::max<int64_t>(query.integer("offset"), 0));
   const int64_t limit = query.integer("limit");
   if (limit > 0) options.limit = static_cast<uint64_t>(limit);
-  for (const char* name : {"leader-only", "raft", "stream-leader-only"})
-    query.boolean(name);
+  options.raft = query.boolean("raft");
+  for (const char* name : {"leader-only", "stream-leader-only"}) query.boolean(name);
   return query.has_failed() ? bad_request(query) : respond(pages_.jsz(options));
 }
 
