@@ -29,7 +29,7 @@ struct ServiceRoute;
 // the response threshold. Bounded: with kPendingMax under way the oldest is forgotten.
 class ServiceReplies {
  public:
-  static constexpr size_t kPendingMax = 1 << 20;
+  static constexpr size_t kPendingMax = 1 << 18;
 
   explicit ServiceReplies(Shard& shard);
   ~ServiceReplies();
