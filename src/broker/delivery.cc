@@ -421,7 +421,11 @@ bool Shard::deliver_to_leaf_member(std::span<const MatchedGroup> lists, Delivery
 
 void Shard::send_to_leafs(Delivery& delivery) {
   for (const Delivery::LeafTarget& target : delivery.leafs) {
-    target.link->send_message(delivery.message, target.queues);
+    if (delivery.message.trace != nullptr) {
+      send_traced_to_leaf(*target.link, delivery.message, target.queues);
+    } else {
+      target.link->send_message(delivery.message, target.queues);
+    }
     ++stats_.traffic.out_msgs;
     stats_.traffic.out_bytes += delivery.message.payload.size();
     const uint64_t pending = target.link->pending_bytes();

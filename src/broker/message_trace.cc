@@ -7,10 +7,13 @@
 #include "base/bytes.h"
 #include "base/json.h"
 #include "broker/connection.h"
+#include "broker/leaf/link.h"
 #include "broker/server.h"
 #include "broker/shard.h"
 #include "broker/system/identity.h"
 #include "broker/system/system_services.h"
+#include "protocol/encode.h"
+#include "protocol/header_edit.h"
 #include "subject/subject.h"
 
 namespace brokkr::broker {
@@ -19,6 +22,7 @@ namespace {
 constexpr std::string_view kDestination = "Nats-Trace-Dest";
 constexpr std::string_view kOnly = "Nats-Trace-Only";
 constexpr std::string_view kOrigin = "Nats-Trace-Origin-Account";
+constexpr std::string_view kHop = "Nats-Trace-Hop";
 constexpr std::string_view kTraceParent = "traceparent";
 // No subject, so that nobody is asked for by it.
 constexpr std::string_view kDisabled = "trace disabled";
@@ -188,7 +192,9 @@ void MessageTrace::add_egress(const Egress& egress, WallTime now) {
 
 std::string MessageTrace::next_hop() {
   const std::lock_guard lock(mutex_);
-  return std::to_string(++hops_);
+  const auto before = wish_.headers.find(kHop);
+  const bool is_first = ingress_.kind == Kind::Client || before == wish_.headers.end();
+  return (is_first ? "" : before->second.front() + ".") + std::to_string(++hops_);
 }
 
 std::string MessageTrace::render(Shard& shard) {
@@ -260,32 +266,62 @@ TraceScope::~TraceScope() {
 bool TraceScope::begin(Connection& from, std::string_view subject, std::string_view header_block,
                        size_t message_size) {
   if (!may_hold_trace_wish(header_block)) return true;
+  MessageTrace::Ingress ingress;
+  ingress.id = from.id();
+  ingress.name = from.connect_options().name;
+  ingress.subject = subject;
+  return begin(std::move(ingress), *from.account(), header_block, message_size,
+               [&from](std::string_view destination) {
+                 if (from.may_trace_to(destination)) return true;
+                 from.send_error("Permissions Violation for Publish to \"" +
+                                 std::string(destination) + "\"");
+                 return false;
+               });
+}
+
+bool TraceScope::begin(MessageTrace::Ingress ingress, const Account& account,
+                       std::string_view header_block, size_t message_size,
+                       FunctionRef<bool(std::string_view subject)> may_write) {
+  if (!may_hold_trace_wish(header_block)) return true;
   TraceWish wish = read_trace_wish(header_block);
   const bool is_only = wish.is_only;
-  if (wish.is_external) wish.destination = external_destination(shard_, *from.account());
+  if (wish.is_external) wish.destination = external_destination(shard_, account);
   if (wish.destination.empty()) return !is_only;
+  const std::string who = "cid:" + std::to_string(ingress.id) + " - ";
   if (wish.has_origin) {
-    shard_.log().error(from.log_name() + " - Message tracing disabled because of header \"" +
+    shard_.log().error(who + "Message tracing disabled because of header \"" +
                        std::string(kOrigin) + "\"");
     return !is_only;
   }
   if (!subject::is_valid_literal(wish.destination)) {
-    shard_.log().error(from.log_name() + " - Destination \"" + wish.destination +
+    shard_.log().error(who + "Destination \"" + wish.destination +
                        "\" is not valid, won't be able to trace events");
     return !is_only;
   }
-  if (!from.may_trace_to(wish.destination)) {
-    from.send_error("Permissions Violation for Publish to \"" + wish.destination + "\"");
-    return false;
-  }
-  MessageTrace::Ingress ingress;
-  ingress.id = from.id();
-  ingress.name = from.connect_options().name;
-  ingress.account = from.account()->name();
-  ingress.subject = subject;
+  if (!may_write(wish.destination)) return false;
+  ingress.account = account.name();
   ingress.time = shard_.loop().clock().wall_now();
   trace_ = new MessageTrace(std::move(wish), message_size, std::move(ingress));
   return true;
+}
+
+// A leaf gets the message even when it is only traced: the other server goes on telling.
+void Shard::send_traced_to_leaf(LeafLink& link, const Message& message, std::string_view queues) {
+  MessageTrace::Egress egress;
+  egress.kind = MessageTrace::Kind::Leaf;
+  egress.id = link.id();
+  egress.name = link.remote_name();
+  egress.hop = message.trace->next_hop();
+  std::string bytes(message.payload.substr(0, message.header_size));
+  protocol::set_header(bytes, kHop, egress.hop);
+  Message onward = message;
+  onward.header_size = static_cast<uint32_t>(bytes.size());
+  bytes.append(message.payload.substr(message.header_size)).append("\r\n");
+  onward.payload = std::string_view(bytes).substr(0, bytes.size() - 2);
+  const protocol::SizeText size_text(onward.payload.size());
+  onward.size_text = size_text.view();
+  message.trace->add_egress(egress, loop_.clock().wall_now());
+  link.send_message(onward, queues);
 }
 
 }  // namespace brokkr::broker

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/callback.h"
 #include "base/clock.h"
 
 // Message tracing: a message with the header Nats-Trace-Dest (or a sampled traceparent, where the
@@ -15,6 +16,7 @@
 // Nats-Trace-Only it goes nowhere else.
 namespace brokkr::broker {
 
+class Account;
 class Connection;
 class Shard;
 
@@ -113,6 +115,10 @@ class TraceScope {
   // nowhere: its publisher may not write to the destination, or wanted a trace alone that cannot be.
   bool begin(Connection& from, std::string_view subject, std::string_view header_block,
              size_t message_size);
+  // The same for a message of a leaf node, which `ingress` describes; `may_write` says where the other
+  // side may publish to.
+  bool begin(MessageTrace::Ingress ingress, const Account& account, std::string_view header_block,
+             size_t message_size, FunctionRef<bool(std::string_view subject)> may_write);
   MessageTrace* get() const { return trace_; }
   void fail(std::string_view error) {
     if (trace_ != nullptr) trace_->fail(error);

@@ -120,7 +120,7 @@ const Monitor::Endpoint* Monitor::find_endpoint(std::string_view name) {
       {"/ipqueuesz", nullptr, &Monitor::ipqueuesz},
       {"/raftz", nullptr, &Monitor::raftz},
       {"/metrics", "/metrics", &Monitor::metrics},
-      {"/stacksz", "/stacksz", &Monitor::stacksz},
+      {"/stacksz", nullptr, &Monitor::stacksz},
       {"/debug/vars", nullptr, &Monitor::debug_vars},
       {"/expvarz", nullptr, &Monitor::debug_vars},
   };

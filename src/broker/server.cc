@@ -90,6 +90,7 @@ void Server::stop() {
   shards_[0]->close_all(CloseReason::ServerShutdown);
   // The loops' threads are gone, so their shards may be taken down from here.
   for (ExtraLoop& extra : extra_loops_) extra.loop->release_thread();
+  system_->join();
   shards_.clear();
 }
 

@@ -232,6 +232,7 @@ class Shard final : private io::TurnHook {
   bool cross(size_t first, Connection* from, const Message&);
   bool cross(ServiceRoute&, Connection* from, const Message&);
   bool deliver_to_client(Subscription&, Delivery&);
+  void send_traced_to_leaf(LeafLink& link, const Message& message, std::string_view queues);
   // Tells the message's trace of a client it reaches or would have reached. The outcome when that is
   // all, absent when it is to be delivered.
   std::optional<bool> trace_delivery(const Subscription&, const Message&, const Connection* from);

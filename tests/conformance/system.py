@@ -47,7 +47,7 @@ system_account: SYS
 # What the server counts of its own.
 OWN = r".*\.(subscriptions|num_subscriptions|total|sent\.bytes|sent_to_clients\.bytes|sent\.msgs|sent_to_clients\.msgs|out_bytes|out_client_bytes)"
 
-monitoring.VOLATILE |= {"id", "seq", "time", "timestamp", "ver", "flags", "host", "ts"}
+monitoring.VOLATILE |= {"id", "seq", "time", "timestamp", "ver", "flags", "host", "ts", "in_msgs"}
 DIFFERENCES = [
     (r".*", OWN, "each server has its own subscriptions and texts"),
     (r".*(SUBSZ|SUBSCRIBERS).*", r".*\.subscriptions_list.*", "the servers' own subscriptions are listed too"),
@@ -56,11 +56,9 @@ DIFFERENCES = [
     (r".*EXPVARZ.*", r".*\.(memstats|cmdline).*", "no Go program; arguments may hold passwords"),
     (r".*IPQUEUESZ.*", r".*System recvQ", "queues of a Go program"),
     (r".*PING\.CONNZ [x[{].*", r"\.error\.description", "the words of Go's JSON reader"),
-    (r".*(ACCOUNTZ|INFO).*", r".*\.(exports|imports)\[.*", "in no particular order"),
-    (r"p .*USER\.INFO.*", r".*permissions.*", "in no particular order"),
     (r"server (info|config reload).*", r"Go Version.*|Storage Directory.*|.*[Ss]ync.*", "no Go program; JetStream syncs always"),
     (r"server request variables", r".*", "as VARZ above"),
-    (r"server request (subscriptions|jetstream|ipqueue)", r".*", "as SUBSZ, JSZ and IPQUEUESZ above"),
+    (r"server request (subscriptions|jetstream|ipqueue|accounts)", r".*", "as SUBSZ, JSZ and IPQUEUESZ above; accounts have no order"),
     (r".*HEALTHZ.*", r"\.data\.error", "accounts exist before they have streams"),
 ]
 
@@ -155,6 +153,10 @@ def settle(document):
         if isinstance(part, dict):
             for connection in part.get("connections", []) if isinstance(part.get("connections"), list) else []:
                 connection.pop("rtt", None)
+            if isinstance(part.get("connections"), list):
+                part["connections"].sort(key=lambda each: (each["name"], each["cid"]))
+            for side in (part.get("permissions") or {}).values():
+                side.get("allow", []).sort()
     return document
 
 
@@ -290,6 +292,7 @@ def run_cli(cli: str, site: Site, command: str) -> str:
 def blank(text: str) -> list[str]:
     """Without what is the server's own affair: identifiers, numbers, times, widths of tables."""
     text = re.sub(r"N[A-Z2-7]{55}", "ID", text)
+    text = re.sub(r"[\u2580-\u259f]+", "#", text)
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     text = re.sub(r"[-+]?\d[\d.,:]*(\s?([KMGT]i?B?|B|ns|µs|ms|s|m|h|d|%)\b)?", "#", text)
     text = re.sub(r"(#[a-z]*)+", "#", re.sub(r"[\u2500-\u257f]+", "|", text))

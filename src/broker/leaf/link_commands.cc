@@ -9,6 +9,7 @@
 #include "broker/leaf/dialer.h"
 #include "broker/leaf/leafs.h"
 #include "broker/leaf/link.h"
+#include "broker/message_trace.h"
 #include "broker/server.h"
 #include "broker/shard.h"
 #include "protocol/encode.h"
@@ -423,9 +424,23 @@ void LeafLink::handle_message(const protocol::LeafCommand& command) {
     message.subject = command.reply.substr(at + 1);
     message.reply = command.reply.substr(0, at);
   }
+  TraceScope trace(leafs_.shard());
+  if (command.header_size > 0) {
+    MessageTrace::Ingress ingress{MessageTrace::Kind::Leaf, id_, remote_name_, {},
+                                  std::string(message.subject), {}};
+    const bool is_routed = trace.begin(
+        std::move(ingress), *account_, command.payload.substr(0, command.header_size),
+        command.payload.size(),
+        [this](std::string_view destination) { return incoming_.allows(destination); });
+    if (!is_routed) return;
+    message.trace = trace.get();
+  }
   std::string mapped;
   if (account_->routes() != nullptr && account_->routes()->has_mappings()) {
     mapped = account_->routes()->map(message.routed_by());
+    if (!mapped.empty() && message.trace != nullptr) {
+      message.trace->add_mapping(mapped, leafs_.loop().clock().wall_now());
+    }
     if (!mapped.empty()) {
       (message.route.empty() ? message.subject : message.route) = mapped;
       message.to_any_queue = command.queues.empty();

@@ -14,6 +14,9 @@ constexpr Duration kFirstBeat = std::chrono::milliseconds(250);
 constexpr Duration kAccountsEvery = std::chrono::seconds(30);
 constexpr Duration kBeatMax = std::chrono::seconds(10);
 
+// Heard by the account a refused client belonged to, as far as that is known.
+constexpr std::string_view kAccountAuthError = "$SYS.ACCOUNT.CLIENT.AUTH.ERR";
+
 struct ClientTimes {
   bool has_stopped = false;
   WallTime stop;
@@ -93,16 +96,21 @@ void SystemServices::on_closed(Shard& shard, const Connection& connection) {
     shard.log().info(connection.log_name() + " - Refused: " +
                      std::string(to_string(connection.close_reason())));
   }
+  const bool has_failed = !connection.was_open() &&
+                          connection.close_reason() == CloseReason::AuthenticationFailure;
   std::string subject;
   if (connection.was_open()) {
     const std::string& account = connection.account()->name();
     mark_account(shard, account);
     subject = "$SYS.ACCOUNT." + account + ".DISCONNECT";
-  } else if (connection.close_reason() == CloseReason::AuthenticationFailure) {
+  } else if (has_failed) {
     subject = "$SYS.SERVER." + shard.settings().server_id + ".CLIENT.AUTH.ERR";
   }
   Account& system = shard.system_account();
-  if (subject.empty() || !system.has_interest(subject)) return;
+  Account& own = *connection.account();
+  const bool tells_system = !subject.empty() && system.has_interest(subject);
+  const bool tells_account = has_failed && own.has_interest(kAccountAuthError);
+  if (!tells_system && !tells_account) return;
   const WallTime now = shard.loop().clock().wall_now();
   json::Writer out;
   out.begin_object();
@@ -116,7 +124,8 @@ void SystemServices::on_closed(Shard& shard, const Connection& connection) {
   write_counts(out, "sent", connection.traffic().in_msgs, connection.traffic().in_bytes);
   write_counts(out, "received", connection.traffic().out_msgs, connection.traffic().out_bytes);
   out.field("reason", to_string(connection.close_reason())).end_object();
-  shard.publish(system, subject, {}, {}, out.text());
+  if (tells_system) shard.publish(system, subject, {}, {}, out.text());
+  if (tells_account) shard.publish(own, kAccountAuthError, {}, {}, out.text());
 }
 
 // --- how many connections an account has --------------------------------------------------------

@@ -87,6 +87,7 @@ SystemServices::SystemServices(Server& server, io::Loop& main_loop)
 
 SystemServices::~SystemServices() {
   stop();
+  join();
 }
 
 void SystemServices::start(Shard& main_shard) {
@@ -112,8 +113,11 @@ void SystemServices::stop() {
   heartbeat_.reset();
   subscriptions_.clear();
   pages_.cancel();
-  worker_.reset();
   main_shard_ = nullptr;
+}
+
+void SystemServices::join() {
+  worker_.reset();
 }
 
 void SystemServices::subscribe(const std::string& pattern, const Service& service) {

@@ -40,8 +40,10 @@ class SystemServices {
   ~SystemServices();
   // Subscribes in the system account.
   void start(Shard& main_shard);
-  // Ends what is under way and answers nothing more.
+  // Ends what is under way and answers nothing more. The other loops may still run.
   void stop();
+  // Waits for the thread; when no other loop runs any more, before the shards go.
+  void join();
   void set_reload(Reload reload) { reload_ = std::move(reload); }
   // Who packs answers in Snappy's frames, on any thread; before the first request.
   void set_snappy(Encoder encoder) { snappy_ = std::move(encoder); }
