@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two servers joined as leaf and hub, the link between them cut again and again.
 
-usage: leaf.py --brokkr PATH [--nats-server PATH] [--cuts 3] [--down 1] [--seed N] [--pair NAME]
+usage: leaf.py --brokkr PATH [--nats-server PATH] [--cuts 3] [--down 1] [--seed N] [--pair NAME] [--loops N]
 
 Pairs: brokkr as a leaf of nats-server, nats-server as a leaf of brokkr, and two brokkrs; those with
 nats-server only where there is one. On each: messages, headers, queue groups and requests both ways,
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
@@ -39,26 +40,37 @@ def free_port() -> int:
 
 
 class Server:
-    def __init__(self, binary: str, name: str, config: str):
+    arguments: dict[str, list[str]] = {}  # by program, more of them
+
+    def __init__(self, binary: str, name: str, config: str, jetstream: bool = True):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix=f"leaf-{name}-"))
         self.name = name
+        self.more = self.arguments.get(binary, [])
         self.link = self.folder / "nats-server"
         self.link.symlink_to(pathlib.Path(binary).resolve())
-        self.port = free_port()
+        self.port, self.http = free_port(), free_port()
+        self.has_jetstream = jetstream
+        storage = f'jetstream {{ store_dir: "{self.folder}/data", domain: {name} }}\n' if jetstream else ""
         (self.folder / "server.conf").write_text(
-            f'listen: "127.0.0.1:{self.port}"\nserver_name: {name}\n'
-            f'jetstream {{ store_dir: "{self.folder}/data", domain: {name} }}\n{config}\n')
+            f'listen: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.http}"\nserver_name: {name}\n{storage}{config}\n')
         self.process: subprocess.Popen | None = None
 
-    def start(self) -> None:
+    def page(self, name: str) -> dict:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/{name}", timeout=10) as reply:
+            return json.load(reply)
+
+    def start(self, clients: bool = True) -> None:
         with open(self.folder / "log.txt", "ab") as log:
-            self.process = subprocess.Popen([str(self.link), "-c", str(self.folder / "server.conf")], stdout=log,
+            self.process = subprocess.Popen([str(self.link), "-c", str(self.folder / "server.conf"), *self.more], stdout=log,
                                             stderr=log, stdin=subprocess.DEVNULL, cwd=self.folder)
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
+                self.page("varz")
+                if not clients:
+                    return None
                 client = self.connect()
-                if client.request("$JS.API.INFO", timeout=5).headers.get("Status") != "503":
+                if not self.has_jetstream or client.request("$JS.API.INFO", timeout=5).headers.get("Status") != "503":
                     return client.close()
                 client.close()
             except (OSError, NatsError, TimeoutError):
@@ -356,7 +368,10 @@ def main() -> int:
     parser.add_argument("--down", type=float, default=1)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--pair", default="")
+    parser.add_argument("--loops", default="")
     options = parser.parse_args()
+    if options.loops:
+        Server.arguments[options.brokkr] = ["--loops", options.loops]
     print(f"seed {options.seed}")
     pairs = {"brokkr-brokkr": (options.brokkr, options.brokkr)}
     if pathlib.Path(options.nats_server).exists():

@@ -8,9 +8,11 @@
 #include "auth/permissions.h"
 #include "base/bytes.h"
 #include "base/ids.h"
+#include "base/json.h"
 #include "broker/error_text.h"
 #include "broker/server.h"
 #include "broker/shard.h"
+#include "broker/system/system_services.h"
 #include "broker/tls_rules.h"
 #include "http/websocket.h"
 
@@ -44,6 +46,7 @@ Leafs::Leafs(Server& server)
 }
 
 Leafs::~Leafs() {
+  server_.set_leaf_acceptor(nullptr);
   listener_.reset();
   dialers_.clear();
   close_all("Server Shutdown");
@@ -71,6 +74,13 @@ Status Leafs::configure(const config::LeafnodeOptions& options) {
   }
   options_ = options;
   tls_rules_ = std::move(rules);
+  Server::LeafAcceptor acceptor;
+  if (options_.port != 0) {
+    acceptor = [this](std::unique_ptr<io::Transport> stream, Origin origin) {
+      adopt(std::move(stream), std::move(origin));
+    };
+  }
+  server_.set_leaf_acceptor(std::move(acceptor));
   change_remotes(std::move(*dialers), options.remotes);
   // The loops get what else has changed one after the other.
   loop().post([this, alive = std::weak_ptr<bool>(alive_)] {
@@ -162,6 +172,19 @@ void Leafs::on_link_opened(LeafLink& link) {
   ++open_count_;
   if (link.dialer() != nullptr) link.dialer()->on_link_opened();
   if (server_.jetstream() != nullptr) server_.jetstream()->on_leaf_opened(account.name());
+  if (!link.is_spoke()) tell_connected(account);
+}
+
+// The other servers of a system want to know; here it is told to who listens.
+void Leafs::tell_connected(const Account& account) {
+  Account& system = shard_.system_account();
+  const std::string subject = "$SYS.ACCOUNT." + account.name() + ".LEAFNODE.CONNECT";
+  if (!system.has_interest(subject)) return;
+  json::Writer out;
+  out.begin_object().key("server").begin_object();
+  server_.system().identity().write(out);
+  out.end_object().field("acc", account.name()).end_object();
+  shard_.publish(system, subject, {}, {}, out.text());
 }
 
 void Leafs::evict_duplicates(const LeafLink& link) {

@@ -96,6 +96,7 @@ class Leafs final : public LeafReporter, private InterestObserver, private io::T
                            const Subscription& which, int64_t change) override;
   Status listen(const config::LeafnodeOptions& options);
   void review_users();
+  void tell_connected(const Account& account);
   using Dialers = std::vector<std::unique_ptr<LeafDialer>>;
   Result<Dialers> make_dialers(const std::vector<config::LeafRemote>& remotes);
   void change_remotes(Dialers added, const std::vector<config::LeafRemote>& remotes);

@@ -171,7 +171,11 @@ void LeafLink::consume(std::string_view input) {
 }
 
 void LeafLink::on_parse_error(protocol::ParseError error) {
-  const std::string_view text = protocol::error_text(error);
+  std::string_view text = protocol::error_text(error);
+  // Nothing but CONNECT may come first, whatever it is.
+  if (state_ == State::AwaitingConnect && error == protocol::ParseError::UnknownOperation) {
+    text = "Authorization Violation";
+  }
   leafs_.log().error(log_name() + " - Leafnode sent what is not understood" +
                      (text.empty() ? std::string() : ": " + std::string(text)));
   close_later(error == protocol::ParseError::PayloadTooLarge ? "Maximum Message Payload Exceeded"
