@@ -7,6 +7,7 @@
 
 #include "app/program.h"
 #include "cli/main.h"
+#include "io/tls_memory.h"
 #include "workload/zygote_main.h"
 
 namespace {
@@ -22,6 +23,7 @@ std::string base_name(std::string_view path) {
 int main(int argc, char** argv) {
   // The re-executed process that functions are forked from; it must stay as small as it can.
   if (const std::optional<int> role = brokkr::workload::zygote_main(argc, argv)) return *role;
+  brokkr::io::HandshakeMemory::install();  // before anything takes a digest
   Invocation invocation{base_name(argc > 0 ? argv[0] : "brokkr"), {}};
   for (int i = 1; i < argc; ++i) invocation.args.emplace_back(argv[i]);
   if (invocation.program == "nats-server") return brokkr::app::run_server(invocation, false);
