@@ -53,6 +53,7 @@ struct StreamImportRule {
   std::string local;        // as a pattern, for subscriptions
   std::string destination;  // the same for a transform, with "$1" for each wildcard
   bool allow_trace = false;
+  bool operator==(const StreamImportRule&) const = default;
 };
 
 // A service import that is allowed: what is published to `local` goes to `exporter`.
@@ -66,6 +67,7 @@ struct ServiceImportRule {
   config::ResponseType response_type = config::ResponseType::Singleton;
   Duration response_threshold = std::chrono::minutes(2);
   std::optional<config::ServiceLatency> latency;
+  bool operator==(const ServiceImportRule&) const = default;
 };
 
 // What an account has on all loops together. Counted only; thread-safe.
@@ -84,6 +86,7 @@ struct AccountRules {
   std::vector<ServiceImportRule> service_imports;
   bool exports_services = false;
   std::shared_ptr<AccountTotals> totals;
+  bool operator==(const AccountRules&) const = default;
   bool has_routes() const {
     return !stream_imports.empty() || !service_imports.empty() || !settings.mappings.empty();
   }

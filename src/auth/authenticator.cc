@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "auth/callout.h"
 #include "auth/certificate_user.h"
+#include "auth/operator_mode.h"
 #include "auth/signature.h"
 #include "config/options.h"
 
@@ -38,6 +40,28 @@ Verdict Verdict::accept(std::shared_ptr<const User> user) {
   verdict.kind = Verdict::Kind::Accepted;
   verdict.user = std::move(user);
   return verdict;
+}
+
+Revision Revision::refuse(std::string reason, Cause cause) {
+  Revision revision;
+  revision.cause = cause;
+  revision.reason = std::move(reason);
+  return revision;
+}
+
+Revision Revision::keep(std::shared_ptr<const User> user) {
+  Revision revision;
+  revision.kind = Kind::Kept;
+  revision.user = std::move(user);
+  return revision;
+}
+
+std::shared_ptr<const Authenticator> Authenticator::with_operator_mode(
+    std::shared_ptr<const OperatorMode> mode, WallTime now) const {
+  auto next = std::make_shared<Authenticator>(*this);
+  next->operator_ = std::move(mode);
+  next->add_jwt_accounts(accounts_.get(), now);
+  return next;
 }
 
 std::shared_ptr<const Authenticator> Authenticator::open_to_all() {
@@ -91,7 +115,38 @@ Verdict Authenticator::compare(std::shared_ptr<const User> user, std::string_vie
 }
 
 Verdict Authenticator::check(const Credentials& credentials) const {
-  return check_configured(credentials);
+  const Port port = port_of(credentials.connection_type);
+  const bool is_own_leaf = port == Port::Leaf && listener(port).has_own;
+  if (operator_ != nullptr && !is_own_leaf) return operator_->check(credentials);
+  Verdict verdict = check_configured(credentials);
+  if (callout_ == nullptr || is_own_leaf) return verdict;
+  return with_callout(std::move(verdict), credentials);
+}
+
+// Everybody is asked for but those who answer, and the users of accounts that are not delegated.
+Verdict Authenticator::with_callout(Verdict verdict, const Credentials& credentials) const {
+  std::string_view who;
+  if (verdict.user != nullptr) {
+    who = verdict.user->nkey.empty() ? verdict.user->name : verdict.user->nkey;
+  } else if (nkeys_.contains(credentials.nkey)) {
+    who = credentials.nkey;
+  } else if (credentials.token.empty() && find_user(credentials.user) != nullptr) {
+    who = credentials.user;
+  }
+  const auto holds = [](const std::vector<std::string>& list, std::string_view name) {
+    return std::find(list.begin(), list.end(), name) != list.end();
+  };
+  if (!who.empty() && holds(callout_->auth_users, who)) return verdict;
+  const bool is_leaf = port_of(credentials.connection_type) == Port::Leaf;
+  const auto& delegated = callout_->delegated_accounts;
+  if (!is_leaf && verdict.user != nullptr && verdict.user->account != "$G" && !delegated.empty() &&
+      !holds(delegated, verdict.user->account)) {
+    return verdict;
+  }
+  Verdict question;
+  question.kind = Verdict::Kind::NeedsCallout;
+  question.callout = callout_;
+  return question;
 }
 
 Verdict Authenticator::check_configured(const Credentials& credentials) const {
@@ -219,13 +274,26 @@ Verdict Authenticator::check_own_leaf(const Listener& here, const Credentials& c
 }
 
 Revision Authenticator::revise(const User& user, const Credentials& credentials) const {
-  Revision revision;
+  const Port port = port_of(credentials.connection_type);
+  const bool is_own_leaf = port == Port::Leaf && listener(port).has_own;
+  if (operator_ != nullptr && !is_own_leaf) return operator_->revise(user, credentials);
+  if (!user.is_from_callout) return revise_configured(user, credentials);
+  if (callout_ == nullptr || callout_->issuer != user.issuer_key) {
+    return Revision::refuse("the auth callout that let the user in is gone");
+  }
+  if (!account_names_.contains(user.account)) {
+    return Revision::refuse("account \"" + user.account + "\" is gone");
+  }
+  return Revision::keep(std::make_shared<User>(user));
+}
+
+Revision Authenticator::revise_configured(const User& user, const Credentials& credentials) const {
   const Listener& here = listener(port_of(credentials.connection_type));
   std::shared_ptr<const User> now;
   if (user.name.empty() && user.nkey.empty()) {
-    now = here.token != nullptr          ? here.token
-          : is_implicit_no_auth_user_    ? here.no_auth_user
-                                         : here.default_user;
+    now = here.token != nullptr       ? here.token
+          : is_implicit_no_auth_user_ ? here.no_auth_user
+                                      : here.default_user;
   } else if (port_of(credentials.connection_type) == Port::Leaf && here.has_own) {
     const auto found = here.users.find(user.name);
     now = found != here.users.end() ? found->second : here.simple;
@@ -237,18 +305,19 @@ Revision Authenticator::revise(const User& user, const Credentials& credentials)
   }
   const std::string who = "user \"" + user.name + user.nkey + "\"";
   if (now == nullptr || now->nkey != user.nkey || now->name != user.name) {
-    revision.reason = who + " is no longer known";
-  } else if (now->password != user.password) {
-    revision.reason = "the password of " + who + " has changed";
-  } else if (now->account != user.account) {
-    revision.reason = who + " belongs to another account now";
-  } else if (!may_use(*now, credentials.connection_type)) {
-    revision.reason = who + " may no longer connect as " + std::string(credentials.connection_type);
-  } else {
-    revision.kind = Revision::Kind::Kept;
-    revision.user = std::move(now);
+    return Revision::refuse(who + " is no longer known");
   }
-  return revision;
+  if (now->password != user.password) {
+    return Revision::refuse("the password of " + who + " has changed");
+  }
+  if (now->account != user.account) {
+    return Revision::refuse(who + " belongs to another account now");
+  }
+  if (!may_use(*now, credentials.connection_type)) {
+    return Revision::refuse(who + " may no longer connect as " +
+                            std::string(credentials.connection_type));
+  }
+  return Revision::keep(std::move(now));
 }
 
 }  // namespace brokkr::auth

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "auth/account_rules.h"
@@ -18,8 +19,16 @@
 namespace brokkr::config {
 struct Options;
 }
+namespace brokkr::crypto {
+class CurveKey;
+struct UserClaims;
+}
 
 namespace brokkr::auth {
+
+struct CalloutQuestion;
+struct CalloutRule;
+class OperatorMode;
 
 // Somebody who may connect. Immutable.
 struct User {
@@ -35,9 +44,12 @@ struct User {
   int64_t max_payload = -1;
   // When the connection is to end: the user's or the account's JWT expires, or its hours are over.
   std::optional<WallTime> expires;
+  bool expires_with_account = false;
   std::string issuer_key;         // who signed the user's JWT; empty without one
   std::vector<std::string> tags;  // of the user's JWT
+  std::shared_ptr<const crypto::UserClaims> claims;  // null without a JWT
   int64_t issued_at = 0;          // of the user's JWT, in seconds; against revocations
+  bool is_from_callout = false;   // an auth callout answered for it
 };
 
 // Who the other side of a TLS connection proved to be: the names in its verified certificate, in the
@@ -62,6 +74,8 @@ struct Credentials {
   std::string_view connection_type = "STANDARD";
   std::string_view client_host;              // its address, without the port
   const TlsIdentity* tls_identity = nullptr;  // null without a verified certificate
+  WallTime now{};
+  bool is_account_fresh = false;  // the user's account was just looked for
 };
 
 struct Verdict {
@@ -69,11 +83,15 @@ struct Verdict {
     Accepted,     // `user` may be null: nobody in particular, no restrictions
     Refused,      // `reason` says why, for the log; the client hears only Authorization Violation
     NeedsBcrypt,  // accepted if bcrypt_matches(hash, password); ask off the loop, it takes long
+    NeedsAccount,  // ask again once the JWT of `account` is there; refused if there is none
+    NeedsCallout,  // ask the service `callout` names
   };
   Kind kind = Kind::Refused;
   std::shared_ptr<const User> user;
   std::string hash;
   std::string password;
+  std::string account;
+  std::shared_ptr<const CalloutRule> callout;
   std::string reason;
 
   static Verdict refuse(std::string reason);
@@ -86,9 +104,14 @@ struct Revision {
     Kept,     // `user` as it is now
     Refused,  // is no longer allowed
   };
+  enum class Cause : uint8_t { Violation, Revoked, Expired, AccountExpired };
   Kind kind = Kind::Refused;
+  Cause cause = Cause::Violation;
   std::shared_ptr<const User> user;
   std::string reason;
+
+  static Revision refuse(std::string reason, Cause cause = Cause::Violation);
+  static Revision keep(std::shared_ptr<const User> user);
 };
 
 // Decides who gets in: nats-core.md section 3. Immutable.
@@ -96,8 +119,9 @@ class Authenticator {
  public:
   // Fails when the options contradict each other, with nats-server's reason. `previous`, which may be
   // null, is what was in force before: what its accounts have counted goes on.
-  static Result<std::shared_ptr<const Authenticator>> make(const config::Options& options,
-                                                           const Authenticator* previous = nullptr);
+  static Result<std::shared_ptr<const Authenticator>> make(
+      const config::Options& options, const Authenticator* previous = nullptr,
+      WallTime now = SystemClock().wall_now());
   // Lets everybody in.
   static std::shared_ptr<const Authenticator> open_to_all();
 
@@ -110,6 +134,15 @@ class Authenticator {
   Verdict check(const Credentials&) const;
   // What a connection is to do that came in as `user`, not null, by the rules before these.
   Revision revise(const User& user, const Credentials&) const;
+  // What the answer to an auth callout means. `key` is the server's own.
+  Verdict judge_callout(const CalloutQuestion&, std::string_view answer,
+                        const crypto::CurveKey& key, WallTime now) const;
+
+  // Null when users and accounts are not JWTs.
+  const std::shared_ptr<const OperatorMode>& operator_mode() const { return operator_; }
+  // What the accounts are is made anew.
+  std::shared_ptr<const Authenticator> with_operator_mode(std::shared_ptr<const OperatorMode> mode,
+                                                          WallTime now) const;
   // The user of that name or nkey; null when there is none (any more).
   std::shared_ptr<const User> find_user(std::string_view name) const;
   // All accounts and what they export, import and map. Never null.
@@ -148,6 +181,11 @@ class Authenticator {
   bool is_for_system_only(const config::Options&) const;
   bool is_certificate_user(const User&) const;
   Verdict check_configured(const Credentials&) const;
+  Verdict with_callout(Verdict verdict, const Credentials&) const;
+  Revision revise_configured(const User& user, const Credentials&) const;
+  Status add_operator_mode(const config::Options&, const Authenticator* previous, WallTime now);
+  void add_jwt_accounts(const AccountTable* previous, WallTime now);
+  Status add_callout(const config::Options&);
   Verdict check_own_leaf(const Listener&, const Credentials&) const;
   Verdict check_nkey(std::shared_ptr<const User>, const Credentials&) const;
   Verdict check_simple(const Listener&, const Credentials&) const;
@@ -163,6 +201,9 @@ class Authenticator {
   Users nkeys_;
   std::array<Listener, kPorts> listeners_;
   std::shared_ptr<const User> leaf_websocket_no_auth_user_;
+  std::shared_ptr<const OperatorMode> operator_;
+  std::shared_ptr<const CalloutRule> callout_;
+  std::unordered_set<std::string> account_names_;  // of the configuration
 };
 
 // Whether the text is a bcrypt hash ($2a$, $2b$, $2x$, $2y$).

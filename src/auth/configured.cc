@@ -3,7 +3,8 @@
 #include <utility>
 
 #include "auth/authenticator.h"
-#include "auth/certificate_user.h"
+#include "auth/callout.h"
+#include "auth/operator_mode.h"
 #include "config/options.h"
 #include "crypto/nkey.h"
 
@@ -14,19 +15,26 @@ PermissionRules::Side copy_side(const config::PermissionRules::Side& side) {
   return {side.has_allow, side.allow, side.deny};
 }
 
-std::shared_ptr<const Permissions> compile(const config::PermissionRules& rules) {
-  return std::make_shared<Permissions>(PermissionRules{
-      copy_side(rules.publish), copy_side(rules.subscribe), rules.allow_responses,
-      rules.responses_max, rules.responses_ttl});
+std::shared_ptr<const Permissions> compile(const config::PermissionRules& rules,
+                                           bool denies_callout_subject) {
+  PermissionRules made{copy_side(rules.publish), copy_side(rules.subscribe), rules.allow_responses,
+                       rules.responses_max, rules.responses_ttl};
+  if (denies_callout_subject) made.publish.deny.emplace_back(kCalloutSubject);
+  return std::make_shared<Permissions>(std::move(made));
 }
 
-std::shared_ptr<const User> make_user(const config::UserEntry& entry) {
+// `callout_account`: who is in it could ask as the server, and let in anybody.
+std::shared_ptr<const User> make_user(const config::UserEntry& entry,
+                                      std::string_view callout_account) {
   auto user = std::make_shared<User>();
   user->name = entry.name;
   user->nkey = entry.nkey;
   user->account = entry.account;
   user->password = entry.password;
-  if (entry.permissions) user->permissions = compile(*entry.permissions);
+  const bool is_asked = entry.account == callout_account;
+  if (entry.permissions || is_asked) {
+    user->permissions = compile(entry.permissions.value_or(config::PermissionRules{}), is_asked);
+  }
   user->allowed_connection_types = entry.allowed_connection_types;
   user->is_proxy_required = entry.proxy_required;
   return user;
@@ -45,25 +53,78 @@ bool is_plain(const std::string& password) { return !password.empty() && !is_bcr
 
 }  // namespace
 
-Result<std::shared_ptr<const Authenticator>> Authenticator::make(
-    const config::Options& options, const Authenticator* previous) {
+Result<std::shared_ptr<const Authenticator>> Authenticator::make(const config::Options& options,
+                                                                 const Authenticator* previous,
+                                                                 WallTime now) {
   auto made = std::make_shared<Authenticator>();
   made->accounts_ = AccountTable::make(
       describe_accounts(options), previous == nullptr ? nullptr : previous->accounts().get());
   if (!made->accounts_->problems().empty()) {
     return Error{Errc::InvalidArgument, made->accounts_->problems().front()};
   }
+  if (Status mode = made->add_operator_mode(options, previous, now); !mode) return mode.error();
+  if (Status callout = made->add_callout(options); !callout) return callout.error();
   if (Status users = made->add_users(options); !users) return users.error();
   made->add_simple(options);
   made->has_rules_ |= options.authorization.needs_later_kind;
   made->add_websocket(options);
   made->add_leafnodes(options);
   if (Status added = made->add_no_auth_users(options); !added) return added.error();
-  made->needs_nonce_ = !made->nkeys_.empty() || !options.leafnodes.nkey.empty();
+  made->needs_nonce_ = !made->nkeys_.empty() || !options.leafnodes.nkey.empty() ||
+                       made->operator_ != nullptr || options.authorization.always_enable_nonce;
   return std::shared_ptr<const Authenticator>(std::move(made));
 }
 
+Status Authenticator::add_operator_mode(const config::Options& options,
+                                        const Authenticator* previous, WallTime now) {
+  auto mode = make_operator_mode(options, now);
+  if (!mode) return mode.error();
+  operator_ = std::move(*mode);
+  if (operator_ == nullptr) return {};
+  has_rules_ = true;
+  add_jwt_accounts(previous == nullptr ? nullptr : previous->accounts().get(), now);
+  return {};
+}
+
+// What is wrong with the imports of one account is no reason to keep out the others.
+void Authenticator::add_jwt_accounts(const AccountTable* previous, WallTime now) {
+  if (operator_ == nullptr) return;
+  const int64_t seconds =
+      std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count();
+  std::vector<AccountDescription> descriptions;
+  for (const auto& [id, account] : operator_->accounts()) {
+    descriptions.push_back(describe(*account, operator_->accounts(), seconds));
+  }
+  accounts_ = AccountTable::make(descriptions, previous);
+}
+
+Status Authenticator::add_callout(const config::Options& options) {
+  account_names_ = {"$G"};
+  for (const config::Account& account : options.accounts) account_names_.insert(account.name);
+  if (!options.authorization.callout) return {};
+  const config::AuthCallout& from = *options.authorization.callout;
+  if (!crypto::is_public_key(from.issuer, crypto::NkeyType::Account)) {
+    return Error{Errc::InvalidArgument,
+                 "Expected callout user to be a valid public account nkey, got \"" + from.issuer +
+                     "\""};
+  }
+  if (!from.xkey.empty() && !crypto::is_public_key(from.xkey, crypto::NkeyType::Curve)) {
+    return Error{Errc::InvalidArgument,
+                 "Expected callout xkey to be a valid public xkey, got \"" + from.xkey + "\""};
+  }
+  auto rule = std::make_shared<CalloutRule>();
+  rule->account = from.account.empty() ? "$G" : from.account;
+  rule->issuer = from.issuer;
+  rule->xkey = from.xkey;
+  rule->delegated_accounts = from.allowed_accounts;
+  rule->auth_users = from.auth_users;
+  callout_ = std::move(rule);
+  has_rules_ = true;
+  return {};
+}
+
 Status Authenticator::add_users(const config::Options& options) {
+  const std::string callout_account = callout_ == nullptr ? "" : callout_->account;
   for (const config::UserEntry& entry : options.authorization.users) {
     has_rules_ = true;
     has_plain_passwords_ |= is_plain(entry.password);
@@ -71,10 +132,10 @@ Status Authenticator::add_users(const config::Options& options) {
       if (!crypto::is_public_key(entry.nkey, crypto::NkeyType::User)) {
         return Error{Errc::InvalidArgument, "Not a valid public nkey for a user"};
       }
-      if (!nkeys_.emplace(entry.nkey, make_user(entry)).second) {
+      if (!nkeys_.emplace(entry.nkey, make_user(entry, callout_account)).second) {
         return Error{Errc::InvalidArgument, "Duplicate nkey \"" + entry.nkey + "\" detected"};
       }
-    } else if (!users_.emplace(entry.name, make_user(entry)).second) {
+    } else if (!users_.emplace(entry.name, make_user(entry, callout_account)).second) {
       return Error{Errc::InvalidArgument, "Duplicate user \"" + entry.name + "\" detected"};
     }
   }

@@ -49,6 +49,7 @@ Account& Shard::account(std::string_view name) {
 void Shard::apply_rules(Account& account) {
   std::shared_ptr<const auth::AccountRules> rules = authenticator()->accounts()->find(account.name());
   if (rules.get() == account.rules()) return;
+  if (rules != nullptr && account.rules() != nullptr && *rules == *account.rules()) return;
   if (account.routes() != nullptr) {
     replies_->forget(account);
     account.set_routes(nullptr);

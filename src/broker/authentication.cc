@@ -7,6 +7,8 @@
 #include "auth/permissions.h"
 #include "broker/connection.h"
 #include "broker/error_text.h"
+#include "broker/identity/account_loader.h"
+#include "broker/identity/callouts.h"
 #include "broker/server.h"
 #include "broker/shard.h"
 #include "protocol/encode.h"
@@ -52,6 +54,8 @@ auth::Credentials Connection::credentials() const {
   credentials.nonce = nonce_;
   credentials.connection_type = connection_type_name(type());
   credentials.client_host = peer().host;
+  credentials.now = shard_.loop().clock().wall_now();
+  credentials.is_account_fresh = is_account_fresh_;
   if (origin_.tls != nullptr && origin_.tls->is_verified) {
     credentials.tls_identity = &origin_.tls->identity;
   }
@@ -70,14 +74,75 @@ auth::Credentials Connection::credentials() const {
 
 void Connection::authenticate() {
   if (type() == ConnectionType::InProcess) return accept_user();
-  auth::Verdict verdict = shard_.authenticator()->check(credentials());
-  if (verdict.kind == auth::Verdict::Kind::NeedsBcrypt) {
-    state_ = State::Authenticating;
+  act_on(shard_.authenticator()->check(credentials()));
+}
+
+// Goes on at once, or when somebody else has answered.
+void Connection::act_on(auth::Verdict verdict) {
+  using Kind = auth::Verdict::Kind;
+  if (verdict.kind == Kind::Accepted || verdict.kind == Kind::Refused) return on_verdict(verdict);
+  state_ = State::Authenticating;
+  auth::Verdict busy;
+  if (verdict.kind == Kind::NeedsBcrypt) {
     if (shard_.server().check_password(shard_, id_, std::move(verdict))) return;
-    verdict.kind = auth::Verdict::Kind::Refused;
-    verdict.reason = "too many password checks are waiting";
+    busy.reason = "too many password checks are waiting";
+  } else if (verdict.kind == Kind::NeedsAccount) {
+    AccountLoader& loader = shard_.server().account_loader();
+    if (is_account_fresh_) {
+      busy.reason = "account \"" + verdict.account + "\" is not known";
+    } else if (loader.await(shard_, verdict.account,
+                            [&shard = shard_, id = id_](const std::string& error) {
+                               if (Connection* one = shard.find_connection(id)) {
+                                 one->on_account_loaded(error);
+                               }
+                               shard.sweep();
+                             })) {
+      return;
+    } else {
+      busy.reason = "too many account look-ups are waiting";
+    }
+  } else {
+    const bool is_asked = shard_.callouts().ask(
+        callout_client(), verdict, [&shard = shard_, id = id_](const auth::Verdict& answer) {
+          if (Connection* one = shard.find_connection(id)) one->on_callout_answer(answer);
+        });
+    if (is_asked) return;
+    busy.reason = "too many auth callouts are waiting";
   }
-  on_verdict(verdict);
+  on_verdict(busy);
+}
+
+void Connection::on_account_loaded(const std::string& error) {
+  if (state_ != State::Authenticating) return;
+  is_account_fresh_ = true;
+  // Whatever is there now decides; without it the reason is the loader's.
+  auth::Verdict verdict = shard_.authenticator()->check(credentials());
+  if (verdict.kind == auth::Verdict::Kind::NeedsAccount) {
+    verdict = auth::Verdict::refuse("account \"" + verdict.account + "\": " +
+                                    (error.empty() ? "not known" : error));
+  }
+  act_on(std::move(verdict));
+}
+
+CalloutClient Connection::callout_client() const {
+  const auth::Credentials shown = credentials();
+  CalloutClient client;
+  client.id = id_;
+  client.host = peer().host;
+  client.type = type();
+  client.nonce = nonce_;
+  client.connect = connect_;
+  client.connect.user = shown.user;
+  client.connect.pass = shown.password;
+  client.connect.auth_token = shown.token;
+  client.jwt = shown.jwt;
+  client.user_name = shown_user();
+  client.tls = origin_.tls;
+  return client;
+}
+
+void Connection::on_callout_answer(const auth::Verdict& verdict) {
+  if (state_ == State::Authenticating) on_verdict(verdict);
 }
 
 void Connection::refuse(const std::string& reason) {
@@ -96,6 +161,7 @@ void Connection::on_verdict(const auth::Verdict& verdict) {
     if (revision.kind == auth::Revision::Kind::Refused) return refuse(revision.reason);
     user_ = std::move(revision.user);
   }
+  is_account_fresh_ = false;
   accept_user();
   if (was_waiting) resume_input();
 }
@@ -141,7 +207,10 @@ void Connection::watch_expiry() {
 void Connection::on_expiry_timer() {
   if (state_ == State::Closed) return;
   if (shard_.loop().clock().wall_now() < *user_->expires) return watch_expiry();
-  close_later(CloseReason::AuthenticationExpired, "User Authentication Expired");
+  shard_.log().info(log_name() + " - the time of the user is over");
+  close_later(CloseReason::AuthenticationExpired, user_->expires_with_account
+                                                      ? "Account Authentication Expired"
+                                                      : "User Authentication Expired");
   shard_.sweep();
 }
 
@@ -168,6 +237,19 @@ void Connection::accept_user() {
   }
 }
 
+// Ends the connection of a user who was let in and may stay no longer.
+void Connection::dismiss(const auth::Revision& revision) {
+  using Cause = auth::Revision::Cause;
+  if (revision.cause == Cause::Violation) return refuse(revision.reason);
+  shard_.log().info(log_name() + " - " + revision.reason);
+  if (revision.cause == Cause::Revoked) {
+    return close_later(CloseReason::Revocation, "User Authentication Revoked");
+  }
+  close_later(CloseReason::AuthenticationExpired,
+              revision.cause == Cause::Expired ? "User Authentication Expired"
+                                               : "Account Authentication Expired");
+}
+
 void Connection::revise_user() {
   if (state_ != State::Open || type() == ConnectionType::InProcess) return;
   if (user_ == nullptr) {
@@ -175,7 +257,7 @@ void Connection::revise_user() {
     return;
   }
   const auth::Revision revision = shard_.authenticator()->revise(*user_, credentials());
-  if (revision.kind == auth::Revision::Kind::Refused) return refuse(revision.reason);
+  if (revision.kind == auth::Revision::Kind::Refused) return dismiss(revision);
   user_ = revision.user;
   apply_user();
   refresh_permissions();

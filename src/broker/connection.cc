@@ -62,6 +62,7 @@ std::string_view to_string(CloseReason reason) {
     case CloseReason::ServerShutdown: return "Server Shutdown";
     case CloseReason::NoRespondersRequiresHeaders: return "No Responders Requires Headers";
     case CloseReason::AccountConnectionsExceeded: return "Maximum Account Connections Exceeded";
+    case CloseReason::Revocation: return "Credentials Revoked";
     case CloseReason::TlsHandshakeError: return "TLS Handshake Failure";
   }
   return "Unknown";
@@ -90,7 +91,7 @@ Connection::~Connection() {
 }
 
 std::string Connection::shown_user() const {
-  if (user_ != nullptr && !user_->nkey.empty()) return user_->nkey;
+  if (user_ != nullptr && !user_->nkey.empty() && !user_->is_from_callout) return user_->nkey;
   if (user_ != nullptr && !user_->name.empty()) return user_->name;
   if (!connect_.user.empty()) return connect_.user;
   return connect_.auth_token.empty() ? "" : "[REDACTED]";
@@ -357,7 +358,10 @@ void Connection::on_write_deadline() {
 
 void Connection::on_timer() {
   const bool awaits_auth = needs_credentials() && state_ != State::Open;
-  if (awaits_auth) {
+  if (awaits_auth && state_ == State::Authenticating) {
+    // The client has done its part. What it waits for answers in any case.
+    timer_.start(shard_.settings().auth_timeout);
+  } else if (awaits_auth) {
     ++shard_.stats().auth_errors;
     close_later(CloseReason::AuthenticationTimeout, "Authentication Timeout");
   } else {

@@ -22,6 +22,7 @@ namespace brokkr::auth {
 struct AccountTotals;
 class Permissions;
 class ReplyGrants;
+struct Revision;
 struct User;
 struct Verdict;
 }  // namespace brokkr::auth
@@ -29,6 +30,7 @@ struct Verdict;
 namespace brokkr::broker {
 
 class Account;
+struct CalloutClient;
 class Shard;
 
 // Why a connection ended; the texts are nats-server's, shown in connz and the log.
@@ -53,6 +55,7 @@ enum class CloseReason : uint8_t {
   ServerShutdown,
   NoRespondersRequiresHeaders,
   AccountConnectionsExceeded,
+  Revocation,
   TlsHandshakeError,
 };
 std::string_view to_string(CloseReason);
@@ -100,6 +103,10 @@ class Connection final : private io::TransportHandler {
   // pass it on: its next PONG waits for that.
   void on_forwarded_to_group() { has_unsettled_messages_ = true; }
   bool is_awaiting_interest() const { return awaited_version_ != 0; }
+  // The user's account was looked for; `error` says why it is not there, or is empty.
+  void on_account_loaded(const std::string& error);
+  // The service of an auth callout has answered, or did not in time.
+  void on_callout_answer(const auth::Verdict& verdict);
   // The outcome of a password check that ran off the loop.
   void on_verdict(const auth::Verdict&);
   // After a change of who may connect: ends the connection, or goes on with what its user may now.
@@ -193,6 +200,9 @@ class Connection final : private io::TransportHandler {
   void discount_subscription(Subscription&);
   auth::Credentials credentials() const;
   void refuse(const std::string& reason);
+  void act_on(auth::Verdict verdict);
+  void dismiss(const auth::Revision& revision);
+  CalloutClient callout_client() const;
   void apply_user();
   void watch_expiry();
   void on_expiry_timer();
@@ -229,6 +239,7 @@ class Connection final : private io::TransportHandler {
   bool was_open_ = false;
   bool connect_received_ = false;
   bool has_unsettled_messages_ = false;
+  bool is_account_fresh_ = false;  // the user's account was looked for already
   bool is_held_ = false;  // the first command in `input_` has been seen before
   uint8_t pings_out_ = 0;
   OutputBuffer output_;

@@ -7,6 +7,8 @@
 #include <mutex>
 
 #include "auth/authenticator.h"
+#include "auth/operator_mode.h"
+#include "broker/identity/account_loader.h"
 #include "broker/leaf/leafs.h"
 #include "broker/monitor/facts.h"
 #include "broker/system/system_services.h"
@@ -18,6 +20,13 @@ namespace {
 constexpr size_t kPasswordChecksMax = 256;
 // Lame duck closes clients in at most this many steps.
 constexpr int64_t kLameDuckSteps = 1000;
+
+// An operator's JWT may name it.
+std::string system_account_of(const Settings& settings, const auth::Authenticator* authenticator) {
+  const auto* mode = authenticator == nullptr ? nullptr : authenticator->operator_mode().get();
+  if (mode == nullptr || mode->system_account().empty()) return settings.system_account;
+  return mode->system_account();
+}
 
 }  // namespace
 
@@ -33,6 +42,7 @@ Server::Server(io::Loop& main_loop, Clock& clock, Log& log)
   password_worker_.set_queue_max(kPasswordChecksMax);
   monitor_facts_ = std::make_unique<MonitorFacts>(clock.now());
   system_ = std::make_unique<SystemServices>(*this, main_loop);
+  account_loader_ = std::make_unique<AccountLoader>(*this, main_loop, log);
 }
 
 Server::~Server() {
@@ -41,6 +51,7 @@ Server::~Server() {
 
 Status Server::start(Options options) {
   Settings& settings = options.settings;
+  settings.system_account = system_account_of(settings, options.authenticator.get());
   if (settings.server_id.empty()) settings.server_id = identity_.public_key();
   if (settings.server_name.empty()) settings.server_name = settings.server_id;
   Snapshot first;
@@ -68,6 +79,9 @@ Status Server::start(Options options) {
     if (Status started = links[i]->start(*loops_[i]); !started) return started;
   }
   system_->start(*shards_[0]);
+  if (const auto& mode = snapshot()->authenticator->operator_mode(); mode != nullptr) {
+    if (Status loader = account_loader_->start(*mode); !loader) return loader;
+  }
   for (ExtraLoop& extra : extra_loops_) {
     extra.thread = std::thread([loop = extra.loop.get()] { loop->run(); });
   }
@@ -77,6 +91,7 @@ Status Server::start(Options options) {
 void Server::stop() {
   if (is_stopped_) return;
   is_stopped_ = true;
+  account_loader_->stop();
   system_->stop();
   listeners_.clear();
   lame_duck_timer_.reset();
@@ -173,6 +188,14 @@ bool Server::check_password(Shard& shard, uint64_t connection_id, auth::Verdict 
 
 void Server::reload(Settings settings, std::shared_ptr<const auth::Authenticator> authenticator) {
   Snapshot next = *snapshot();
+  settings.system_account = system_account_of(settings, authenticator.get());
+  const bool has_mode = authenticator->operator_mode() != nullptr;
+  const bool had_mode = next.authenticator->operator_mode() != nullptr;
+  if (has_mode && had_mode) {
+    // The accounts in use stay in use.
+    authenticator = authenticator->with_operator_mode(
+        account_loader_->carry_over(*authenticator->operator_mode()), clock_.wall_now());
+  }
   next.settings = std::make_shared<const Settings>(std::move(settings));
   next.authenticator = std::move(authenticator);
   next.config_load_time = clock_.wall_now();
@@ -186,6 +209,32 @@ void Server::reload(Settings settings, std::shared_ptr<const auth::Authenticator
   }
   const auto& accounts_now = shared.authenticator->accounts();
   if (on_accounts_changed_ && accounts_now != accounts_before) on_accounts_changed_(*accounts_now);
+  if (has_mode && had_mode) account_loader_->reload();
+  if (has_mode && !had_mode) {
+    Status loader = account_loader_->start(*shared.authenticator->operator_mode());
+    if (!loader) log_.error("Account resolver: " + loader.error().text);
+  }
+}
+
+void Server::change_accounts(std::shared_ptr<const auth::OperatorMode> mode,
+                             std::set<std::string> changed) {
+  Snapshot next = *snapshot();
+  next.authenticator = next.authenticator->with_operator_mode(std::move(mode), clock_.wall_now());
+  for (const std::string& problem : next.authenticator->accounts()->problems()) {
+    log_.warn("Account " + problem);
+  }
+  const Shared shared{next.settings, next.authenticator};
+  swap_snapshot(std::move(next));
+  if (on_accounts_changed_) on_accounts_changed_(*shared.authenticator->accounts());
+  const auto names = std::make_shared<const std::set<std::string>>(std::move(changed));
+  for (size_t i = 0; i < shards_.size(); ++i) {
+    loops_[i]->post([shard = shards_[i].get(), shared, names] {
+      shard->change_accounts(shared, *names);
+    });
+  }
+  main_loop_.post([this] {
+    if (leaf_nodes_ != nullptr) leaf_nodes_->review_users();
+  });
 }
 
 Status Server::configure_leafs(const config::LeafnodeOptions& options) {

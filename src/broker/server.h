@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -23,6 +24,7 @@
 
 namespace brokkr::broker {
 
+class AccountLoader;
 class LeafReporter;
 class Leafs;
 class SystemServices;
@@ -67,6 +69,9 @@ class Server {
   Status configure_leafs(const config::LeafnodeOptions& options);
   // Null while none are configured. Main loop only.
   Leafs* leaf_nodes() const { return leaf_nodes_.get(); }
+  // Swaps the accounts of operator mode; clients of `changed` ones are looked at again. Main loop only.
+  void change_accounts(std::shared_ptr<const auth::OperatorMode> mode,
+                       std::set<std::string> changed);
   // Stops accepting, tells the clients, closes them bit by bit over lame_duck_duration after the
   // grace period, then calls `done`. Main loop only.
   void enter_lame_duck(Callback<void()> done);
@@ -117,6 +122,8 @@ class Server {
   // service of an auth callout; the curve key opens what that answers.
   const crypto::KeyPair& identity() const { return identity_; }
   const crypto::CurveKey& xkey() const { return xkey_; }
+  // Loads nothing outside of operator mode. Any thread.
+  AccountLoader& account_loader() const { return *account_loader_; }
   Clock& clock() const { return clock_; }
   // Compares a bcrypt password off the loops and tells the connection. False when too many wait.
   bool check_password(Shard& shard, uint64_t connection_id, auth::Verdict verdict);
@@ -162,6 +169,7 @@ class Server {
   std::unique_ptr<MonitorFacts> monitor_facts_;
   std::unique_ptr<SystemServices> system_;
   std::unique_ptr<Leafs> leaf_nodes_;
+  std::unique_ptr<AccountLoader> account_loader_;
 };
 
 }  // namespace brokkr::broker

@@ -7,6 +7,7 @@
 #include "auth/authenticator.h"
 #include "auth/permissions.h"
 #include "broker/account_routes.h"
+#include "broker/identity/callouts.h"
 #include "broker/server.h"
 #include "broker/service_replies.h"
 #include "broker/system/system_services.h"
@@ -47,6 +48,7 @@ Shard::Shard(Server& server, io::Loop& loop, uint32_t index, uint32_t loops, Sha
       websocket_door_(std::make_unique<WebSocketDoor>(*this)) {
   parser_.set_limits({settings().max_control_line, settings().max_payload});
   replies_ = std::make_unique<ServiceReplies>(*this);
+  callouts_ = std::make_unique<Callouts>(*this);
   global_account_ = &account(kGlobalAccount);
   loop_.add_hook(io::Phase::Send, *this);
 }
@@ -56,6 +58,7 @@ Shard::~Shard() {
   links_.stop();
   websocket_door_->close();
   connections_.clear();
+  callouts_.reset();
   replies_.reset();
   drop_routes();
 }
@@ -292,6 +295,16 @@ void Shard::reload(Shared shared) {
     for (size_t i = 0; i < accounts_.size(); ++i) apply_rules(*accounts_[i]);
   }
   for (const auto& [id, connection] : connections_) connection->revise_user();
+  sweep();
+}
+
+void Shard::change_accounts(Shared shared, const std::set<std::string>& changed) {
+  shared_ = std::move(shared);
+  for (size_t i = 0; i < accounts_.size(); ++i) apply_rules(*accounts_[i]);
+  if (changed.empty()) return;
+  for (const auto& [id, connection] : connections_) {
+    if (changed.contains(connection->account()->name())) connection->revise_user();
+  }
   sweep();
 }
 

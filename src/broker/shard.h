@@ -4,6 +4,7 @@
 #include <deque>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,6 +30,7 @@ class Authenticator;
 
 namespace brokkr::broker {
 
+class Callouts;
 class MessageTrace;
 class Server;
 class ServiceReplies;
@@ -133,6 +135,8 @@ class Shard final : private io::TurnHook {
   bool close_some(size_t count, CloseReason);
   // Puts changed settings to work: drops users and subscriptions that are no longer allowed.
   void reload(Shared shared);
+  // Accounts of operator mode have come or changed: clients of those that have are looked at again.
+  void change_accounts(Shared shared, const std::set<std::string>& changed);
 
   // Delivers to everyone interested in the account. `from` is null for the server's own messages.
   // Returns whether anybody was.
@@ -195,6 +199,7 @@ class Shard final : private io::TurnHook {
   ChunkPool& chunks() { return chunks_; }
   protocol::ClientParser& parser() { return parser_; }
   LoopLinks& links() { return links_; }
+  Callouts& callouts() { return *callouts_; }
   Random& random() { return random_; }
   WebSocketDoor& websocket_door() { return *websocket_door_; }
   ShardStats& stats() { return stats_; }
@@ -280,6 +285,7 @@ class Shard final : private io::TurnHook {
   LoopLinks links_;
   std::unique_ptr<ServiceReplies> replies_;
   const std::unique_ptr<WebSocketDoor> websocket_door_;
+  std::unique_ptr<Callouts> callouts_;
 };
 
 }  // namespace brokkr::broker

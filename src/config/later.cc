@@ -97,14 +97,6 @@ constexpr Field kTopLevel[] = {{"cluster", Shape::Map, kCluster},
     {"remote_syslog", Shape::String}, {"prof_port|prof_block_rate", Shape::Int},
     {"syslog|proxy_protocol", Shape::Bool}};
 
-// Read completely, and waiting for the part of the server that acts on them.
-constexpr std::string_view kReadOnly[] = {
-    "accounts", "default_sentinel",
-    "mappings", "maps", "operator", "operators", "root", "root_operator", "root_operators",
-    "roots", "trusted", "trusted_keys", "resolver", "account_resolver",
-    "accounts_resolver", "resolver_pinned_accounts", "resolver_preload", "resolver_tls",
-    "system", "system_account"};
-
 constexpr Field kAccountJetStream[] = {
     {"max_memory|max_mem|mem|memory|max_store|max_file|max_disk|store|disk|mem_max_stream_bytes|"
      "memory_max_stream_bytes|disk_max_stream_bytes|store_max_stream_bytes"},
@@ -201,10 +193,6 @@ bool check_later_account_key(Reader& reader, const std::string& name, const Valu
   if (field == nullptr) return false;
   check_shape(reader, value, name, *field);
   return true;
-}
-
-bool has_no_effect_yet(std::string_view name) {
-  return std::find(std::begin(kReadOnly), std::end(kReadOnly), name) != std::end(kReadOnly);
 }
 
 }  // namespace brokkr::config

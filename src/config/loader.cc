@@ -156,6 +156,7 @@ constexpr TopLevelKey kKeys[] = {
     BROKKR_KEY("lame_duck_grace_period", read_lame_duck_grace_period(r, v, o)),
     BROKKR_KEY("no_fast_producer_stall", r.read(v, n, o.no_fast_producer_stall)),
     BROKKR_KEY("no_header_support", r.read(v, n, o.no_header_support)),
+    BROKKR_KEY("always_enable_nonce", r.read(v, n, o.authorization.always_enable_nonce)),
     BROKKR_KEY("no_auth_user", r.read(v, n, o.authorization.no_auth_user)),
     // Our match cache is not to be switched: nothing to warn about.
     BROKKR_KEY("disable_sublist_cache|no_sublist_cache", bool ignored = false;
@@ -216,7 +217,6 @@ Loaded load_options(const Document& document, Options base, Sources* sources) {
         const TopLevelKey* const key = find_key(name);
         if (key == nullptr) return check_later_key(reader, name, member.value);
         key->read(reader, name, member.value, options);
-        if (has_no_effect_yet(name)) reader.add_later(name);
         if (name == "accounts") accounts_at = member.value.at;
         return true;
       });

@@ -158,7 +158,6 @@ bool read_user_field(Reader& reader, const std::string& name, const Value& value
     read_connection_types(reader, value, user.allowed_connection_types);
   } else if (name == "proxy_required") {
     reader.read(value, name, user.proxy_required);
-    reader.add_later("proxy_required");
   } else {
     return false;
   }
@@ -261,7 +260,6 @@ void read_callout(Reader& reader, const Value& value, Authorization& auth) {
     reader.fail(value.at, "Authorization callouts require authorized users to be specified");
   }
   auth.callout = std::move(callout);
-  reader.add_later("auth_callout");
   auth.needs_later_kind = true;
 }
 
@@ -292,7 +290,6 @@ bool read_authorization_field(Reader& reader, const std::string& name, const Val
     read_callout(reader, value, auth);
   } else if (name == "proxy_required") {
     reader.read(value, name, auth.proxy_required);
-    reader.add_later("proxy_required");
   } else {
     return false;
   }

@@ -154,11 +154,11 @@ TEST(LoadOptions, UsedVariablesAreNotUnknownFields) {
 
 TEST(LoadOptions, KeysOfLaterFeaturesAreNamedOnce) {
   const Options o = load_good(
-      "leafnodes { listen: -1 }\nwebsocket { port: -1, no_tls: true }\nsystem_account: S\n"
+      "gateway { name: g }\nwebsocket { port: -1, no_tls: true }\ncluster { name: c }\n"
       "jetstream: enabled\nauthorization { users: [{nkey: "
       "UCNGL4W5QX66CFX6A6DCBVDH5VOHMI7B2UZZU7TXAUQQSI2JPHULCKBR}] }");
   EXPECT_EQ(later_keys_warning(o),
-            "these settings have no effect in this release: leafnodes, system_account");
+            "these settings have no effect in this release: cluster, gateway");
   EXPECT_TRUE(o.jetstream);
   EXPECT_EQ(later_keys_warning(Options{}), "");
 }

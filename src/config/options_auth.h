@@ -51,6 +51,7 @@ struct AuthCallout {
 
 // Who may connect.
 struct Authorization {
+  bool always_enable_nonce = false;  // INFO brings one even when nobody has to sign it
   bool is_block_present = false;  // even an empty one says that not everybody may
   std::string user;
   std::string password;

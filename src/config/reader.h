@@ -128,7 +128,5 @@ bool check_key_names(Reader&, const std::string& name, const Value&);
 bool check_later_key(Reader&, const std::string& name, const Value&);
 // The same for a key inside an account.
 bool check_later_account_key(Reader&, const std::string& name, const Value&);
-// Whether a key that is read completely is acted on by no part of the server yet.
-bool has_no_effect_yet(std::string_view name);
 
 }  // namespace brokkr::config

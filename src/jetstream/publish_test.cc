@@ -1,10 +1,10 @@
 // What a publish is read with: headers, times to live, counters' numbers, schedules' patterns.
 #include <gtest/gtest.h>
 
+#include "base/time_zone.h"
 #include "jetstream/big_decimal.h"
 #include "jetstream/publish_headers.h"
 #include "jetstream/schedule_pattern.h"
-#include "jetstream/time_zone.h"
 
 namespace brokkr::jetstream {
 namespace {

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/bytes.h"
-#include "jetstream/time_zone.h"
+#include "base/time_zone.h"
 
 namespace brokkr::jetstream {
 namespace {

@@ -20,7 +20,7 @@ namespace {
 constexpr auto kPauseMin = std::chrono::milliseconds(50);
 constexpr auto kPauseMax = std::chrono::seconds(5);
 // A zygote that has lived so long has proved itself: the next pause starts small again.
-constexpr auto kHealthyAfter = std::chrono::seconds(10);
+constexpr auto kZygoteHealthyAfter = std::chrono::seconds(10);
 // The stack an engine's deepest spread call needs; the hard limit is left as it is.
 constexpr uint64_t kStackBytes = 64U << 20;
 constexpr int kReportsPerTurn = 64;
@@ -170,7 +170,7 @@ void Zygote::on_report(const ZygoteReport& report, int descriptor) {
 
 void Zygote::on_ended(const std::string& reason) {
   const Duration lived = loop_.clock().now() - started_;
-  restart_pause_ = lived > kHealthyAfter
+  restart_pause_ = lived > kZygoteHealthyAfter
                        ? Duration(kPauseMin)
                        : std::clamp<Duration>(restart_pause_ * 2, kPauseMin, kPauseMax);
   log_.error("workload: namespace " + ns_ + ": " + reason);

@@ -10,6 +10,7 @@
 #include "base/ids.h"
 #include "base/json.h"
 #include "broker/error_text.h"
+#include "broker/identity/account_loader.h"
 #include "broker/server.h"
 #include "broker/shard.h"
 #include "broker/system/system_services.h"
@@ -272,6 +273,17 @@ bool Leafs::check_password(LeafLink& link, auth::Verdict verdict) {
         const auto found = std::find_if(links_.begin(), links_.end(),
                                         [id](const auto& each) { return each->id() == id; });
         if (found != links_.end()) (*found)->on_verdict(*pending);
+      });
+}
+
+bool Leafs::await_account(const LeafLink& link, const std::string& account) {
+  return server_.account_loader().await(
+      shard_, account, [&server = server_, id = link.id()](const std::string& error) {
+        Leafs* const leafs = server.leaf_nodes();
+        if (leafs == nullptr) return;
+        for (const auto& each : leafs->links_) {
+          if (each->id() == id) return each->on_account_loaded(error);
+        }
       });
 }
 

@@ -79,6 +79,10 @@ class Leafs final : public LeafReporter, private InterestObserver, private io::T
   auth::Verdict check(const auth::Credentials& credentials) const;
   // Compares a bcrypt password off the loop and tells the link. False when too many wait.
   bool check_password(LeafLink& link, auth::Verdict verdict);
+  // Has the link told when the account of its user is there, or cannot be. False when too many wait.
+  bool await_account(const LeafLink& link, const std::string& account);
+  // After a change of the users: links whose user may no longer come end.
+  void review_users();
   // Why a link whose user is known is refused all the same; empty when it is not.
   std::string reason_to_refuse(const LeafLink& link, const protocol::LeafConnect& connect) const;
   // Ends older accepted links of the same server, which has come back before they were missed.
@@ -95,7 +99,6 @@ class Leafs final : public LeafReporter, private InterestObserver, private io::T
   void on_interest_changed(Account& account, std::string_view pattern, std::string_view queue,
                            const Subscription& which, int64_t change) override;
   Status listen(const config::LeafnodeOptions& options);
-  void review_users();
   void tell_connected(const Account& account);
   using Dialers = std::vector<std::unique_ptr<LeafDialer>>;
   Result<Dialers> make_dialers(const std::vector<config::LeafRemote>& remotes);

@@ -86,6 +86,8 @@ class LeafLink final : private io::TransportHandler {
   std::string reason_to_end() const;
   // The outcome of a password check that ran off the loop.
   void on_verdict(const auth::Verdict& verdict);
+  // The user's account was looked for; `error` says why it is not there, or is empty.
+  void on_account_loaded(const std::string& error);
 
   uint64_t id() const { return id_; }
   State state() const { return state_; }
@@ -156,6 +158,7 @@ class LeafLink final : private io::TransportHandler {
   void mark_dirty();
   void update_interest();
   void resume();
+  void watch_expiry();
   void on_timer();
   void on_ping_due();
   void start_write_deadline();
@@ -208,6 +211,8 @@ class LeafLink final : private io::TransportHandler {
   Traffic traffic_;
   io::Timer timer_;                          // handshake, then pings
   std::unique_ptr<io::Timer> write_timer_;   // while output is stuck
+  std::unique_ptr<io::Timer> expiry_timer_;  // of a user who may stay for some time only
+  bool is_account_fresh_ = false;            // the user's account was looked for already
   std::unique_ptr<Continuation> continuation_;
   uint64_t write_mark_ = 0;  // output_.total() that must be sent when the write timer fires
   MonotonicTime ping_sent_{};

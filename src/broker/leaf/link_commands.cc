@@ -10,6 +10,7 @@
 #include "broker/leaf/leafs.h"
 #include "broker/leaf/link.h"
 #include "broker/message_trace.h"
+#include "broker/nonce.h"
 #include "broker/server.h"
 #include "broker/shard.h"
 #include "protocol/encode.h"
@@ -19,11 +20,10 @@ namespace brokkr::broker {
 namespace {
 
 constexpr Duration kAnswerTimeout = std::chrono::seconds(2);
-constexpr Duration kFirstPingAfter = std::chrono::seconds(1);
+constexpr Duration kFirstLeafPingAfter = std::chrono::seconds(1);
 // After what will be the same when asked again.
 constexpr Duration kLongDelay = std::chrono::seconds(30);
 constexpr Duration kVersionDelay = std::chrono::seconds(5);
-constexpr size_t kNonceBytes = 11;
 constexpr size_t kAckDotsMin = 8;  // of an ack subject, before what is appended to it
 constexpr std::string_view kAckPrefix = "$JS.ACK.";
 
@@ -50,12 +50,6 @@ size_t shown_subject_at(std::string_view reply) {
 
 protocol::LeafSubjects subjects_of(const auth::PermissionRules::Side& side) {
   return {side.has_allow, side.allow, side.deny};
-}
-
-std::string make_nonce() {
-  uint8_t bytes[kNonceBytes];
-  fill_secure(bytes);
-  return base64url_encode({reinterpret_cast<const char*>(bytes), sizeof bytes});
 }
 
 std::string subscription_key(const protocol::LeafCommand& command) {
@@ -240,6 +234,8 @@ auth::Credentials LeafLink::credentials() const {
   credentials.nonce = nonce_;
   credentials.connection_type = connection_type_name(origin_.type);
   credentials.client_host = transport_->peer().host;
+  credentials.now = leafs_.loop().clock().wall_now();
+  credentials.is_account_fresh = is_account_fresh_;
   if (origin_.tls != nullptr && origin_.tls->is_verified) {
     credentials.tls_identity = &origin_.tls->identity;
   }
@@ -247,6 +243,32 @@ auth::Credentials LeafLink::credentials() const {
 }
 
 void LeafLink::authenticate() { on_verdict(leafs_.check(credentials())); }
+
+void LeafLink::on_account_loaded(const std::string& error) {
+  if (state_ != State::Authenticating) return;
+  is_account_fresh_ = true;
+  const auth::Verdict verdict = leafs_.check(credentials());
+  if (verdict.kind != auth::Verdict::Kind::NeedsAccount) return on_verdict(verdict);
+  on_verdict(auth::Verdict::refuse("account \"" + verdict.account + "\": " +
+                                   (error.empty() ? "not known" : error)));
+}
+
+// A user's time is over when the user's or the account's JWT is.
+void LeafLink::watch_expiry() {
+  if (user_ == nullptr || !user_->expires) return;
+  if (expiry_timer_ == nullptr) {
+    expiry_timer_ = std::make_unique<io::Timer>(leafs_.loop(), [this] {
+      if (state_ == State::Closed) return;
+      if (leafs_.loop().clock().wall_now() < *user_->expires) return watch_expiry();
+      leafs_.log().info(log_name() + " - the time of the user is over");
+      close_later("Authentication Expired", "User Authentication Expired");
+    });
+  }
+  // Clocks are set anew and timers have an end: what is left is looked at again.
+  constexpr Duration kLookAgain = std::chrono::minutes(10);
+  const Duration left = *user_->expires - leafs_.loop().clock().wall_now();
+  expiry_timer_->start(std::clamp<Duration>(left, Duration(0), kLookAgain));
+}
 
 std::string LeafLink::reason_to_end() const {
   const auto& authenticator = leafs_.shard().authenticator();
@@ -266,12 +288,17 @@ void LeafLink::on_verdict(const auth::Verdict& verdict) {
     state_ = State::Authenticating;
     if (leafs_.check_password(*this, verdict)) return;
   }
+  if (verdict.kind == auth::Verdict::Kind::NeedsAccount) {
+    state_ = State::Authenticating;
+    if (leafs_.await_account(*this, verdict.account)) return;
+  }
   if (verdict.kind != auth::Verdict::Kind::Accepted) {
     ++leafs_.shard().stats().auth_errors;
     leafs_.log().info(log_name() + " - Leafnode authentication error: " + verdict.reason);
     return close_later("Authentication Failure", "Authorization Violation");
   }
   user_ = verdict.user;
+  watch_expiry();
   account_ = user_ == nullptr ? &leafs_.shard().global_account()
                               : &leafs_.shard().account(user_->account);
   remote_id_ = connect_.server_id;
@@ -312,7 +339,7 @@ void LeafLink::open() {
   leafs_.on_link_opened(*this);
   announce_everything();
   const Duration spread(static_cast<int64_t>(leafs_.random().below(200'000'000)));
-  timer_.start(std::min<Duration>(kFirstPingAfter + spread, leafs_.settings().ping_interval));
+  timer_.start(std::min<Duration>(kFirstLeafPingAfter + spread, leafs_.settings().ping_interval));
 }
 
 // Of an accepted link: its user publishes what comes in and subscribes to what goes out.

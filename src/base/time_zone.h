@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/result.h"
 
-namespace brokkr::jetstream {
+namespace brokkr {
 
 // A date and time of day as a calendar shows it.
 struct CivilTime {
@@ -73,4 +73,4 @@ class TimeZone {
 int64_t days_from_civil(int64_t year, int month, int day);
 CivilTime civil_from_unix(int64_t unix_seconds);
 
-}  // namespace brokkr::jetstream
+}  // namespace brokkr

@@ -1,11 +1,11 @@
-#include "jetstream/time_zone.h"
+#include "base/time_zone.h"
 
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 
-namespace brokkr::jetstream {
+namespace brokkr {
 namespace {
 
 constexpr const char* kDatabase = "/usr/share/zoneinfo/";
@@ -283,4 +283,4 @@ int64_t TimeZone::to_unix(const CivilTime& civil) const {
   return local - before;
 }
 
-}  // namespace brokkr::jetstream
+}  // namespace brokkr
