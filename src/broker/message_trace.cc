@@ -311,6 +311,14 @@ void Shard::send_traced_to_leaf(LeafLink& link, const Message& message, std::str
   egress.kind = MessageTrace::Kind::Leaf;
   egress.id = link.id();
   egress.name = link.remote_name();
+  if (!link.is_remote_tracing()) {
+    // It would deliver what is only to be traced.
+    const bool is_only = message.trace->is_only();
+    egress.error = is_only ? MessageTrace::kRemoteUnable : MessageTrace::kRemoteSilent;
+    message.trace->add_egress(egress, loop_.clock().wall_now());
+    if (!is_only) link.send_message(message, queues);
+    return;
+  }
   egress.hop = message.trace->next_hop();
   std::string bytes(message.payload.substr(0, message.header_size));
   protocol::set_header(bytes, kHop, egress.hop);

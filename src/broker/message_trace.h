@@ -65,6 +65,11 @@ class MessageTrace {
   static constexpr std::string_view kSubscriptionClosed =
       "Not delivered because subscription is closed";
   static constexpr std::string_view kClientClosed = "Not delivered because client is closed";
+  static constexpr std::string_view kRemoteUnable =
+      "Not delivered because remote does not support message tracing";
+  static constexpr std::string_view kRemoteSilent =
+      "Message delivered but remote does not support message tracing so no trace event generated "
+      "from there";
   static constexpr std::string_view kPublishDenied =
       "Not delivered because publish denied for this subject";
 

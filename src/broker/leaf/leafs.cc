@@ -229,6 +229,7 @@ std::string Leafs::cluster_name() const {
 
 protocol::LeafInfo Leafs::make_info() const {
   protocol::LeafInfo info;
+  info.proto = kLeafProtocol;
   const Settings& now = settings();
   info.server_id = now.server_id;
   info.server_name = now.server_name;

@@ -36,6 +36,9 @@ struct Message;
 constexpr std::string_view kLoopSubjectPrefix = "$LDS.";
 constexpr Duration kFirstInfoTimeout = std::chrono::seconds(1);
 
+// What servers tell each other they speak; with this one they trace messages.
+constexpr int kLeafProtocol = 3;
+
 // One connection between this server and another as leaf and hub, from either side, bound to one
 // account here and one there. Each tells the other what is wanted on its side, and sends a message
 // once if anybody there wants it. Owned by Leafs and confined to the main loop.
@@ -100,6 +103,8 @@ class LeafLink final : private io::TransportHandler {
   Account* account() const { return account_; }
   LeafDialer* dialer() const { return dialer_; }
   const std::string& remote_name() const { return remote_name_; }
+  // Whether the other server can tell what becomes of a traced message.
+  bool is_remote_tracing() const { return remote_protocol_ >= kLeafProtocol; }
   const std::string& remote_id() const { return remote_id_; }
   const std::string& remote_cluster() const { return remote_cluster_; }
   const std::string& remote_account() const { return remote_account_; }
@@ -195,6 +200,7 @@ class LeafLink final : private io::TransportHandler {
   protocol::LeafConnect connect_;  // of an accepted link
   std::string nonce_;
   std::string remote_name_;
+  int remote_protocol_ = 0;
   std::string remote_id_;
   std::string remote_cluster_;
   std::string remote_account_;

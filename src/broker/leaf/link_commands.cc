@@ -138,6 +138,7 @@ void LeafLink::handle_info(std::string_view json) {
 }
 
 void LeafLink::handle_first_info(const protocol::LeafInfo& info) {
+  remote_protocol_ = info.proto;
   if (info.client_id == 0 || (!info.has_leafnode_urls && !info.info_on_connect)) {
     leafs_.log().error(log_name() + " - attempted to connect to wrong port");
     return close_later("Incorrect Port");
@@ -180,7 +181,7 @@ void LeafLink::send_connect() {
   connect.deny_pub = dialer_->config().deny_imports;
   connect.isolate = dialer_->config().request_isolation;
   connect.remote_account = account_->name();
-  connect.protocol = 1;
+  connect.protocol = kLeafProtocol;
   if (Status added = dialer_->add_credentials(connect, nonce_); !added) {
     leafs_.log().error(log_name() + " - Leafnode credentials: " + added.error().text);
     return close_later("Authentication Failure");
@@ -201,6 +202,7 @@ void LeafLink::handle_connect(std::string_view json) {
 }
 
 bool LeafLink::check_connect(const protocol::LeafConnect& connect) {
+  remote_protocol_ = connect.protocol;
   const auto refuse = [this](std::string_view reason, const std::string& text) {
     leafs_.log().error(log_name() + " - " + text);
     close_later(reason, text);
