@@ -250,6 +250,26 @@ def before_connect(checks: Checks) -> None:
                 checks.same("2026-24", f"{command.split()[0]} before CONNECT, {restriction}", link.next(), NO)
 
 
+def leaf_before_connect(checks: Checks) -> None:
+    """2026-16: with a no_auth_user, commands before CONNECT were obeyed on ports of other servers too."""
+    config = ("no_auth_user: u\nleafnodes { listen: $PORT_HERE }\n"
+              "authorization { users [ {user: u, password: p}, {user: v, password: p} ] }")
+    port = servers.free_port()
+    with checks.server(config.replace("$PORT_HERE", f'"127.0.0.1:{port}"')) as server:
+        listener = Link(server.address())
+        listener.knock({"user": "v", "pass": "p"})
+        listener.sync("SUB > 1\r\n")
+        for command in ("LS+ >\r\n", "LMSG x 0\r\n\r\n", "PUB x 0\r\n\r\n", "SUB x 1\r\n", "RS+ $G >\r\n", "PING\r\n"):
+            leaf = Link(("127.0.0.1", port))
+            leaf.send(command)
+            answers = []
+            while (line := leaf.next(5)) not in ("closed", ""):
+                answers.append(line)
+            checks.same("2026-16", f"{command.split()[0]} before CONNECT ends the connection", line, "closed")
+            checks.same("2026-16", f"{command.split()[0]} is not answered", "PONG" in answers, False)
+        checks.same("2026-16", "nothing was delivered", listener.sync(""), [])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--brokkr", required=True)
@@ -257,7 +277,7 @@ def main() -> int:
     arguments = parser.parse_args()
     checks = Checks(arguments.brokkr, arguments.v)
     for attack in (broken_tokens, expired, import_loops, import_tokens, account_switch, paths, deny_rules, system_only,
-                   zero_xkey, long_issuers, before_connect):
+                   zero_xkey, long_issuers, before_connect, leaf_before_connect):
         attack(checks)
     print(f"{checks.count} checks, {checks.failed} failed")
     return 1 if checks.failed else 0
