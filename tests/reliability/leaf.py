@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Two servers joined as leaf and hub, the link between them cut again and again.
 
-usage: leaf.py --brokkr PATH [--nats-server PATH] [--cuts 3] [--down 1] [--seed N] [--pair NAME] [--loops N]
+usage: leaf.py --brokkr PATH [--nats-server PATH] [--cuts 3] [--down 1] [--seed N] [--pair NAME] [--loops N] [--pause 0.02]
 
 Pairs: brokkr as a leaf of nats-server, nats-server as a leaf of brokkr, and two brokkrs; those with
 nats-server only where there is one. On each: messages, headers, queue groups and requests both ways,
 the JetStream of one side used from the other through its domain. Then a writer goes on publishing to a
-stream of the leaf while the link is cut for up to `--down` seconds, `--cuts` times; the hub mirrors the
+stream of the leaf, `--pause` seconds between bursts, while the link is cut for up to `--down` seconds, `--cuts` times; the hub mirrors the
 stream and sources it, and the leaf mirrors a stream of the hub. After the last cut each copy must hold
 what was acknowledged, each once and in order.
 """
@@ -249,8 +249,9 @@ def check_domains(client: NatsClient, domain: str, other: str) -> None:
 class Writer(threading.Thread):
     """Publishes to one stream and remembers what was acknowledged."""
 
-    def __init__(self, server: Server, subject: str):
+    def __init__(self, server: Server, subject: str, pause: float):
         super().__init__(daemon=True)
+        self.pause = pause
         self.client = server.connect()
         self.subject = subject
         self.acked: list[int] = []
@@ -269,7 +270,7 @@ class Writer(threading.Thread):
                     if "seq" not in as_json(self.client.wait_reply(reply, 30)):
                         raise AssertionError(f"message {sent} was refused")
                     self.acked.append(sent)
-                time.sleep(0.02)
+                time.sleep(self.pause)
         except Exception as error:  # noqa: BLE001
             self.problem = repr(error)
 
@@ -293,20 +294,20 @@ def external(domain: str, name: str) -> dict:
     return {"name": name, "external": {"api": f"$JS.{domain}.API", "deliver": f"deliver.{os.urandom(3).hex()}"}}
 
 
-def check_cuts(hub: Server, leaf: Server, proxy: CutProxy, cuts: int, down: float, rng: random.Random) -> str:
+def check_cuts(hub: Server, leaf: Server, proxy: CutProxy, options: argparse.Namespace, rng: random.Random) -> str:
     at_hub, at_leaf = hub.connect(), leaf.connect()
     must(api(at_leaf, "STREAM.CREATE.EDGE", {"name": "EDGE", "subjects": ["edge.>"]}))
     must(api(at_hub, "STREAM.CREATE.HOME", {"name": "HOME", "subjects": ["home.>"]}))
     must(api(at_hub, "STREAM.CREATE.COPY", {"name": "COPY", "mirror": external("leaf", "EDGE")}))
     must(api(at_hub, "STREAM.CREATE.ALL", {"name": "ALL", "sources": [external("leaf", "EDGE")]}))
     must(api(at_leaf, "STREAM.CREATE.DOWN", {"name": "DOWN", "mirror": external("hub", "HOME")}))
-    writers = [Writer(leaf, "edge"), Writer(hub, "home")]
+    writers = [Writer(leaf, "edge", options.pause), Writer(hub, "home", options.pause)]
     for writer in writers:
         writer.start()
-    for _ in range(cuts):
+    for _ in range(options.cuts):
         time.sleep(rng.uniform(0.5, 2))
         proxy.cut()
-        time.sleep(rng.uniform(0.1, down))
+        time.sleep(rng.uniform(0.1, options.down))
         proxy.mend()
     time.sleep(0.5)
     for writer in writers:
@@ -350,7 +351,7 @@ def run_pair(hub_binary: str, leaf_binary: str, options: argparse.Namespace, rng
         check_requests(at_hub, at_leaf)
         check_domains(at_leaf, "leaf", "hub")
         check_domains(at_hub, "hub", "leaf")
-        return check_cuts(hub, leaf, proxy, options.cuts, options.down, rng)
+        return check_cuts(hub, leaf, proxy, options, rng)
     except BaseException:
         print(f"--- hub\n{hub.log()}\n--- leaf\n{leaf.log()}")
         raise
@@ -368,6 +369,7 @@ def main() -> int:
     parser.add_argument("--down", type=float, default=1)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--pair", default="")
+    parser.add_argument("--pause", type=float, default=0.02)
     parser.add_argument("--loops", default="")
     options = parser.parse_args()
     if options.loops:

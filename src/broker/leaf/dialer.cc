@@ -194,7 +194,8 @@ void LeafDialer::on_discovered(const protocol::LeafInfo& info) {
   std::vector<LeafUrl> urls = configured_;
   for (const std::string& text : texts) {
     auto url = parse_leaf_url(text);
-    if (!url) continue;
+    // A server that only knows it listens everywhere means itself, not this machine.
+    if (!url || url->address.host == "0.0.0.0" || url->address.host == "::") continue;
     url->is_tls = url_.is_tls;
     url->is_websocket = url_.is_websocket;
     url->path = url_.path;

@@ -1,5 +1,10 @@
 #include "broker/leaf/leafs.h"
 
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <array>
 
@@ -30,6 +35,29 @@ std::array<uint64_t, 3> version_parts(std::string_view text) {
     if (i < parts.size()) parts[i++] = parse_uint(part).value_or(0);
   }
   return parts;
+}
+
+bool is_any_address(const std::string& host) {
+  return host.empty() || host == "0.0.0.0" || host == "::";
+}
+
+// Where others reach a server that listens on every address; on a machine by itself, its own.
+std::vector<std::string> machine_addresses() {
+  std::vector<std::string> out;
+  ifaddrs* all = nullptr;
+  if (getifaddrs(&all) != 0) return {"127.0.0.1"};
+  for (const ifaddrs* each = all; each != nullptr; each = each->ifa_next) {
+    const bool is_usable = each->ifa_addr != nullptr && each->ifa_addr->sa_family == AF_INET &&
+                           (each->ifa_flags & IFF_UP) != 0 && (each->ifa_flags & IFF_LOOPBACK) == 0;
+    char text[NI_MAXHOST];
+    if (is_usable && getnameinfo(each->ifa_addr, sizeof(sockaddr_in), text, sizeof text, nullptr, 0,
+                                 NI_NUMERICHOST) == 0) {
+      out.emplace_back(text);
+    }
+  }
+  freeifaddrs(all);
+  if (out.empty()) out.emplace_back("127.0.0.1");
+  return out;
 }
 
 bool is_version_at_least(std::string_view version, std::string_view least) {
@@ -105,6 +133,16 @@ Status Leafs::listen(const config::LeafnodeOptions& options) {
   if (!listener) return listener.error();
   listener_ = std::move(*listener);
   log().info("Listening for leafnode connections on " + listener_->address().text());
+  reached_at_.clear();
+  if (!options.advertise.empty()) {
+    reached_at_.push_back(options.advertise);
+    return {};
+  }
+  const std::vector<std::string> hosts =
+      is_any_address(options.host) ? machine_addresses() : std::vector{options.host};
+  for (const std::string& each : hosts) {
+    reached_at_.push_back(io::Address{each, listener_->address().port, {}}.text());
+  }
   return {};
 }
 
@@ -248,10 +286,8 @@ protocol::LeafInfo Leafs::make_info() const {
   info.cluster = cluster_name();
   info.info_on_connect = true;
   info.lame_duck_mode = server_.is_lame_duck();
-  const std::string reached_at =
-      options_.advertise.empty() ? info.host + ":" + std::to_string(info.port) : options_.advertise;
-  info.ip = "nats-leaf://" + reached_at + "/";
-  if (!options_.no_advertise) info.leafnode_urls.push_back(reached_at);
+  if (!reached_at_.empty()) info.ip = "nats-leaf://" + reached_at_.front() + "/";
+  if (!options_.no_advertise) info.leafnode_urls = reached_at_;
   return info;
 }
 

@@ -113,6 +113,7 @@ class Leafs final : public LeafReporter, private InterestObserver, private io::T
   std::shared_ptr<http::WebSocketPool> websocket_pool_;  // made at first use
   std::shared_ptr<const TlsRules> tls_rules_;
   std::unique_ptr<io::Listener> listener_;
+  std::vector<std::string> reached_at_;  // "host:port"
   std::vector<std::unique_ptr<LeafDialer>> dialers_;
   std::vector<std::unique_ptr<LeafLink>> links_;
   std::vector<LeafLink*> dirty_;
