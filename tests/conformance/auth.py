@@ -343,10 +343,10 @@ authorization { timeout: 1, auth_callout { issuer: %s, account: AUTH, auth_users
 class Service:
     """Answers the questions of one server in the account AUTH."""
 
-    def __init__(self, server, issuer: Key, decide):
+    def __init__(self, server, issuer: Key, decide, connect: dict | None = None, key: Key | None = None):
         self.link = Link(server.address())
         self.issuer, self.decide, self.questions = issuer, decide, []
-        if self.link.knock({"user": "auth", "pass": "auth"}) != OK:
+        if self.link.knock(connect or {"user": "auth", "pass": "auth"}, key) != OK:
             raise RuntimeError("the service is not let in")
         self.link.sync("SUB $SYS.REQ.USER.AUTH 1\r\n")
         threading.Thread(target=self.serve, daemon=True).start()
@@ -439,6 +439,44 @@ def callout_script(issuer: Key):
     return script
 
 
+def operator_callout_script(domain: Domain, service_user: Key, sentinel: str):
+    """Who comes with the sentinel's token is asked for; the answers put users into accounts."""
+    account, other, unlisted = domain.account, domain.other, domain.system
+
+    def decide(question, issuer):
+        name = question["nats"]["connect_opts"].get("user", "")
+        nkey = question["nats"]["user_nkey"]
+
+        def user(signer, **nats):
+            return signer.jwt(nkey, {"type": "user", **nkeys.UNLIMITED, **nats}, "named")
+        by_key = {"issuer_account": account.public}
+        bare = {"subs": 0, "data": 0, "payload": 0}
+        jwt = {"good": lambda: user(account), "signing key": lambda: user(domain.signing, **by_key),
+               "scoped": lambda: user(domain.scoped, **by_key, **bare), "scoped and more": lambda: user(domain.scoped, **by_key),
+               "another account": lambda: user(other), "a forbidden account": lambda: user(unlisted),
+               "an unknown key": lambda: user(Key("account"), **by_key),
+               "a stranger": lambda: user(Key("account"))}.get(name)
+        if jwt is None:
+            return Service.answer(question, issuer, error="no")
+        signer = {"signing key": domain.signing}.get(name, issuer)
+        more = {"issuer_account": account.public} if signer is domain.signing else {}
+        return Service.answer(question, signer, jwt=jwt(), **more)
+
+    def script(server):
+        Service(server, account, decide, {"jwt": nkeys.user_jwt(account, service_user)}, service_user)
+        for name, expected in [("good", OK), ("signing key", OK), ("scoped", OK), ("scoped and more", NO),
+                               ("another account", OK), ("a forbidden account", NO), ("an unknown key", NO),
+                               ("a stranger", NO), ("nobody", NO)]:
+            yield attempt(server, name, {"jwt": sentinel, "user": name}, expected)
+        yield attempt(server, "no token", {"user": "good"}, OK)
+        yield attempt(server, "the service", {"jwt": nkeys.user_jwt(account, service_user)}, OK, service_user)
+        yield attempt(server, "the service, unproved", {"jwt": nkeys.user_jwt(account, service_user)}, NO)
+        link = Link(server.address())
+        link.knock({"jwt": sentinel, "user": "scoped"})
+        yield "scope", link.sync("PUB s.named.a 0\r\n\r\nPUB other 0\r\n\r\nPUB $SYS.REQ.USER.AUTH 0\r\n\r\n")
+    return script
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--brokkr", required=True)
@@ -483,6 +521,13 @@ def main() -> int:
     case("web", web.config(f'URL("{Web(web.accounts).url}")', preload=False), url_script(web))
     issuer = Key("account")
     case("callout", CALLOUT % issuer.public, callout_script(issuer))
+    asking, service_user = Domain(), Key("user")
+    asking.accounts[asking.other.public] = nkeys.account_jwt(asking.operator, asking.other, "B")
+    asking.accounts[asking.account.public] = asking.account_jwt(authorization={
+        "auth_users": [service_user.public], "allowed_accounts": [asking.other.public]})
+    sentinel = asking.jwt(bearer_token=True, pub={"deny": [">"]}, sub={"deny": [">"]})
+    case("callout of an account", asking.config(more=f"default_sentinel: {sentinel}"),
+         operator_callout_script(asking, service_user, sentinel))
     print(f"{run.checks} outcomes, {run.failures} differ" + ("" if arguments.oracle else " (no nats-server)"))
     return 1 if run.failures else 0
 
