@@ -297,7 +297,8 @@ TEST_P(AccountsTest, AReloadChangesImportsOfThoseWhoAreThere) {
   EXPECT_EQ(in_b.sync(), "");
   b().stream_imports.push_back(import_stream("s", ""));
   reload();
-  in_a.sync();
+  // A PONG behind a SUB says that the other loops know all interest of this one, the imports too.
+  in_b.send("SUB after 2\r\n").sync();
   in_a.send("PUB s 1\r\n2\r\n").sync();
   in_a.sync();
   EXPECT_EQ(in_b.sync(), "MSG s 1 1\r\n2\r\n");

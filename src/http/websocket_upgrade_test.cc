@@ -120,7 +120,9 @@ TEST(Upgrade, BoundsTheHead) {
 }
 
 TEST(Upgrade, RefusesBytesBehindTheRequest) {
-  const Answer answer = ask(std::string(kGood) + "\x82");
+  std::string request(kGood);
+  request += '\x82';
+  const Answer answer = ask(request);
   EXPECT_EQ(answer.outcome, Outcome::Refused);
   EXPECT_EQ(answer.start, "");
   EXPECT_EQ(answer.reason, "client sent data before handshake is complete");
