@@ -35,7 +35,10 @@ class RawClient {
     setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     EXPECT_EQ(connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
   }
-  RawClient(RawClient&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  RawClient(RawClient&& other) noexcept
+      : fd_(std::exchange(other.fd_, -1)),
+        is_closed_(other.is_closed_),
+        received_(std::move(other.received_)) {}
   ~RawClient() {
     if (fd_ >= 0) close(fd_);
   }

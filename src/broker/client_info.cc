@@ -22,8 +22,7 @@ std::string client_info(const Connection& connection) {
   const int64_t round_trip = connection.round_trip().count();
   if (round_trip != 0) out.field("rtt", round_trip);
   text("server", connection.shard().settings().server_name);
-  const bool is_websocket = connection.type() == ConnectionType::WebSocket;
-  out.field("kind", "Client").field("client_type", is_websocket ? "websocket" : "nats");
+  out.field("kind", "Client").field("client_type", client_type_name(connection.type()));
   out.end_object();
   return out.take();
 }

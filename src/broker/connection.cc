@@ -265,9 +265,9 @@ void Connection::keep_rest(std::string_view rest, bool is_partial) {
   } else {
     input_.assign(rest);
   }
-  if (input_.capacity() < input_needed_ && input_needed_ >= kReadDirectMin) {
-    input_.reserve(input_needed_);
-  }
+  // The last read may bring more than the end of what is missing; growing then would double it all.
+  const size_t wanted = input_needed_ + kReadDirectRoom;
+  if (input_.capacity() < wanted && input_needed_ >= kReadDirectMin) input_.reserve(wanted);
   if (input_.empty() && input_.capacity() > kInputKeepMax) std::string().swap(input_);
 }
 

@@ -24,6 +24,11 @@ constexpr std::string_view connection_type_name(ConnectionType type) {
   return "";
 }
 
+// What monitoring pages and events call the type of a client.
+constexpr std::string_view client_type_name(ConnectionType type) {
+  return type == ConnectionType::WebSocket ? "websocket" : "nats";
+}
+
 // What a finished TLS handshake told. Immutable.
 struct TlsFacts {
   struct Certificate {

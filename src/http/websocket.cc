@@ -226,6 +226,7 @@ bool WebSocketStream::take_control(Raw& raw) {
 void WebSocketStream::handle_control() {
   switch (reader_.header().opcode) {
     case Opcode::Ping:
+      if (is_close_sent_) break;  // nothing may follow it
       if (pending_.size() - pending_at_ >= kControlBytesMax) send_pending();
       if (pending_.size() - pending_at_ < kControlBytesMax) {
         append_frame(pending_, Opcode::Pong, control_, true, false);

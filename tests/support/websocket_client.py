@@ -59,6 +59,8 @@ class WebSocketClient:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if wrap:
             self.socket = wrap(self.socket)
+        self.poll = select.poll()
+        self.poll.register(self.socket, select.POLLIN)
         self.raw = b""
         self.frames: list[tuple[int, int, bytes]] = []  # first byte, second byte, payload
         self.data = b""
@@ -128,7 +130,7 @@ class WebSocketClient:
 
     def _fill(self, seconds: float) -> bool:
         ready = getattr(self.socket, "pending", lambda: 0)() > 0
-        if self.is_closed or (not ready and not select.select([self.socket], [], [], max(seconds, 0))[0]):
+        if self.is_closed or (not ready and not self.poll.poll(max(seconds, 0) * 1000)):
             return False
         try:
             got = self.socket.recv(1 << 18)

@@ -81,7 +81,7 @@ void write_connection(json::Writer& out, const ConnectionReport& report,
   const WallTime end = report.stop.value_or(now);
   out.begin_object();
   out.field("cid", report.cid).field("kind", "Client");
-  out.field("type", report.type == ConnectionType::WebSocket ? "websocket" : "nats");
+  out.field("type", client_type_name(report.type));
   out.field("ip", report.ip).field("port", int64_t{report.port});
   out.field("start", format_rfc3339(report.start));
   out.field("last_activity", format_rfc3339(report.last_activity));

@@ -53,8 +53,7 @@ void write_client(json::Writer& out, const Connection& connection, const ClientT
       out.string(tag);
     out.end_array();
   }
-  const bool is_websocket = connection.type() == ConnectionType::WebSocket;
-  out.field("kind", "Client").field("client_type", is_websocket ? "websocket" : "nats");
+  out.field("kind", "Client").field("client_type", client_type_name(connection.type()));
   out.end_object();
 }
 
