@@ -315,6 +315,7 @@ def check_cuts(hub: Server, leaf: Server, proxy: CutProxy, options: argparse.Nam
     for writer in writers:
         writer.join(60)
         assert not writer.problem, writer.problem
+    at_hub, at_leaf = hub.connect(), leaf.connect()  # the first two have answered no PING meanwhile
     begin = time.monotonic()
     wanted = {"COPY": (at_hub, writers[0]), "ALL": (at_hub, writers[0]), "DOWN": (at_leaf, writers[1])}
     for stream, (client, writer) in wanted.items():

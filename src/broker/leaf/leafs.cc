@@ -15,6 +15,7 @@
 #include "base/ids.h"
 #include "base/json.h"
 #include "broker/error_text.h"
+#include "broker/identity/callouts.h"
 #include "broker/identity/account_loader.h"
 #include "broker/server.h"
 #include "broker/shard.h"
@@ -310,6 +311,17 @@ bool Leafs::check_password(LeafLink& link, auth::Verdict verdict) {
         const auto found = std::find_if(links_.begin(), links_.end(),
                                         [id](const auto& each) { return each->id() == id; });
         if (found != links_.end()) (*found)->on_verdict(*pending);
+      });
+}
+
+bool Leafs::ask_callout(LeafLink& link, const auth::Verdict& verdict) {
+  return shard_.callouts().ask(
+      link.callout_client(), verdict,
+      [this, alive = std::weak_ptr<bool>(alive_), id = link.id()](const auth::Verdict& answer) {
+        if (alive.expired()) return;
+        const auto found = std::find_if(links_.begin(), links_.end(),
+                                        [id](const auto& each) { return each->id() == id; });
+        if (found != links_.end()) (*found)->on_verdict(answer);
       });
 }
 

@@ -79,6 +79,8 @@ class Leafs final : public LeafReporter, private InterestObserver, private io::T
   auth::Verdict check(const auth::Credentials& credentials) const;
   // Compares a bcrypt password off the loop and tells the link. False when too many wait.
   bool check_password(LeafLink& link, auth::Verdict verdict);
+  // Asks the callout of `verdict` and tells the link. False when too many wait.
+  bool ask_callout(LeafLink& link, const auth::Verdict& verdict);
   // Has the link told when the account of its user is there, or cannot be. False when too many wait.
   bool await_account(const LeafLink& link, const std::string& account);
   // After a change of the users: links whose user may no longer come end.

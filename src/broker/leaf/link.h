@@ -87,6 +87,8 @@ class LeafLink final : private io::TransportHandler {
                            const Subscription& which, int64_t change);
   // Of an accepted link: why its user may no longer come; empty when he may.
   std::string reason_to_end() const;
+  // What an auth callout is told of it.
+  CalloutClient callout_client() const;
   // The outcome of a password check that ran off the loop.
   void on_verdict(const auth::Verdict& verdict);
   // The user's account was looked for; `error` says why it is not there, or is empty.

@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "broker/account_routes.h"
 #include "broker/error_text.h"
+#include "broker/identity/callouts.h"
 #include "broker/leaf/dialer.h"
 #include "broker/leaf/leafs.h"
 #include "broker/leaf/link.h"
@@ -272,6 +273,28 @@ void LeafLink::watch_expiry() {
   expiry_timer_->start(std::clamp<Duration>(left, Duration(0), kLookAgain));
 }
 
+CalloutClient LeafLink::callout_client() const {
+  CalloutClient client;
+  client.id = id_;
+  client.host = transport_->peer().host;
+  client.kind = "Leafnode";
+  client.type = origin_.type;
+  client.nonce = nonce_;
+  client.connect.name = connect_.name;
+  client.connect.version = connect_.version;
+  client.connect.protocol = connect_.protocol;
+  client.connect.user = connect_.user;
+  client.connect.pass = connect_.pass;
+  client.connect.auth_token = connect_.auth_token;
+  client.connect.jwt = connect_.jwt;
+  client.connect.nkey = connect_.nkey;
+  client.connect.sig = connect_.sig;
+  client.jwt = connect_.jwt;
+  client.user_name = connect_.user;
+  client.tls = origin_.tls;
+  return client;
+}
+
 std::string LeafLink::reason_to_end() const {
   const auto& authenticator = leafs_.shard().authenticator();
   if (user_ == nullptr) {
@@ -293,6 +316,10 @@ void LeafLink::on_verdict(const auth::Verdict& verdict) {
   if (verdict.kind == auth::Verdict::Kind::NeedsAccount) {
     state_ = State::Authenticating;
     if (leafs_.await_account(*this, verdict.account)) return;
+  }
+  if (verdict.kind == auth::Verdict::Kind::NeedsCallout) {
+    state_ = State::Authenticating;
+    if (leafs_.ask_callout(*this, verdict)) return;
   }
   if (verdict.kind != auth::Verdict::Kind::Accepted) {
     ++leafs_.shard().stats().auth_errors;
