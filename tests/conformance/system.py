@@ -155,6 +155,11 @@ def settle(document):
                 connection.pop("rtt", None)
             if isinstance(part.get("connections"), list):
                 part["connections"].sort(key=lambda each: (each["name"], each["cid"]))
+            for account in part.get("account_statz") or []:
+                if account.get("acc") == "SYS":
+                    # How many of the server's own replies have been counted when it writes this one.
+                    for side in ("sent", "received"):
+                        account.get(side, {}).update(msgs=0, bytes=0)
             for side in (part.get("permissions") or {}).values():
                 side.get("allow", []).sort()
     return document

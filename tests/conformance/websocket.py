@@ -120,9 +120,13 @@ class BrowserClient:
             process.wait(20)
 
 
+SKIPPED = 77
+
+
 def find_clients(only: str | None, folder: pathlib.Path) -> list:
     if not shutil.which("node") or not (MODULES / "@nats-io" / "nats-core").is_dir():
-        raise SystemExit("no client to run: tools/setup.sh test installs them")
+        print("skipped, no client to run: tools/setup.sh test installs them")
+        sys.exit(SKIPPED)
     clients = [] if only == "browser" else [NodeClient()]
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if only == "node":
