@@ -127,15 +127,19 @@ def find_clients(only: str | None, folder: pathlib.Path) -> list:
     if not shutil.which("node") or not (MODULES / "@nats-io" / "nats-core").is_dir():
         print("skipped, no client to run: tools/setup.sh test installs them")
         sys.exit(SKIPPED)
-    clients = [] if only == "browser" else [NodeClient()]
+    # Node has WebSocket since 20.10 behind this flag, since 22 by itself.
+    has_websocket = subprocess.run(["node", "--experimental-websocket", "-e", "0"], capture_output=True).returncode == 0
+    clients = [NodeClient()] if has_websocket and only != "browser" else []
+    if not has_websocket:
+        print("skip  Node: this release has no WebSocket")
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if only == "node":
-        return clients
+        return clients or sys.exit(SKIPPED)
     if browser and (MODULES / ".bin" / "esbuild").exists():
         clients.append(BrowserClient(browser, folder))
     else:
         print("skip  the browser: " + ("no esbuild in tests/node_modules" if browser else "no Chromium here"))
-    return clients
+    return clients or sys.exit(SKIPPED)
 
 
 def check(where: str, client, url: str, certificates: Certificates, is_ours: bool) -> bool:
