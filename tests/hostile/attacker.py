@@ -91,6 +91,7 @@ class Site:
         self.pid = self.server.process.pid
         self.address = self.server.address()
         self.monitor = "http://%s:%d" % self.server.address("monitoring")
+        self.own_subscriptions = self.ask("/varz")["subscriptions"]  # the server's, before any client's
 
     def client(self, connect: bytes | None = None, receive_buffer: int = 0) -> Client:
         return Client(self.address, self.login if connect is None else connect, receive_buffer)
