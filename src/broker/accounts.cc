@@ -144,6 +144,7 @@ bool Shard::cross(ServiceRoute& service, Connection* from, const Message& messag
   std::string reply;
   if (!message.reply.empty()) {
     reply = replies_->open(service, message, requester);
+    if (reply.empty()) return false;  // the requester hears at once that nobody serves it
     request.reply = reply;
   }
   std::string headers(message.payload.substr(0, message.header_size));

@@ -3,6 +3,7 @@
 
 #include <future>
 
+#include "broker/service_replies.h"
 #include "config/options.h"
 
 namespace brokkr::broker {
@@ -179,6 +180,21 @@ TEST_P(AccountsTest, AServiceThatNobodyServesIsToldAtOnce) {
   open();
   RawClient requester = as("b");
   requester.send("SUB inbox 1\r\nPUB help inbox 0\r\n\r\n");
+  EXPECT_NE(requester.sync().find("NATS/1.0 503\r\n"), std::string::npos);
+}
+
+TEST_P(AccountsTest, ARequestBeyondTheAnswersThatAreAwaitedIsToldAtOnce) {
+  a().service_exports.push_back(service("help"));
+  b().service_imports.push_back(import_service("help"));
+  open();
+  RawClient server = as("a");
+  RawClient requester = as("b");
+  server.send("SUB help 9\r\n").sync();
+  requester.send("SUB inbox 1\r\n").sync();
+  std::string requests;
+  for (size_t i = 0; i < ServiceReplies::kPendingMax; ++i) requests += "PUB help inbox 0\r\n\r\n";
+  EXPECT_EQ(requester.send(requests).sync(), "");
+  requester.send("PUB help inbox 0\r\n\r\n");
   EXPECT_NE(requester.sync().find("NATS/1.0 503\r\n"), std::string::npos);
 }
 

@@ -57,10 +57,7 @@ void ServiceReplies::listen(Account& exporter) {
 
 std::string ServiceReplies::open(const ServiceRoute& route, const Message& request,
                                  std::string_view requester) {
-  while (pending_.size() >= kPendingMax && !order_.empty()) {
-    pending_.erase(order_.front());
-    order_.pop_front();
-  }
+  if (pending_.size() >= kPendingMax) return {};
   std::string id = make_id();
   Pending& pending = pending_[id];
   pending.importer = &route.importer;
@@ -75,7 +72,6 @@ std::string ServiceReplies::open(const ServiceRoute& route, const Message& reque
     pending.start = shard_.loop().clock().wall_now();
     if (request.from != nullptr) pending.requester_round_trip = request.from->round_trip();
   }
-  order_.push_back(id);
   if (!timer_.is_armed()) timer_.start(kSweepEvery);
   return prefix_ + id;
 }
@@ -121,7 +117,6 @@ void ServiceReplies::on_timer() {
     if (entry.second.latency) late.push_back(entry.second);
     return true;
   });
-  while (!order_.empty() && !pending_.contains(order_.front())) order_.pop_front();
   for (const Pending& pending : late) report(pending, 504, "Service Timeout", {});
   if (!pending_.empty()) timer_.start(kSweepEvery);
 }

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,7 +25,7 @@ struct ServiceRoute;
 // which only it was told, and the answer goes on to where the requester waits. Loop-confined.
 //
 // One answer ends a singleton, an empty one every other kind; all end when nothing came for
-// the response threshold. Bounded: with kPendingMax under way the oldest is forgotten.
+// the response threshold. Bounded: with kPendingMax under way no more are taken.
 class ServiceReplies {
  public:
   static constexpr size_t kPendingMax = 1 << 18;
@@ -35,7 +34,7 @@ class ServiceReplies {
   ~ServiceReplies();
   // Answers of that account's services are taken from now on.
   void listen(Account& exporter);
-  // What the service is to answer to. `requester` is who asks, as JSON, for the latency report.
+  // What the service is to answer to; empty when too many answers are awaited. `requester` is who asks, as JSON, for the latency report.
   std::string open(const ServiceRoute& route, const Message& request, std::string_view requester);
   // Nobody listens to the service: the requester will be told otherwise.
   void cancel(std::string_view reply);
@@ -68,7 +67,6 @@ class ServiceReplies {
   Shard& shard_;
   std::string prefix_;  // "_R_.<loop>."
   Table pending_;       // by what follows the prefix
-  std::deque<std::string> order_;  // ids as they were opened; some are gone
   std::vector<std::pair<Account*, std::unique_ptr<InternalSubscription>>> listeners_;
   io::Timer timer_;
 };
