@@ -159,6 +159,20 @@ void write_config(json::Writer& out, const Varz& varz) {
   const Settings& settings = *varz.settings;
   out.field("config_load_time", format_rfc3339(varz.config_load_time));
   out.field("config_digest", settings.config_digest);
+  write_labels(out, settings);
+  write_feature_flags(out);
+  out.field("system_account", settings.system_account);
+}
+
+void write_kinds(json::Writer& out, std::string_view name, uint64_t clients) {
+  out.key(name).begin_object();
+  out.field("clients", clients).field("routes", 0).field("gateways", 0).field("leafs", 0);
+  out.end_object();
+}
+
+}  // namespace
+
+void write_labels(json::Writer& out, const Settings& settings) {
   if (!settings.tags.empty()) {
     out.key("tags").begin_array();
     for (const std::string& tag : settings.tags)
@@ -173,17 +187,7 @@ void write_config(json::Writer& out, const Varz& varz) {
       out.field(name, value);
     out.end_object();
   }
-  write_feature_flags(out);
-  out.field("system_account", settings.system_account);
 }
-
-void write_kinds(json::Writer& out, std::string_view name, uint64_t clients) {
-  out.key(name).begin_object();
-  out.field("clients", clients).field("routes", 0).field("gateways", 0).field("leafs", 0);
-  out.end_object();
-}
-
-}  // namespace
 
 ShardStats sum_of(const std::vector<LoopReport>& loops) {
   ShardStats sum;

@@ -78,6 +78,8 @@ void write_statsz(json::Writer& out, const Varz& varz, uint64_t active_accounts)
 std::string render_expvarz(const Varz& varz);
 // nats-server's switches for its own changes, as a release of it has them.
 void write_feature_flags(json::Writer& out);
+// The members "tags" and "metadata", where the server has them.
+void write_labels(json::Writer& out, const Settings& settings);
 ShardStats sum_of(const std::vector<LoopReport>& loops);
 // Prometheus text format 0.0.4.
 std::string render_metrics(const Varz& varz);

@@ -1,7 +1,5 @@
 #include "broker/system/identity.h"
 
-#include <map>
-
 #include "base/ids.h"
 #include "broker/monitor/varz.h"
 #include "broker/server.h"
@@ -26,20 +24,7 @@ void ServerIdentity::write(json::Writer& out) {
   out.field("id", settings.server_id);
   if (!settings.jetstream_domain.empty()) out.field("domain", settings.jetstream_domain);
   out.field("ver", kServerVersion);
-  if (!settings.tags.empty()) {
-    out.key("tags").begin_array();
-    for (const std::string& tag : settings.tags)
-      out.string(tag);
-    out.end_array();
-  }
-  if (!settings.metadata.empty()) {
-    const std::map<std::string, std::string> sorted(settings.metadata.begin(),
-                                                    settings.metadata.end());
-    out.key("metadata").begin_object();
-    for (const auto& [name, value] : sorted)
-      out.field(name, value);
-    out.end_object();
-  }
+  write_labels(out, settings);
   write_feature_flags(out);
   const bool has_jetstream = settings.jetstream_api_level > 0;
   out.field("jetstream", has_jetstream);
