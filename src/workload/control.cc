@@ -1,10 +1,7 @@
 #include "workload/control.h"
 
-#include <limits>
-#include <type_traits>
-
-#include "base/bytes.h"
 #include "base/json.h"
+#include "workload/json_members.h"
 
 namespace brokkr::workload {
 namespace {
@@ -18,27 +15,6 @@ std::string subject_of(std::string_view before, std::string_view ns, std::string
   return subject;
 }
 
-void write_pairs(Writer& out, std::string_view name, const Pairs& pairs) {
-  out.key(name).begin_object();
-  for (const auto& [key, value] : pairs) out.field(key, value);
-  out.end_object();
-}
-
-void write_strings(Writer& out, std::string_view name, const std::vector<std::string>& items) {
-  out.key(name).begin_array();
-  for (const std::string& item : items) out.string(item);
-  out.end_array();
-}
-
-void write_limits(Writer& out, std::string_view name, const RunLimits& limits) {
-  out.key(name).begin_object();
-  out.field("wall_time_ms", limits.wall_time_ms).field("heap_bytes", limits.heap_bytes);
-  out.field("reply_bytes", limits.reply_bytes);
-  out.field("in_flight", uint64_t{limits.in_flight}).field("queue", uint64_t{limits.queue});
-  out.field("max_instances", uint64_t{limits.max_instances});
-  out.field("log_lines_per_second", uint64_t{limits.log_lines_per_second}).end_object();
-}
-
 void write_summary(Writer& out, const WorkloadSummary& summary) {
   out.field("id", summary.id).field("namespace", summary.ns).field("name", summary.name);
   out.field("start_time", summary.start_time).field("runtime", summary.runtime);
@@ -47,106 +23,6 @@ void write_summary(Writer& out, const WorkloadSummary& summary) {
   out.field("workload_state", summary.workload_state);
   write_pairs(out, "metadata", summary.metadata);
   write_pairs(out, "tags", summary.tags);
-}
-
-// Reads members of one object and keeps the first mistake. An absent member leaves its default.
-class MemberReader {
- public:
-  explicit MemberReader(const Value& value) : value_(value) {}
-
-  MemberReader& read(std::string_view name, std::string& into) {
-    const Value* found = find(name);
-    if (found == nullptr) return *this;
-    if (!found->is_string()) return wrong(name, "a string");
-    into = found->as_string();
-    return *this;
-  }
-  MemberReader& need(std::string_view name, std::string& into) {
-    read(name, into);
-    if (into.empty() && status_) fail("\"" + std::string(name) + "\" is missing or empty");
-    return *this;
-  }
-  MemberReader& read(std::string_view name, bool& into) {
-    const Value* found = find(name);
-    if (found == nullptr) return *this;
-    if (!found->is_bool()) return wrong(name, "true or false");
-    into = *found->as_bool();
-    return *this;
-  }
-  template <typename T>
-    requires std::is_unsigned_v<T>
-  MemberReader& read(std::string_view name, T& into) {
-    const Value* found = find(name);
-    if (found == nullptr) return *this;
-    const auto number = found->as_uint();
-    if (!number || *number > std::numeric_limits<T>::max()) return wrong(name, "a whole number");
-    into = static_cast<T>(*number);
-    return *this;
-  }
-  MemberReader& read(std::string_view name, Pairs& into) {
-    const Value* found = find(name);
-    if (found == nullptr) return *this;
-    if (!found->is_object()) return wrong(name, "an object of strings");
-    for (const auto& [key, value] : found->members()) {
-      if (!value.is_string()) return wrong(name, "an object of strings");
-      into.emplace_back(key, value.as_string());
-    }
-    return *this;
-  }
-  MemberReader& read(std::string_view name, std::vector<std::string>& into) {
-    const Value* found = find(name);
-    if (found == nullptr) return *this;
-    if (!found->is_array()) return wrong(name, "an array of strings");
-    for (const Value& value : found->items()) {
-      if (!value.is_string()) return wrong(name, "an array of strings");
-      into.emplace_back(value.as_string());
-    }
-    return *this;
-  }
-  MemberReader& read(std::string_view name, RunLimits& into) {
-    const Value* found = find(name);
-    if (found == nullptr) return *this;
-    if (!found->is_object()) return wrong(name, "an object");
-    MemberReader limits(*found);
-    limits.read("wall_time_ms", into.wall_time_ms).read("heap_bytes", into.heap_bytes);
-    limits.read("reply_bytes", into.reply_bytes).read("in_flight", into.in_flight);
-    limits.read("queue", into.queue).read("max_instances", into.max_instances);
-    limits.read("log_lines_per_second", into.log_lines_per_second);
-    if (!limits.status_) fail(std::string(name) + ": " + limits.status_.error().text);
-    return *this;
-  }
-  // Null pointer when absent or null.
-  const Value* find(std::string_view name) const {
-    const Value* found = value_.find(name);
-    return found == nullptr || found->is_null() ? nullptr : found;
-  }
-  void fail(std::string text) {
-    if (status_) status_ = Error{Errc::InvalidArgument, std::move(text)};
-  }
-  const Status& status() const { return status_; }
-
-  template <typename T>
-  Result<T> finish(T value) {
-    if (!status_) return status_.error();
-    return value;
-  }
-
- private:
-  MemberReader& wrong(std::string_view name, const char* wanted) {
-    fail("\"" + std::string(name) + "\" must be " + wanted);
-    return *this;
-  }
-
-  const Value& value_;
-  Status status_;
-};
-
-// An empty request body is an empty object, as micro services have it.
-Result<Value> parse_object(std::string_view text) {
-  Result<Value> value = json::parse(trim(text).empty() ? "{}" : text);
-  if (!value) return value.error();
-  if (!value->is_object()) return Error{Errc::Syntax, "the request is not a JSON object"};
-  return value;
 }
 
 void read_summary(MemberReader& in, WorkloadSummary& summary) {
@@ -174,17 +50,6 @@ std::string log_subject(std::string_view ns, std::string_view id, std::string_vi
 
 std::string event_subject(std::string_view ns, std::string_view type) {
   return subject_of("$NEX.FEED.", ns, ".events.").append(type);
-}
-
-std::string encode(const RunRequest& request) {
-  Writer out;
-  out.begin_object().field("artifact", base64_encode(request.artifact));
-  out.field("sha256", request.sha256).field("file_name", request.file_name);
-  write_strings(out, "trigger_subjects", request.trigger_subjects);
-  out.field("queue_group", request.queue_group).field("broadcast", request.is_broadcast);
-  write_pairs(out, "environment", request.environment);
-  write_limits(out, "limits", request.limits);
-  return out.end_object().take();
 }
 
 std::string encode(const AuctionRequest& request) {
@@ -329,23 +194,6 @@ std::string encode(const ControlError& error) {
   Writer out;
   out.begin_object().field("error_id", error.error_id).field("error", error.error);
   return out.end_object().take();
-}
-
-Result<RunRequest> decode_run_request(std::string_view text) {
-  const Result<Value> value = parse_object(text);
-  if (!value) return value.error();
-  RunRequest request;
-  MemberReader in(*value);
-  std::string encoded;
-  in.read("artifact", encoded).read("sha256", request.sha256);
-  in.read("file_name", request.file_name).read("trigger_subjects", request.trigger_subjects);
-  in.read("queue_group", request.queue_group).read("broadcast", request.is_broadcast);
-  in.read("environment", request.environment).read("limits", request.limits);
-  if (!in.status()) return in.status().error();
-  std::optional<std::string> artifact = base64_decode(encoded);
-  if (!artifact) return Error{Errc::InvalidArgument, "\"artifact\" is not valid base64"};
-  request.artifact = std::move(*artifact);
-  return request;
 }
 
 Result<AuctionRequest> decode_auction_request(std::string_view text) {

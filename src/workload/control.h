@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "workload/run_request.h"
 
 // The control API of a node as typed requests and replies, with their JSON. Node and command line
 // both include this and nothing else of each other. Subjects and JSON are those of the micro service
@@ -26,31 +27,6 @@ std::string control_subject(std::string_view ns, std::string_view verb,
 std::string log_subject(std::string_view ns, std::string_view id, std::string_view stream);
 // "$NEX.FEED.<ns>.events.<type>".
 std::string event_subject(std::string_view ns, std::string_view type);
-
-using Pairs = std::vector<std::pair<std::string, std::string>>;
-
-// Limits of one function, ours. Zero means the node's default.
-struct RunLimits {
-  uint64_t wall_time_ms = 0;
-  uint64_t heap_bytes = 0;
-  uint64_t reply_bytes = 0;
-  uint32_t in_flight = 0;      // calls an instance works on at once
-  uint32_t queue = 0;          // calls waiting beyond that before 503
-  uint32_t max_instances = 0;
-  uint32_t log_lines_per_second = 0;
-};
-
-// The content of `run_request` for workload types v8 and wasm, ours. The artifact travels inline.
-struct RunRequest {
-  std::string artifact;              // bytes; base64 in JSON
-  std::string sha256;                // lower-case hex of the bytes; the node refuses a mismatch
-  std::string file_name;             // what stack traces call it
-  std::vector<std::string> trigger_subjects;
-  std::string queue_group;           // empty means "nex.<ns>.<name>", so that replicas share
-  bool is_broadcast = false;         // no queue group: every replica runs every message
-  Pairs environment;
-  RunLimits limits;
-};
 
 // AUCTION. The reply's bidder_id is the argument of ADEPLOY.
 struct AuctionRequest {
@@ -211,7 +187,6 @@ struct ControlError {
   std::string error;
 };
 
-std::string encode(const RunRequest&);
 std::string encode(const AuctionRequest&);
 std::string encode(const AuctionReply&);
 std::string encode(const DeployRequest&);
@@ -230,7 +205,6 @@ std::string encode(const ControlError&);
 
 // Each fails with Syntax when the text is no JSON object and with InvalidArgument, naming the
 // member, when a member it needs is absent or of another type.
-Result<RunRequest> decode_run_request(std::string_view);
 Result<AuctionRequest> decode_auction_request(std::string_view);
 Result<AuctionReply> decode_auction_reply(std::string_view);
 Result<DeployRequest> decode_deploy_request(std::string_view);

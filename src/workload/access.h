@@ -1,0 +1,45 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "workload/desired.h"
+
+namespace brokkr::workload {
+
+// What one workload may do, decided once from its grants, its namespace and the other namespaces, and
+// asked by host services and by the gate alike: there is no second opinion. Immutable; shared.
+//
+// Never allowed: $SYS, $NEX, the control plane's buckets, streams and buckets marked as another
+// namespace's (metadata "io.brokkr.namespace"). $JS.API requests are allowed only as far as they name
+// a stream, bucket or consumer that is.
+class Access {
+ public:
+  struct Names {
+    std::string ns;
+    std::string workload;
+  };
+  // `namespaces`: all there are; the one of `names.ns` among them counts as its own.
+  static std::shared_ptr<const Access> make(Names names, const Grants& grants,
+                                            const std::vector<NamespaceRecord>& namespaces);
+  virtual ~Access() = default;
+
+  virtual const Names& names() const = 0;
+  // `subject` is literal; replies to requests it was given are not asked about.
+  virtual bool may_publish(std::string_view subject) const = 0;
+  // `pattern` may have wildcards: every subject it matches must be allowed.
+  virtual bool may_subscribe(std::string_view pattern) const = 0;
+  // The bucket by the name the workload uses.
+  virtual bool may_use_key_value(std::string_view bucket) const = 0;
+  virtual bool may_use_object_store(std::string_view bucket) const = 0;
+  virtual bool may_use_stream(std::string_view stream) const = 0;
+  // A bucket's name at the server: the same in namespace "default", "<ns>__<bucket>" in others unless
+  // the namespace's record lists it.
+  virtual std::string key_value_name(std::string_view bucket) const = 0;
+  virtual std::string object_store_name(std::string_view bucket) const = 0;
+};
+
+}  // namespace brokkr::workload
