@@ -68,8 +68,8 @@ struct Grants {
   Words secrets;
 };
 
-// "8080", "8080:80", "127.0.0.1:8080:80", "…/tcp": host address, host port (0: any free) and port
-// inside.
+// "8080" (the same on both sides), "8080:80", "127.0.0.1:8080:80", "…/tcp": host address, host port
+// (0: any free) and port inside.
 struct PublishedPort {
   std::string host = "127.0.0.1";
   uint16_t host_port = 0;
@@ -144,7 +144,10 @@ Result<RunRequest> decode_run_request(std::string_view);
 // Leaves out what has its default.
 std::string encode(const RunRequest&);
 
-// One entry of `ports`, `egress`. Fail with InvalidArgument, naming the text.
+// One entry of `ports`. Fails with InvalidArgument, naming the text.
 Result<PublishedPort> parse_published_port(std::string_view);
+// "64MiB", "64MB" (the same), "1.5G", "1000"; "0.5", "500m" of a CPU. False on anything else.
+bool parse_byte_size(std::string_view, uint64_t& bytes);
+bool parse_cpu(std::string_view, uint32_t& millis);
 
 }  // namespace brokkr::workload
