@@ -62,6 +62,23 @@ TEST(Async, SeveralCallsAreInFlightAtOnce) {
   }), 0);
 }
 
+TEST(Async, HostCallsTellWhichInvocationTheyAreMadeFor) {
+  EXPECT_EQ(in_child([] {
+    Deployed f;
+    ASSERT_EQ(f.load(R"(export default { async message(msg, env) {
+      env.messaging.publish('first', msg.text());
+      await new Promise((r) => setTimeout(r, msg.text() === 'a' ? 20 : 10));
+      await env.messaging.publish('second', msg.text()); return 1; } })", "test.mjs"), "");
+    const uint64_t a = f.start("a"), b = f.start("b");
+    f.clock.advance(11ms);
+    f.function->run_due_work();
+    f.clock.advance(10ms);
+    f.function->run_due_work();
+    EXPECT_EQ(f.host.calls.size(), 4U);
+    EXPECT_EQ(f.host.invocations, (std::vector<uint64_t>{a, b, b, a}));
+  }), 0);
+}
+
 TEST(Async, NeverSettlingPromiseEndsByAbandonOnce) {
   EXPECT_EQ(in_child([] {
     Deployed f;

@@ -21,6 +21,7 @@ struct HostCall {
   std::string_view payload;
   int64_t timeout_ms = 0;    // 0 means the function's own deadline
   uint32_t replies_max = 0;  // requestMany: 0 means until the timeout or an empty reply
+  uint64_t invocation = 0;   // the Invocation it is made for; 0 when the engine cannot tell
 };
 
 struct HostReply {

@@ -19,6 +19,7 @@ struct FakeHost final : Host {
   HostReply answer;
   int64_t last_timeout_ms = -1;
   uint32_t last_replies_max = 0;
+  std::vector<uint64_t> invocations;  // of each call
   std::string last_headers;
 
   void log(LogStream stream, std::string_view text) override {
@@ -40,6 +41,7 @@ struct FakeHost final : Host {
                     std::string(call.target) + " " + std::string(call.key) + " " +
                     std::string(call.payload));
     last_timeout_ms = call.timeout_ms;
+    invocations.push_back(call.invocation);
     last_replies_max = call.replies_max;
     last_headers = call.headers;
   }

@@ -285,6 +285,7 @@ void Instance::handle(const Frame& frame) {
       request.call.key = in.text();
       request.call.headers = in.text();
       request.call.payload = in.text();
+      request.call.invocation = in.number();
       if (in.is_ok()) owner_.on_host_call(*this, request);
       return;
     }

@@ -360,11 +360,15 @@ class InstanceProcess final : public runtime::Host, public runtime::OutcomeSink 
 
   uint64_t write_call(const runtime::HostCall& request) {
     const uint64_t id = ++calls_;
+    // Where the engine cannot tell: the call that runs, or the only one there is.
+    uint64_t invocation = request.invocation != 0 ? request.invocation : current_;
+    if (invocation == 0 && pending_.size() == 1) invocation = pending_.front().id;
     FrameWriter(channel_.out(), FrameType::HostCall, id)
         .number(static_cast<uint64_t>(request.timeout_ms))
         .number(request.replies_max)
         .text(request.service).text(request.method).text(request.target).text(request.key)
         .text(request.headers).text(request.payload)
+        .number(invocation)
         .finish();
     return id;
   }

@@ -24,7 +24,8 @@
 //     Loaded     version of the engine
 //     LoadFailed text
 //     Outcome    id of the Invoke, code, flag kHasReply; payload, headers, error, stack
-//     HostCall   id; timeout_ms replies_max, service, method, target, key, headers, payload
+//     HostCall   id; timeout_ms replies_max, service, method, target, key, headers, payload,
+//                id of the Invoke or 0
 //     Log        code=stream; text
 //
 // The instance has untrusted code behind it: the node believes nothing it reads here.

@@ -47,6 +47,7 @@ void JsFunction::invoke(const Invocation& invocation, OutcomeSink& sink) {
   // Known from the start, so that a lost heap answers this call too.
   waiting_.emplace(slot, Waiting{invocation.id, &sink});
   v8::Local<v8::Value> result;
+  realm_.set_current_invocation(invocation.id);
   if (call_handler(slot, invocation).ToLocal(&result)) {
     if (result->IsTrue()) {
       realm_.drain_microtasks();
@@ -78,6 +79,7 @@ void JsFunction::on_outcome_ready(uint32_t slot, Outcome&& outcome) {
 }
 
 void JsFunction::finish(RunScope& run, uint32_t current) {
+  realm_.set_current_invocation(0);
   const bool was_stopped = run.leave();
   if (realm_.take_heap_exceeded()) return answer_all_out_of_memory();
   if (was_stopped && !waiting_.empty()) {

@@ -44,6 +44,7 @@ struct CallArguments {
       call.timeout_ms = static_cast<int64_t>(std::min(arguments[6].As<v8::Number>()->Value(), 1e15));
     }
     if (arguments[7]->IsUint32()) call.replies_max = arguments[7].As<v8::Uint32>()->Value();
+    call.invocation = Realm::of(isolate).current_invocation();
   }
 };
 

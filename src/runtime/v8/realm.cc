@@ -188,6 +188,20 @@ MonotonicTime Realm::time_at(double ms) const {
   return origin_ + Duration(static_cast<int64_t>(std::ceil(ms * 1e6)) + 1);
 }
 
+void Realm::set_current_invocation(uint64_t id) {
+  const v8::Local<v8::Value> value = id == 0
+      ? v8::Undefined(isolate_).As<v8::Value>()
+      : v8::BigInt::NewFromUnsigned(isolate_, id).As<v8::Value>();
+  context()->SetContinuationPreservedEmbedderData(value);
+}
+
+uint64_t Realm::current_invocation() const {
+  v8::HandleScope handles(isolate_);
+  const auto value =
+      context_.Get(isolate_)->GetContinuationPreservedEmbedderData();
+  return value->IsBigInt() ? value.As<v8::BigInt>()->Uint64Value() : 0;
+}
+
 void Realm::drain_microtasks() {
   isolate_->PerformMicrotaskCheckpoint();
   if (!rejections_.empty()) report_rejections();

@@ -65,6 +65,11 @@ class Realm {
   MonotonicTime time_at(double ms) const;
   MonotonicTime next_due = MonotonicTime::max();
 
+  // The invocation the running code belongs to: it follows promises, so that of several asynchronous
+  // handlers each keeps its own. Zero in what no handler awaits, a timer's callback for one.
+  void set_current_invocation(uint64_t id);
+  uint64_t current_invocation() const;
+
   // Runs promise jobs until none is left, then logs rejections nobody handles.
   void drain_microtasks();
   // Runs what V8 posted to itself: code tier-up, collection steps.
