@@ -17,6 +17,7 @@ build_packages=(
   liblz4-dev libzstd-dev            # compression at rest
   libsimdjson-dev libxxhash-dev     # base
   libcli11-dev                      # command line
+  libyaml-cpp-dev                   # Nexfiles
   libmicrohttpd-dev zlib1g-dev      # monitoring; WebSocket compression
   libseccomp-dev libcrypt-dev       # sandbox; bcrypt
 )
