@@ -13,28 +13,35 @@ namespace brokkr::workload {
 // What one workload may do, decided once from its grants, its namespace and the other namespaces, and
 // asked by host services and by the gate alike: there is no second opinion. Immutable; shared.
 //
-// Never allowed: $SYS, $NEX, the control plane's buckets, streams and buckets marked as another
-// namespace's (metadata "io.brokkr.namespace"). $JS.API requests are allowed only as far as they name
-// a stream, bucket or consumer that is.
+// Never allowed: $SYS, $NEX and what else servers keep to themselves, the control plane's buckets and
+// streams, other namespaces' buckets and streams, and patterns that reach into any of these.
+// $JS.API requests are allowed only as far as they name a stream, bucket or consumer that is; what
+// their bodies name is checked by api_body.h. Names at the server with "__" in them belong to the
+// namespace before the last one.
 class Access {
  public:
   struct Names {
     std::string ns;
     std::string workload;
   };
-  // `namespaces`: all there are; the one of `names.ns` among them counts as its own.
+  // `namespaces`: all there are; the one of `names.ns` among them counts as its own. Without declared
+  // grants it is what the namespace may, which triggers are held against as well.
   static std::shared_ptr<const Access> make(Names names, const Grants& grants,
                                             const std::vector<NamespaceRecord>& namespaces);
   virtual ~Access() = default;
 
   virtual const Names& names() const = 0;
-  // `subject` is literal; replies to requests it was given are not asked about.
+  // `subject` is literal, or a pattern of which every subject must be allowed. Replies to requests it
+  // was given and inboxes are not asked about: nobody may just publish there.
   virtual bool may_publish(std::string_view subject) const = 0;
-  // `pattern` may have wildcards: every subject it matches must be allowed.
+  // `pattern` may have wildcards: every subject it matches must be allowed. Of inboxes only those
+  // whose second token is known.
   virtual bool may_subscribe(std::string_view pattern) const = 0;
   // The bucket by the name the workload uses.
   virtual bool may_use_key_value(std::string_view bucket) const = 0;
   virtual bool may_use_object_store(std::string_view bucket) const = 0;
+  // The stream by its name at the server, "KV_" and "OBJ_" ones of buckets included. A namespace other
+  // than "default" has those named "<ns>__...".
   virtual bool may_use_stream(std::string_view stream) const = 0;
   // A bucket's name at the server: the same in namespace "default", "<ns>__<bucket>" in others unless
   // the namespace's record lists it.
