@@ -11,28 +11,19 @@
 #include <vector>
 
 #include "base/sha256.h"
+#include "workload/folders.h"
 
 namespace brokkr::workload {
 namespace {
 
 constexpr size_t kDigestLength = 64;
+// Programs are run from here.
+constexpr mode_t kArtifactMode = 0700;
 
 bool is_digest(std::string_view text) {
   return text.size() == kDigestLength && std::all_of(text.begin(), text.end(), [](char c) {
            return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
          });
-}
-
-Status make_folders(const std::string& folder) {
-  for (size_t at = 1; at != std::string::npos; ++at) {
-    at = folder.find('/', at);
-    const std::string part = folder.substr(0, at);
-    if (mkdir(part.c_str(), 0700) != 0 && errno != EEXIST) {
-      return system_error(part.c_str(), errno);
-    }
-    if (at == std::string::npos) break;
-  }
-  return {};
 }
 
 Status write_all(int fd, std::string_view bytes) {
@@ -46,6 +37,18 @@ Status write_all(int fd, std::string_view bytes) {
 }
 
 }  // namespace
+
+Status make_folders(const std::string& folder) {
+  for (size_t at = 1; at != std::string::npos; ++at) {
+    at = folder.find('/', at);
+    const std::string part = folder.substr(0, at);
+    if (mkdir(part.c_str(), 0700) != 0 && errno != EEXIST) {
+      return system_error(part.c_str(), errno);
+    }
+    if (at == std::string::npos) break;
+  }
+  return {};
+}
 
 Result<std::unique_ptr<ArtifactCache>> ArtifactCache::open(const std::string& folder,
                                                            uint64_t bytes_max) {
@@ -72,7 +75,7 @@ Result<std::string> ArtifactCache::put(std::string_view bytes) {
   if (utimensat(AT_FDCWD, path.c_str(), nullptr, 0) == 0) return digest;
   make_room(bytes.size());
   const std::string temporary = path + ".part";
-  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+  const int fd = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kArtifactMode);
   if (fd < 0) return system_error(temporary.c_str(), errno);
   Status written = write_all(fd, bytes);
   close(fd);

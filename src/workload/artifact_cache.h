@@ -23,6 +23,8 @@ class ArtifactCache {
   // Fails with NotFound, or Corrupt (and removes the file) when the bytes do not match.
   Result<std::string> get(std::string_view sha256) const;
   bool has(std::string_view sha256) const;
+  // Where an artifact of that digest lies.
+  std::string file_of(std::string_view sha256) const { return path_of(sha256); }
 
  private:
   ArtifactCache(std::string folder, uint64_t bytes_max)

@@ -259,7 +259,8 @@ void DeployedFunction::stop(Duration grace, Callback<void()> on_stopped) {
   fail_start({Errc::Closed, "stopped before it was live"});
   state_ = State::Stopping;
   restart_.stop();
-  stop_limit_.start(grace);
+  const Duration standard = options_.instance.spec.limits.wall_time + options_.instance.grace;
+  stop_limit_.start(grace > Duration::zero() ? grace : standard);
   draining_triggers_ = static_cast<uint32_t>(triggers_.size());
   for (const auto& trigger : triggers_) {
     trigger->drain([this](const Status&) {

@@ -16,22 +16,14 @@
 #include "workload/instance.h"
 #include "workload/kept_log.h"
 #include "workload/log_limiter.h"
+#include "workload/workload.h"
 
 namespace brokkr::workload {
 
 // What a function was deployed as, with every default filled in.
-struct FunctionOptions {
-  std::string id;
-  std::string ns;
-  std::string name;
-  std::string description;
-  std::string workload_type;
-  std::string sha256;
-  uint64_t artifact_bytes = 0;
+struct FunctionOptions : WorkloadIdentity {
   std::vector<std::string> trigger_subjects;
   std::string queue_group;  // empty: none
-  Pairs tags;
-  Pairs metadata;
   RunLimits limits;
   Instance::Options instance;
 };
@@ -46,9 +38,8 @@ struct FunctionOptions {
 // Loop-confined.
 //
 //   Starting -> Live -> Stopping -> Stopped
-class DeployedFunction final : public InstanceOwner {
+class DeployedFunction final : public InstanceOwner, public Workload {
  public:
-  enum class State : uint8_t { Starting, Live, Stopping, Stopped };
   struct Deps {
     io::Loop& loop;
     Log& log;
@@ -63,14 +54,15 @@ class DeployedFunction final : public InstanceOwner {
   DeployedFunction(const DeployedFunction&) = delete;
   DeployedFunction& operator=(const DeployedFunction&) = delete;
 
-  // Takes no more messages, lets running calls end within `grace`, then calls back once.
-  void stop(Duration grace, Callback<void()> on_stopped);
+  // Its own grace is as long as one call may take.
+  void stop(Duration grace, Callback<void()> on_stopped) override;
 
-  State state() const { return state_; }
+  const WorkloadIdentity& identity() const override { return options_; }
+  State state() const override { return state_; }
   const FunctionOptions& options() const { return options_; }
-  WorkloadSummary summary() const;
-  WorkloadInfo info() const;
-  WorkloadLog log() const;
+  WorkloadSummary summary() const override;
+  WorkloadInfo info() const override;
+  WorkloadLog log() const override;
   bool is_idle() const { return in_flight() == 0 && queue_.empty(); }
 
  private:

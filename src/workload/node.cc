@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/ids.h"
 #include "base/json.h"
 
 namespace brokkr::workload {
@@ -48,10 +49,11 @@ std::string find_engine_plugin() {
   return {};
 }
 
-Node::Node(const Deps& deps, NodeOptions options)
-    : deps_(deps), options_(std::move(options)), id_(identity_.public_key()),
+Node::Node(const Deps& deps, NodeOptions options, NodeIdentity identity)
+    : deps_(deps), options_(std::move(options)), identity_(std::move(identity)),
+      id_(identity_.key().public_key()),
       started_wall_(deps.loop.clock().wall_now()), started_(deps.loop.clock().now()),
-      flusher_(deps.loop), bury_(deps.loop, [this] { graveyard_.clear(); }),
+      bury_(deps.loop, [this] { graveyard_.clear(); }),
       stop_limit_(deps.loop, [this] { finish_stop(); }),
       lameduck_(deps.loop, [this] { retire_all(); }) {}
 
@@ -59,7 +61,9 @@ Node::~Node() = default;
 
 Result<std::unique_ptr<Node>> Node::start(const Deps& deps, NodeOptions options,
                                           client::DoneHandler on_ready) {
-  std::unique_ptr<Node> node(new Node(deps, std::move(options)));
+  auto identity = NodeIdentity::load(options.data_folder + "/node");
+  if (!identity) return identity.error();
+  std::unique_ptr<Node> node(new Node(deps, std::move(options), std::move(*identity)));
   node->on_ready_ = std::move(on_ready);
   if (Status opened = node->open(); !opened) return opened.error();
   return node;
@@ -99,6 +103,9 @@ Status Node::open() {
                                std::move(options_.connection), std::move(events));
   if (!connection) return connection.error();
   connection_ = std::move(*connection);
+  factory_ = std::make_unique<WorkloadFactory>(
+      WorkloadFactory::Deps{deps_.loop, deps_.resolver, deps_.random, deps_.log, *connection_,
+                            *cgroups_, *artifacts_, options_});
   return {};
 }
 
@@ -127,35 +134,22 @@ void Node::on_connected() {
   });
 }
 
-Zygote& Node::zygote_of(const std::string& ns) {
-  std::unique_ptr<Zygote>& zygote = zygotes_[ns];
-  if (zygote == nullptr) {
-    Zygote::Options options;
-    options.executable = options_.executable;
-    options.engine_path = options_.engine_path;
-    options.is_warm = options_.is_warm;
-    options.policy = options_.sandbox;
-    zygote = std::make_unique<Zygote>(deps_.loop, deps_.log, options, ns);
+void Node::deploy(Deployment deployment, client::ServiceRequest request) {
+  deployment.identity.id = Nuid(deps_.random).next();
+  const std::string id = deployment.identity.id;
+  const auto pending = std::make_shared<client::ServiceRequest>(std::move(request));
+  auto workload = factory_->make(
+      std::move(deployment), {},
+      [this, id, pending](const Status& status) { on_live(id, status, *pending); });
+  if (!workload) {
+    return respond_error(*pending, 500, {"not-started", workload.error().text});
   }
-  return *zygote;
-}
-
-void Node::deploy(FunctionOptions options, client::ServiceRequest request) {
-  const std::string id = options.id;
-  const std::string ns = options.ns;
-  const DeployedFunction::Deps deps{
-      deps_.loop, deps_.log, *connection_,
-      Instance::Deps{deps_.loop, zygote_of(ns), *cgroups_, flusher_}};
-  functions_[id] = std::make_unique<DeployedFunction>(
-      deps, std::move(options),
-      [this, id, request = std::move(request)](const Status& status) mutable {
-        on_live(id, status, request);
-      });
+  workloads_[id] = std::move(*workload);
 }
 
 void Node::on_live(const std::string& id, const Status& status, client::ServiceRequest& request) {
-  const auto found = functions_.find(id);
-  if (found == functions_.end()) return;
+  const auto found = workloads_.find(id);
+  if (found == workloads_.end()) return;
   if (!status) {
     const bool is_users_fault = status.error().code == Errc::Syntax ||
                                 status.error().code == Errc::InvalidSubject ||
@@ -163,61 +157,57 @@ void Node::on_live(const std::string& id, const Status& status, client::ServiceR
     respond_error(request, is_users_fault ? 400 : 500,
                   {is_users_fault ? "bad-artifact" : "not-started", status.error().text});
     graveyard_.push_back(std::move(found->second));
-    functions_.erase(found);
+    workloads_.erase(found);
     bury_.start(Duration::zero());
     return;
   }
-  const FunctionOptions& options = found->second->options();
+  const WorkloadIdentity& identity = found->second->identity();
   DeployReply reply;
   reply.id = id;
-  reply.name = options.name;
+  reply.name = identity.name;
   reply.node_id = id_;
-  reply.trigger_subjects = options.trigger_subjects;
-  std::string& current = names_[name_key(options.ns, options.name)];
+  reply.trigger_subjects = found->second->info().trigger_subjects;
+  std::string& current = names_[name_key(identity.ns, identity.name)];
   reply.replaced_id = current;
   current = id;
   // It is live; its predecessor, in the same queue group, may go.
   if (!reply.replaced_id.empty()) retire(reply.replaced_id, {});
   json::Writer event;
-  event.begin_object().field("id", id).field("namespace", options.ns).field("name", options.name);
-  event.field("workload_type", options.workload_type);
-  publish_event(options.ns, "WORKLOADSTARTED", event.end_object().text());
+  event.begin_object().field("id", id).field("namespace", identity.ns);
+  event.field("name", identity.name).field("workload_type", identity.workload_type);
+  publish_event(identity.ns, "WORKLOADSTARTED", event.end_object().text());
   respond(request, encode(reply));
 }
 
 void Node::retire(const std::string& id, Callback<void()> on_stopped) {
-  const auto found = functions_.find(id);
-  if (found == functions_.end()) return;
-  DeployedFunction& function = *found->second;
-  const FunctionOptions& options = function.options();
-  const auto name = names_.find(name_key(options.ns, options.name));
+  const auto found = workloads_.find(id);
+  if (found == workloads_.end()) return;
+  Workload& workload = *found->second;
+  const auto name = names_.find(name_key(workload.identity().ns, workload.identity().name));
   if (name != names_.end() && name->second == id) names_.erase(name);
-  const Duration grace = on_stopped ? Duration(kUndeployGrace)
-                                    : options.instance.spec.limits.wall_time +
-                                          options.instance.grace;
-  function.stop(grace, [this, id, on_stopped = std::move(on_stopped)] {
-    const auto stopped = functions_.find(id);
-    if (stopped != functions_.end()) {
+  const Duration grace = on_stopped ? Duration(kUndeployGrace) : Duration::zero();
+  workload.stop(grace, [this, id, on_stopped = std::move(on_stopped)] {
+    const auto stopped = workloads_.find(id);
+    if (stopped != workloads_.end()) {
       const WorkloadSummary summary = stopped->second->summary();
       json::Writer event;
       event.begin_object().field("id", id).field("namespace", summary.ns);
       event.field("name", summary.name).field("workload_type", summary.workload_type);
       publish_event(summary.ns, "WORKLOADSTOPPED", event.end_object().text());
       graveyard_.push_back(std::move(stopped->second));
-      functions_.erase(stopped);
+      workloads_.erase(stopped);
       bury_.start(Duration::zero());
     }
     if (on_stopped) on_stopped();
-    if (state_ == State::Stopping && functions_.empty()) stop_limit_.start(Duration::zero());
+    if (state_ == State::Stopping && workloads_.empty()) stop_limit_.start(Duration::zero());
   });
 }
 
-DeployedFunction* Node::find(std::string_view ns, std::string_view id_or_name) const {
+Workload* Node::find(std::string_view ns, std::string_view id_or_name) const {
   const auto name = names_.find(name_key(ns, id_or_name));
-  const auto found = functions_.find(name != names_.end() ? name->second : std::string(id_or_name));
-  if (found == functions_.end() || found->second->options().ns != ns) return nullptr;
-  const auto state = found->second->state();
-  return state == DeployedFunction::State::Live ? found->second.get() : nullptr;
+  const auto found = workloads_.find(name != names_.end() ? name->second : std::string(id_or_name));
+  if (found == workloads_.end() || found->second->identity().ns != ns) return nullptr;
+  return found->second->state() == Workload::State::Live ? found->second.get() : nullptr;
 }
 
 void Node::publish_event(std::string_view ns, std::string_view type, std::string_view json) {
@@ -228,7 +218,7 @@ void Node::publish_event(std::string_view ns, std::string_view type, std::string
 NodeInfo Node::info() const {
   NodeInfo info;
   info.node_id = id_;
-  info.xkey = xkey_.public_key();
+  info.xkey = identity_.xkey().public_key();
   info.version = options_.version;
   info.uptime = format_uptime(deps_.loop.clock().now() - started_);
   info.tags = options_.tags;
@@ -236,17 +226,15 @@ NodeInfo Node::info() const {
   info.nexus = options_.nexus;
   constexpr const char* kStates[] = {"starting", "running", "lameduck", "stopping"};
   info.state = kStates[static_cast<size_t>(state_)];
-  for (const char* type : {"v8", "wasm"}) {
-    const auto count = std::count_if(functions_.begin(), functions_.end(), [type](const auto& f) {
-      return f.second->options().workload_type == type;
+  for (const std::string& type : factory_->types()) {
+    const auto count = std::count_if(workloads_.begin(), workloads_.end(), [&](const auto& w) {
+      return w.second->identity().workload_type == type;
     });
     info.agents.push_back({id_ + "-" + type, type, type, format_rfc3339(started_wall_),
-                           {"function"}, info.state, static_cast<uint32_t>(count),
+                           factory_->lifecycles(type), info.state, static_cast<uint32_t>(count),
                            options_.version});
   }
-  for (const auto& [ns, zygote] : zygotes_) {
-    if (!zygote->facts().engine_version.empty()) info.engine = zygote->facts().engine_version;
-  }
+  info.engine = factory_->engine_version();
   info.instance_mode = options_.is_warm ? "warm" : "cold";
   info.sandbox_policy = sandbox::to_string(options_.sandbox);
   info.sandbox_layers = sandbox::layer_names(layers_);
@@ -263,18 +251,18 @@ void Node::stop(Callback<void()> on_stopped) {
   service_.reset();
   stop_limit_.start(options_.stop_grace);
   retire_all();
-  if (functions_.empty()) stop_limit_.start(Duration::zero());
+  if (workloads_.empty()) stop_limit_.start(Duration::zero());
 }
 
 void Node::retire_all() {
   std::vector<std::string> ids;
-  for (const auto& [id, function] : functions_) ids.push_back(id);
+  for (const auto& [id, workload] : workloads_) ids.push_back(id);
   for (const std::string& id : ids) retire(id, {});
 }
 
 void Node::finish_stop() {
-  functions_.clear();
-  zygotes_.clear();
+  workloads_.clear();
+  factory_->shut_down();
   publish_event(kSystemNamespace, "NODESTOPPED",
                 json::Writer().begin_object().field("id", id_).end_object().text());
   connection_->drain([this](const Status&) {

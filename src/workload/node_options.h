@@ -1,0 +1,40 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/clock.h"
+#include "client/options.h"
+#include "sandbox/layers.h"
+#include "workload/run_request.h"
+
+namespace brokkr::workload {
+
+struct NodeOptions {
+  std::string name = "brokkr";
+  std::string nexus = "nexus";
+  std::string version = "0.1.0";
+  Pairs tags;
+  std::string data_folder;  // <data_folder>/artifacts, and in <data_folder>/node who the node is
+  uint64_t artifact_cache_bytes_max = 1ULL << 30;
+  // What is executed as zygote: itself, whose main() calls zygote_main first.
+  std::string executable = "/proc/self/exe";
+  std::string engine_path;  // empty: find_engine_plugin()
+  bool is_warm = true;
+  sandbox::Policy sandbox = sandbox::Policy::BestEffort;
+  RunLimits limits = {.wall_time_ms = 5000,
+                      .heap_bytes = 64U << 20,
+                      .reply_bytes = 1U << 20,
+                      .in_flight = 64,
+                      .queue = 1024,
+                      .max_instances = 1,
+                      .log_lines_per_second = 1000};
+  uint32_t workloads_max = 10'000;
+  // What placement may give away; 0 means what the machine has.
+  uint64_t memory_bytes = 0;
+  uint32_t cpu_millis = 0;
+  Duration stop_grace = std::chrono::seconds(6);  // for running calls when the node stops
+  client::Options connection;
+};
+
+}  // namespace brokkr::workload

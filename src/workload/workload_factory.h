@@ -1,0 +1,85 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "base/result.h"
+#include "client/connection.h"
+#include "io/loop.h"
+#include "io/worker.h"
+#include "sandbox/cgroup.h"
+#include "workload/artifact_cache.h"
+#include "workload/control.h"
+#include "workload/instance.h"
+#include "workload/node_options.h"
+#include "workload/run_request.h"
+#include "workload/workload.h"
+#include "workload/zygote.h"
+
+namespace brokkr::workload {
+
+// What a deployment comes to once it was checked and its artifact is here.
+struct Deployment {
+  WorkloadIdentity identity;
+  RunRequest run;             // with the limits it gets; without the artifact's bytes
+  std::string artifact;       // the bytes, of a function
+  std::string artifact_file;  // the cached file of them; empty for an image
+};
+
+// The one place where deployments become workloads: a kind of workload is known to a node when it is
+// known here. Owns what workloads of a kind share. Loop-confined.
+class WorkloadFactory {
+ public:
+  // All outlive the factory.
+  struct Deps {
+    io::Loop& loop;
+    io::Worker& resolver;
+    Random& random;
+    Log& log;
+    client::Connection& connection;
+    sandbox::CgroupTree& cgroups;
+    ArtifactCache& artifacts;
+    const NodeOptions& options;
+  };
+  explicit WorkloadFactory(const Deps&);
+  ~WorkloadFactory();
+  WorkloadFactory(const WorkloadFactory&) = delete;
+  WorkloadFactory& operator=(const WorkloadFactory&) = delete;
+
+  // The types this node runs, and how a type's workloads may live ("function", "service", "job").
+  Words types() const;
+  Words lifecycles(std::string_view type) const;
+
+  // Whether the deployment could be one of this node, with every limit chosen; the artifact is looked at
+  // when it is part of the request, else later. `error_id` says what kind of mistake it is. A Deployment
+  // without an id.
+  Result<Deployment> plan(std::string_view ns, const DeployRequest&, std::string& error_id) const;
+  // Puts the bytes into the cache and checks them against type and digest.
+  Status take_artifact(Deployment&, std::string bytes, std::string& error_id);
+
+  // Starts it. `on_live` is called once, not from within: with success when it takes work, or with why
+  // it cannot; then it is Stopped. Fails when it cannot even begin.
+  Result<std::unique_ptr<Workload>> make(Deployment, WorkloadEvents, client::DoneHandler on_live);
+
+  // "V8 10.2.154.26", empty until a function ran.
+  std::string engine_version() const;
+  // Ends the processes workloads share; no workload is left.
+  void shut_down();
+
+ private:
+  Zygote& zygote_of(const std::string& ns);
+  std::unique_ptr<Workload> make_function(Deployment, WorkloadEvents, client::DoneHandler on_live);
+
+  const Deps deps_;
+  InstanceFlusher flusher_;
+  std::unordered_map<std::string, std::unique_ptr<Zygote>> zygotes_;  // by namespace
+};
+
+// Names of workloads and namespaces become subject tokens and keys: letters, digits, - and _.
+bool is_workload_name(std::string_view);
+
+}  // namespace brokkr::workload
