@@ -40,6 +40,7 @@ struct WorkloadRevision {
   uint64_t generation = 0;
   std::string deployed;  // RFC 3339
   std::string issuer;    // who signed it, empty when nobody did
+  uint64_t artifact_bytes = 0;
   RunRequest run;
 };
 
@@ -50,6 +51,7 @@ struct DesiredWorkload {
   std::string description;
   std::string workload_type;
   std::string workload_lifecycle;
+  std::string created;  // RFC 3339
   Pairs tags;      // a node must have them
   Pairs metadata;
   uint32_t replicas = 1;
@@ -67,12 +69,14 @@ struct SlotLease {
   uint64_t incarnation = 0; // of that node: a restarted node's leases of before count as lost
   std::string workload_id;  // of the running copy
   uint64_t generation = 0;  // it runs, or starts
-  std::string state;        // starting running failed completed handover
+  std::string state;        // starting running unhealthy failed completed
   std::string since;        // RFC 3339
-  std::string target;       // handover: the node that is to take it; empty: any
-  std::string from;         // the node that runs it until this one is running
+  std::string target;       // the node that is to take it over; empty: none
+  std::string from;         // starting: the node that runs it until this one does
+  uint64_t failed_generation = 0;  // could not take the place of `generation` here
   int32_t exit_code = 0;    // of a completed job
-  std::string error;        // of a failed one
+  std::string result;       // of a completed job: what it wrote last
+  std::string error;        // of a failed one, or of failed_generation
   uint32_t restarts = 0;
 };
 
@@ -84,7 +88,7 @@ struct NodeRecord {
   std::string version;
   uint64_t incarnation = 0;
   uint64_t beat = 0;         // counts up with each write
-  std::string state;         // running draining stopping
+  std::string state;         // running draining stopped
   Pairs tags;
   Words types;               // v8 wasm native oci microvm
   uint64_t memory_bytes = 0; // that placement may use
@@ -119,6 +123,11 @@ struct SecretRecord {
   Pairs boxes;         // node xkey -> base64 box
 };
 
+// Keys. Names have no dots.
+std::string workload_key(std::string_view ns, std::string_view name);
+std::string slot_key(std::string_view ns, std::string_view name, uint32_t slot);
+
+// Leaves out previous revisions, oldest first, that would make it too large for a message.
 std::string encode(const DesiredWorkload&);
 std::string encode(const SlotLease&);
 std::string encode(const NodeRecord&);
