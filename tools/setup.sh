@@ -20,6 +20,7 @@ build_packages=(
   libyaml-cpp-dev                   # Nexfiles
   libmicrohttpd-dev zlib1g-dev      # monitoring; WebSocket compression
   libseccomp-dev libcrypt-dev       # sandbox; bcrypt
+  libarchive-dev                    # layers of images
 )
 test_packages=(
   libgtest-dev libbenchmark-dev
