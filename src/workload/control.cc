@@ -34,6 +34,37 @@ void read_summary(MemberReader& in, WorkloadSummary& summary) {
   in.read("metadata", summary.metadata).read("tags", summary.tags);
 }
 
+void write_program(Writer& out, const ProgramInfo& program) {
+  out.key("program").begin_object().field("isolation", program.isolation);
+  out.field("pid", uint64_t{program.pid}).field("runs", uint64_t{program.runs});
+  out.field("exit_code", program.exit_code).field("health", program.health);
+  write_strings(out, "ports", program.ports);
+  write_strings(out, "layers", program.layers);
+  write_strings(out, "egress", program.egress);
+  out.field("memory_bytes_max", program.memory_bytes_max);
+  out.field("memory_kills", program.memory_kills).field("cpu_ns", program.cpu_ns);
+  out.field("pids", uint64_t{program.pids}).field("connections", program.connections);
+  out.field("out_msgs", program.out_msgs).field("in_msgs", program.in_msgs);
+  out.field("violations", program.violations);
+  out.field("egress_connections", program.egress_connections);
+  out.field("egress_refused", program.egress_refused).end_object();
+}
+
+Status read_program(const Value& value, ProgramInfo& program) {
+  MemberReader in(value);
+  in.read("isolation", program.isolation).read("pid", program.pid).read("runs", program.runs);
+  in.read("exit_code", program.exit_code).read("health", program.health);
+  in.read("ports", program.ports).read("layers", program.layers).read("egress", program.egress);
+  in.read("memory_bytes_max", program.memory_bytes_max);
+  in.read("memory_kills", program.memory_kills).read("cpu_ns", program.cpu_ns);
+  in.read("pids", program.pids).read("connections", program.connections);
+  in.read("out_msgs", program.out_msgs).read("in_msgs", program.in_msgs);
+  in.read("violations", program.violations);
+  in.read("egress_connections", program.egress_connections);
+  in.read("egress_refused", program.egress_refused);
+  return in.status();
+}
+
 }  // namespace
 
 std::string control_subject(std::string_view ns, std::string_view verb,
@@ -133,7 +164,9 @@ std::string encode(const WorkloadInfo& info) {
   out.field("calls", info.calls).field("errors", info.errors);
   out.field("restarts", info.restarts).field("log_lines_dropped", info.log_lines_dropped);
   out.field("total_ns", info.total_ns).field("memory_bytes", info.memory_bytes);
-  return out.field("last_error", info.last_error).end_object().take();
+  out.field("last_error", info.last_error);
+  if (!info.program.isolation.empty()) write_program(out, info.program);
+  return out.end_object().take();
 }
 
 std::string encode(const WorkloadLog& log) {
@@ -296,6 +329,12 @@ Result<WorkloadInfo> decode_workload_info(std::string_view text) {
   in.read("calls", info.calls).read("errors", info.errors).read("restarts", info.restarts);
   in.read("log_lines_dropped", info.log_lines_dropped).read("total_ns", info.total_ns);
   in.read("memory_bytes", info.memory_bytes).read("last_error", info.last_error);
+  const Value* program = in.find("program");
+  if (program != nullptr && !program->is_object()) in.fail("\"program\" must be an object");
+  if (!in.status()) return in.status().error();
+  if (program != nullptr) {
+    if (Status s = read_program(*program, info.program); !s) return s.error();
+  }
   return in.finish(std::move(info));
 }
 

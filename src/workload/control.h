@@ -103,6 +103,28 @@ struct WorkloadSummary {
   Pairs tags;
 };
 
+// What WINFO says of services and jobs beyond what it says of all.
+struct ProgramInfo {
+  std::string isolation;  // "sandbox", "microvm" or "none"; empty: it is no program
+  uint32_t pid = 0;       // on the node; 0 while nothing runs
+  uint32_t runs = 0;      // that have ended
+  int64_t exit_code = 0;  // of the last one, 128 and the number for a signal
+  std::string health;     // "healthy", "unhealthy", "starting"; empty without a health check
+  std::vector<std::string> ports;   // "127.0.0.1:8080:80": host, port there, port inside
+  std::vector<std::string> layers;  // of the sandbox, in force
+  std::vector<std::string> egress;  // "host:port"
+  uint64_t memory_bytes_max = 0;
+  uint64_t memory_kills = 0;
+  uint64_t cpu_ns = 0;
+  uint32_t pids = 0;
+  uint64_t connections = 0;  // to the broker, and what went over them, seen from the program
+  uint64_t out_msgs = 0;
+  uint64_t in_msgs = 0;
+  uint64_t violations = 0;   // of what it may do there
+  uint64_t egress_connections = 0;
+  uint64_t egress_refused = 0;
+};
+
 // WINFO.<workload id or name>, ours: one workload in full.
 struct WorkloadInfo {
   WorkloadSummary summary;
@@ -125,6 +147,7 @@ struct WorkloadInfo {
   uint64_t total_ns = 0;    // wall time of all answered calls, queueing included
   uint64_t memory_bytes = 0;
   std::string last_error;
+  ProgramInfo program;
 };
 
 // PING, PING.<node>.

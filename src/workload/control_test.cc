@@ -93,8 +93,14 @@ TEST(Control, RepliesComeBackAsSent) {
   info.summary.metadata = {{"a", "b"}};
   info.calls = 7;
   info.limits.heap_bytes = 1 << 20;
+  info.program.isolation = "sandbox";
+  info.program.exit_code = -1;
+  info.program.ports = {"127.0.0.1:8080:80"};
   const auto back = decode_workload_info(encode(info));
   ASSERT_TRUE(back);
+  EXPECT_EQ(back->program.isolation, "sandbox");
+  EXPECT_EQ(back->program.exit_code, -1);
+  EXPECT_EQ(back->program.ports, info.program.ports);
   EXPECT_EQ(back->summary.id, "w1");
   EXPECT_EQ(back->calls, 7U);
   EXPECT_EQ(back->limits.heap_bytes, 1U << 20);

@@ -1,0 +1,243 @@
+#include "workload/program_plan.h"
+
+#include <algorithm>
+#include <map>
+
+namespace brokkr::workload {
+namespace {
+
+constexpr uint64_t kMemoryMin = 1U << 20;
+constexpr size_t kPortsMax = 64;
+constexpr size_t kVolumesMax = 32;
+constexpr size_t kEgressMax = 200;
+constexpr const char* kProgramPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+// Of the addresses a sandbox uses: the broker is .1, declared hosts follow.
+const std::string kSandboxNetwork = "192.168.127.";
+
+Error program_mistake(std::string text) { return {Errc::InvalidArgument, std::move(text)}; }
+
+// Volumes become folders.
+bool is_volume_name(std::string_view name) {
+  return !name.empty() && name.size() <= 128 && name[0] != '.' &&
+         std::all_of(name.begin(), name.end(), [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  c == '-' || c == '_' || c == '.';
+         });
+}
+
+bool is_inner_path(std::string_view path) {
+  return path.size() > 1 && path[0] == '/' && path.find("/../") == std::string_view::npos &&
+         !path.ends_with("/..") && path.find('\0') == std::string_view::npos;
+}
+
+Status check_environment(const Pairs& environment) {
+  for (const auto& [key, value] : environment) {
+    const bool is_good = !key.empty() && key.find_first_of(std::string_view("=\0", 2)) == key.npos &&
+                         value.find('\0') == value.npos;
+    if (!is_good) return program_mistake("environment variable \"" + key + "\" is not valid");
+  }
+  return {};
+}
+
+Status check_volumes(const RunRequest& run) {
+  if (run.volumes.size() > kVolumesMax) {
+    return Error{Errc::LimitExceeded, "at most " + std::to_string(kVolumesMax) + " volumes"};
+  }
+  for (const auto& [name, path] : run.volumes) {
+    if (!is_volume_name(name)) return program_mistake("volume name \"" + name + "\" is not valid");
+    if (!is_inner_path(path)) {
+      return program_mistake("volume " + name + ": \"" + path + "\" is no absolute path");
+    }
+  }
+  if (!run.volumes.empty() && run.isolation == Isolation::None) {
+    return Error{Errc::Unsupported, "volumes need a sandbox"};
+  }
+  return {};
+}
+
+// A pattern or a network has no address a program could connect to.
+Status check_egress(const EgressPolicy& policy) {
+  for (const EgressPolicy::Entry& entry : policy.entries()) {
+    if (entry.prefix >= 0 && entry.network.bytes.size() != 4) {
+      return Error{Errc::Unsupported, "egress to " + entry.network.text() +
+                                          ": programs reach IPv4 addresses and host names only"};
+    }
+    if (entry.prefix >= 0 && entry.prefix != 32) {
+      return Error{Errc::Unsupported, "egress to the network " + entry.network.text() + "/" +
+                                          std::to_string(entry.prefix) +
+                                          ": a program needs each address named"};
+    }
+    if (entry.prefix == 32 && entry.network.text().starts_with(kSandboxNetwork)) {
+      return program_mistake("egress to " + entry.network.text() + ": the sandbox itself uses " +
+                             kSandboxNetwork + "0/24");
+    }
+    if (entry.host.starts_with('*')) {
+      return Error{Errc::Unsupported,
+                   "egress to \"" + entry.host + "\": a program needs each host named"};
+    }
+  }
+  if (policy.entries().size() > kEgressMax) {
+    return Error{Errc::LimitExceeded, "at most " + std::to_string(kEgressMax) + " egress entries"};
+  }
+  return {};
+}
+
+Status check_health(const HealthCheck& health) {
+  if (health.kind == HealthCheck::Kind::Command && health.command.empty()) {
+    return program_mistake("the health check has no command");
+  }
+  if (health.kind == HealthCheck::Kind::Tcp && health.port == 0) {
+    return program_mistake("the health check has no port");
+  }
+  const bool is_name_good = health.service.find_first_of(" .*>\t\r\n") == std::string::npos;
+  if (health.kind == HealthCheck::Kind::Service && (health.service.empty() || !is_name_good)) {
+    return program_mistake("the health check's service \"" + health.service + "\" is not valid");
+  }
+  return {};
+}
+
+// The listeners that stand for the declared places, each host at an address of its own.
+void add_egress(ProgramPlan& plan) {
+  std::map<std::string, std::string> addresses;  // by host
+  std::map<std::pair<std::string, uint16_t>, bool> seen;
+  for (const EgressPolicy::Entry& entry : plan.policy.entries()) {
+    const bool is_address = entry.prefix >= 0;
+    const std::string host = is_address ? entry.network.text() : entry.host;
+    std::string& address = addresses[host];
+    if (address.empty() && is_address) address = host;
+    if (address.empty()) {
+      const size_t number = addresses.size() + 1;
+      address = kSandboxNetwork + std::to_string(number);
+    }
+    std::vector<uint16_t> ports = {entry.port};
+    if (entry.port == 0) ports = {80, 443};
+    for (const uint16_t port : ports) {
+      if (!seen.emplace(std::pair(host, port), true).second) continue;
+      plan.spec.listeners.push_back({address, port, is_address ? "" : host});
+      plan.egress.push_back({host, port});
+    }
+  }
+}
+
+Words command_of(const RunRequest& run, const ProgramSource& source) {
+  Words words = run.entrypoint.empty() ? source.image.config.entrypoint : run.entrypoint;
+  // Another entry point does not take the command of the one it replaces.
+  const bool takes_command = run.argv.empty() && run.entrypoint.empty();
+  const Words& rest = takes_command ? source.image.config.command : run.argv;
+  words.insert(words.end(), rest.begin(), rest.end());
+  return words;
+}
+
+void add_image_environment(Pairs& into, const std::vector<std::string>& variables) {
+  for (const std::string& variable : variables) {
+    const size_t equals = variable.find('=');
+    if (equals == 0 || equals == std::string::npos) continue;
+    into.emplace_back(variable.substr(0, equals), variable.substr(equals + 1));
+  }
+}
+
+sandbox::ProgramLimits choose_resources(const Resources& wanted, const Resources& standard) {
+  sandbox::ProgramLimits limits;
+  const auto choose = [](auto value, auto otherwise) { return value != 0 ? value : otherwise; };
+  limits.memory_bytes = choose(wanted.memory_bytes, standard.memory_bytes);
+  limits.cpu_millis = choose(wanted.cpu_millis, standard.cpu_millis);
+  limits.pids = choose(wanted.pids, standard.pids);
+  limits.io_bytes_per_second = choose(wanted.io_bytes_per_second, standard.io_bytes_per_second);
+  limits.disk_bytes = choose(wanted.disk_bytes, standard.disk_bytes);
+  return limits;
+}
+
+Status fill_command(ProgramPlan& plan, const RunRequest& run, const ProgramSource& source) {
+  sandbox::ProgramSpec& spec = plan.spec;
+  if (!source.file.empty()) {
+    if (!run.entrypoint.empty()) return program_mistake("an entry point is for images only");
+    spec.executable = source.file;
+    spec.arguments = {plan.file_name};
+    spec.arguments.insert(spec.arguments.end(), run.argv.begin(), run.argv.end());
+    return {};
+  }
+  spec.lower = source.image.lower;
+  spec.arguments = command_of(run, source);
+  if (spec.arguments.empty() || spec.arguments[0].empty()) {
+    return program_mistake("the image names no command: give one with argv");
+  }
+  return {};
+}
+
+}  // namespace
+
+Status check_program(const RunRequest& run, std::string_view lifecycle) {
+  if (lifecycle != "service" && lifecycle != "job") {
+    return Error{Errc::Unsupported, "a program is a service or a job, not a " + std::string(lifecycle)};
+  }
+  if (run.resources.memory_bytes != 0 && run.resources.memory_bytes < kMemoryMin) {
+    return Error{Errc::LimitExceeded, "memory_bytes must be at least 1 MiB"};
+  }
+  if (run.ports.size() > kPortsMax) {
+    return Error{Errc::LimitExceeded, "at most " + std::to_string(kPortsMax) + " ports"};
+  }
+  for (const PublishedPort& port : run.ports) {
+    if (port.port == 0) return program_mistake("a published port needs a port inside");
+  }
+  if (Status s = check_environment(run.environment); !s) return s;
+  if (Status s = check_volumes(run); !s) return s;
+  if (Status s = check_health(run.health); !s) return s;
+  auto policy = EgressPolicy::parse(run.egress, false);
+  if (!policy) return policy.error();
+  return check_egress(*policy);
+}
+
+Result<ProgramPlan> plan_program(const WorkloadIdentity& identity, const RunRequest& run,
+                                 const ProgramSource& source, const ProgramDefaults& defaults) {
+  if (Status s = check_program(run, identity.workload_lifecycle); !s) return s.error();
+  ProgramPlan plan;
+  plan.file_name = run.file_name.empty() ? identity.name : run.file_name;
+  plan.file_name = plan.file_name.substr(plan.file_name.rfind('/') + 1);
+  if (Status s = fill_command(plan, run, source); !s) return s.error();
+  const sandbox::ImageConfig& config = source.image.config;
+  sandbox::ProgramSpec& spec = plan.spec;
+  spec.name = identity.name;
+  spec.working_folder = !run.workdir.empty() ? run.workdir : config.working_folder;
+  if (spec.working_folder.empty()) spec.working_folder = "/";
+  spec.user = !run.user.empty() ? run.user : config.user;
+  spec.limits = choose_resources(run.resources, defaults.resources);
+  spec.policy = defaults.policy;
+  for (const auto& [name, path] : run.volumes) {
+    spec.binds.push_back({defaults.data_folder + "/volumes/" + identity.ns + "/" + identity.name +
+                              "/" + name, path, true});
+  }
+  spec.listeners.push_back({kGateAddress, kGatePort, "broker"});
+  plan.policy = *EgressPolicy::parse(run.egress, false);
+  add_egress(plan);
+  plan.environment = {{"PATH", kProgramPath}, {"HOME", "/tmp"}, {"TMPDIR", "/tmp"}};
+  // An image knows its users' homes itself.
+  if (source.file.empty()) plan.environment = {{"PATH", kProgramPath}, {"HOME", "/"}};
+  add_image_environment(plan.environment, config.environment);
+  plan.declared = run.environment;
+  plan.ports = run.ports;
+  plan.restart = RestartBackoff::choose(run.restart, identity.workload_lifecycle == "job");
+  plan.health = run.health;
+  plan.isolation = run.isolation == Isolation::Default ? Isolation::Sandbox : run.isolation;
+  if (identity.workload_type == "microvm") plan.isolation = Isolation::MicroVm;
+  plan.stop_grace = run.stop_grace_ns > 0 ? Duration(run.stop_grace_ns) : defaults.stop_grace;
+  plan.log_lines_per_second = run.limits.log_lines_per_second != 0 ? run.limits.log_lines_per_second
+                                                                   : defaults.log_lines_per_second;
+  return plan;
+}
+
+std::vector<std::string> merge_environment(std::initializer_list<const Pairs*> lists) {
+  std::vector<std::string> order;
+  std::map<std::string, std::string> values;
+  for (const Pairs* list : lists) {
+    for (const auto& [key, value] : *list) {
+      if (values.find(key) == values.end()) order.push_back(key);
+      values[key] = value;
+    }
+  }
+  std::vector<std::string> variables;
+  for (const std::string& key : order) variables.push_back(key + "=" + values[key]);
+  return variables;
+}
+
+}  // namespace brokkr::workload
