@@ -10,8 +10,12 @@ namespace brokkr::runtime {
 
 enum class LogStream : uint8_t { Stdout, Stderr };
 
+// What one request may carry in all its fields together; engines refuse more with 413.
+constexpr size_t kHostCallBytesMax = 8U << 20;
+
 // One request for a host service. `service` and `method` are the field's own words:
-// messaging.publish|request|requestMany, kv.get|set|delete|keys, objectStore.*, http.*.
+// messaging.publish|request|requestMany, kv.*, objectStore.*, http.<method>. What each takes and gives is
+// said where the node serves it, in workload/host_services/.
 struct HostCall {
   std::string_view service;
   std::string_view method;
@@ -22,14 +26,19 @@ struct HostCall {
   int64_t timeout_ms = 0;    // 0 means the function's own deadline
   uint32_t replies_max = 0;  // requestMany: 0 means until the timeout or an empty reply
   uint64_t invocation = 0;   // the Invocation it is made for; 0 when the engine cannot tell
+
+  size_t bytes() const {
+    return service.size() + method.size() + target.size() + key.size() + headers.size() +
+           payload.size();
+  }
 };
 
 struct HostReply {
   uint16_t code = 200;      // 200 ok; else an HTTP-like code: 404, 408 timed out, 501, 503 no responders
   std::string error;        // when code is not 200
   std::string headers;      // raw NATS/1.0 header block, or empty
-  std::string payload;      // requestMany: the first reply's
-  std::string more;         // requestMany: length-prefixed (u32 little endian) further payloads
+  std::string payload;      // requestMany: the first reply's; the others are in `more`
+  std::string more;         // lists: byte strings, each behind its length (u32 little endian)
 };
 
 // Confined to the instance's thread.

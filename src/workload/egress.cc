@@ -228,8 +228,16 @@ bool EgressPolicy::may_resolve(std::string_view host, uint16_t port) const {
 
 bool EgressPolicy::may_connect(std::string_view host, const NetAddress& address,
                                uint16_t port) const {
-  const bool is_public = is_public_address(address);
-  if (entries_.empty()) return is_public_allowed_ && is_public;
+  if (is_named(host, address, port)) return true;
+  if (!is_public_address(address)) return false;
+  if (entries_.empty()) return is_public_allowed_;
+  const std::string name = lower_name(host);
+  return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) {
+    return (entry.port == 0 || entry.port == port) && is_name_matched(entry, name);
+  });
+}
+
+bool EgressPolicy::is_named(std::string_view host, const NetAddress& address, uint16_t port) const {
   const std::string name = lower_name(host);
   const std::string bytes = plain_bytes(address);
   return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) {
@@ -239,9 +247,8 @@ bool EgressPolicy::may_connect(std::string_view host, const NetAddress& address,
              is_within(bytes, reinterpret_cast<const unsigned char*>(entry.network.bytes.data()),
                        entry.prefix);
     }
-    // Only a whole name vouches for where it leads.
-    const bool is_pattern = entry.host.starts_with('*');
-    return is_name_matched(entry, name) && (is_public || !is_pattern);
+    // A pattern does not vouch for where its names lead.
+    return !entry.host.starts_with('*') && entry.host == name;
   });
 }
 

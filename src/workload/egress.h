@@ -38,6 +38,8 @@ class EgressPolicy {
   bool may_resolve(std::string_view host, uint16_t port) const;
   // `host` is the name that was asked for, or the address's text.
   bool may_connect(std::string_view host, const NetAddress& address, uint16_t port) const;
+  // Does an entry name this address, its network, or exactly this host?
+  bool is_named(std::string_view host, const NetAddress& address, uint16_t port) const;
 
  private:
   std::vector<Entry> entries_;

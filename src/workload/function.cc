@@ -34,7 +34,8 @@ std::string header_line(std::string_view text) {
 DeployedFunction::DeployedFunction(const Deps& deps, FunctionOptions options,
                                    client::DoneHandler on_live)
     : deps_(deps), options_(std::move(options)), on_live_(std::move(on_live)),
-      host_calls_(std::make_unique<HostCalls>(deps.loop, deps.connection)),
+      host_calls_(std::make_unique<HostCalls>(
+          HostCalls::Deps{deps.loop, deps.connection, deps.host_services}, options_.rights)),
       sweep_(deps.loop, [this] { sweep_queue(); }),
       restart_(deps.loop, [this] { add_instance(); }),
       bury_(deps.loop, [this] { bury(); }),

@@ -26,6 +26,7 @@ struct FunctionOptions : WorkloadIdentity {
   std::string queue_group;  // empty: none
   RunLimits limits;
   Instance::Options instance;
+  HostCalls::Rights rights;
 };
 
 // One deployed function: its instances, its trigger subscriptions, the calls that wait for room, and
@@ -44,6 +45,7 @@ class DeployedFunction final : public InstanceOwner, public Workload {
     io::Loop& loop;
     Log& log;
     client::Connection& connection;
+    HostServices& host_services;
     Instance::Deps instance;
   };
 

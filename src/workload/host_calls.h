@@ -6,6 +6,9 @@
 #include <string_view>
 
 #include "client/connection.h"
+#include "workload/access.h"
+#include "workload/egress.h"
+#include "workload/host_services/services.h"
 #include "workload/instance.h"
 
 namespace brokkr::workload {
@@ -14,12 +17,23 @@ namespace brokkr::workload {
 // the control plane's.
 bool is_denied_subject(std::string_view subject);
 
-// Serves what functions ask of the world, over the node's connection: messaging.publish, request and
-// requestMany. Every request is answered once, within its time limit. Loop-confined.
+// Serves what one function asks of the world, over the node's connection: messaging, kv, objectStore and
+// http, each in its file in host_services/. Every request is answered once, within its time limit.
+// Loop-confined.
 class HostCalls {
  public:
-  // Both outlive it; calls under way when it is destroyed are dropped.
-  HostCalls(io::Loop& loop, client::Connection& connection);
+  // The loop, the connection and the services outlive it; calls under way when it is destroyed are
+  // dropped.
+  struct Deps {
+    io::Loop& loop;
+    client::Connection& connection;
+    HostServices& services;
+  };
+  struct Rights {
+    std::shared_ptr<const Access> access;
+    EgressPolicy egress;
+  };
+  HostCalls(const Deps&, Rights rights);
   ~HostCalls();
   HostCalls(const HostCalls&) = delete;
   HostCalls& operator=(const HostCalls&) = delete;
@@ -31,7 +45,7 @@ class HostCalls {
 
  private:
   struct State;
-  std::shared_ptr<State> state_;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace brokkr::workload

@@ -25,7 +25,7 @@ constexpr uint32_t kInstancePidsMax = 4;
 constexpr auto kMemoryCheckEvery = std::chrono::milliseconds(100);
 // What frames may carry besides reply or host-call payload.
 constexpr size_t kFrameOverheadBytes = 1U << 20;
-constexpr size_t kHostCallBytesMax = 8U << 20;
+constexpr size_t kUntakenBytesMax = 128U << 20;
 
 // The process's number as we see it, of a pidfd.
 pid_t pid_of(int pidfd) {
@@ -72,7 +72,7 @@ void InstanceFlusher::on_turn_end() {
 
 Instance::Instance(const Deps& deps, const Options& options, InstanceOwner& owner)
     : deps_(deps), options_(options), owner_(owner),
-      body_bytes_max_(std::max<size_t>(options.spec.limits.reply_bytes_max, kHostCallBytesMax) +
+      body_bytes_max_(std::max<size_t>(options.spec.limits.reply_bytes_max, runtime::kHostCallBytesMax) +
                       kFrameOverheadBytes),
       in_(body_bytes_max_),
       deadline_(deps.loop, [this] { on_deadline(); }),
@@ -172,7 +172,15 @@ void Instance::reply_to_host_call(uint64_t id, const runtime::HostReply& reply) 
   FrameWriter(out_, FrameType::HostReply, id, reply.code)
       .text(reply.error).text(reply.headers).text(reply.payload).text(reply.more)
       .finish();
+  if (pending_bytes() > kUntakenBytesMax) {
+    return kill(runtime::OutcomeCode::Crashed, "it does not take the answers to its host calls");
+  }
   mark_dirty();
+}
+
+bool Instance::has_reply_subject(std::string_view subject) const {
+  return std::any_of(calls_.begin(), calls_.end(),
+                     [subject](const Call& call) { return call.id != 0 && call.reply == subject; });
 }
 
 void Instance::mark_dirty() {

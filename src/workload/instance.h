@@ -112,6 +112,10 @@ class Instance final : private ForkedChild, private io::FdHandler {
   void call(std::string_view subject, std::string_view reply, std::string_view headers,
             std::string_view payload, MonotonicTime received);
   void reply_to_host_call(uint64_t id, const runtime::HostReply& reply);
+  // What waits until its process takes it.
+  size_t pending_bytes() const { return out_.size() - out_sent_; }
+  // Whether a call it works on is to be answered there.
+  bool has_reply_subject(std::string_view subject) const;
   // Takes no more calls and ends once those it has are done.
   void drain();
   // Ends it now; its calls are answered with `code` and `reason`.

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "client/options.h"
 #include "sandbox/layers.h"
+#include "workload/host_services/options.h"
 #include "workload/run_request.h"
 
 namespace brokkr::workload {
@@ -33,6 +34,7 @@ struct NodeOptions {
   // What placement may give away; 0 means what the machine has.
   uint64_t memory_bytes = 0;
   uint32_t cpu_millis = 0;
+  HostServiceOptions host_services;
   Duration stop_grace = std::chrono::seconds(6);  // for running calls when the node stops
   client::Options connection;
 };

@@ -114,7 +114,10 @@ bool is_workload_name(std::string_view name) {
          });
 }
 
-WorkloadFactory::WorkloadFactory(const Deps& deps) : deps_(deps), flusher_(deps.loop) {}
+WorkloadFactory::WorkloadFactory(const Deps& deps)
+    : deps_(deps),
+      host_services_(HostServices::make(deps.loop, deps.options.host_services)),
+      flusher_(deps.loop) {}
 
 WorkloadFactory::~WorkloadFactory() = default;
 
@@ -169,6 +172,9 @@ Result<Deployment> WorkloadFactory::plan(std::string_view ns, const DeployReques
       return refuse("bad-limits", s.error());
     }
   }
+  if (const auto egress = EgressPolicy::parse(run->egress); !egress) {
+    return refuse("bad-egress", egress.error());
+  }
   if (run->artifact.empty() && run->uri.empty()) {
     return refuse("bad-artifact", mistake("the artifact is empty"));
   }
@@ -219,10 +225,17 @@ Result<std::unique_ptr<Workload>> WorkloadFactory::make(Deployment deployment, W
   return Error{Errc::Unsupported, "workload type \"" + type + "\" is not known here"};
 }
 
-std::unique_ptr<Workload> WorkloadFactory::make_function(Deployment deployment, WorkloadEvents,
-                                                         client::DoneHandler on_live) {
+Result<std::unique_ptr<Workload>> WorkloadFactory::make_function(Deployment deployment,
+                                                                 WorkloadEvents,
+                                                                 client::DoneHandler on_live) {
+  if (!host_services_) return host_services_.error();
   RunRequest& run = deployment.run;
   FunctionOptions options;
+  auto egress = EgressPolicy::parse(run.egress);
+  if (!egress) return egress.error();
+  options.rights.egress = std::move(*egress);
+  options.rights.access = Access::make({deployment.identity.ns, deployment.identity.name},
+                                       run.grants, {});
   static_cast<WorkloadIdentity&>(options) = std::move(deployment.identity);
   const bool is_wasm = options.workload_type == "wasm";
   options.limits = run.limits;
@@ -246,9 +259,10 @@ std::unique_ptr<Workload> WorkloadFactory::make_function(Deployment deployment, 
   // The heap, buffers and WebAssembly memory as large again, code and stack.
   options.instance.memory_bytes_max = 2 * options.limits.heap_bytes + (96U << 20);
   const DeployedFunction::Deps deps{
-      deps_.loop, deps_.log, deps_.connection,
+      deps_.loop, deps_.log, deps_.connection, **host_services_,
       Instance::Deps{deps_.loop, zygote_of(options.ns), deps_.cgroups, flusher_}};
-  return std::make_unique<DeployedFunction>(deps, std::move(options), std::move(on_live));
+  return std::unique_ptr<Workload>(
+      std::make_unique<DeployedFunction>(deps, std::move(options), std::move(on_live)));
 }
 
 Zygote& WorkloadFactory::zygote_of(const std::string& ns) {

@@ -14,6 +14,7 @@
 #include "sandbox/cgroup.h"
 #include "workload/artifact_cache.h"
 #include "workload/control.h"
+#include "workload/host_services/services.h"
 #include "workload/instance.h"
 #include "workload/node_options.h"
 #include "workload/run_request.h"
@@ -72,9 +73,11 @@ class WorkloadFactory {
 
  private:
   Zygote& zygote_of(const std::string& ns);
-  std::unique_ptr<Workload> make_function(Deployment, WorkloadEvents, client::DoneHandler on_live);
+  Result<std::unique_ptr<Workload>> make_function(Deployment, WorkloadEvents,
+                                                  client::DoneHandler on_live);
 
   const Deps deps_;
+  const Result<std::unique_ptr<HostServices>> host_services_;
   InstanceFlusher flusher_;
   std::unordered_map<std::string, std::unique_ptr<Zygote>> zygotes_;  // by namespace
 };

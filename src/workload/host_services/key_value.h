@@ -1,0 +1,33 @@
+#pragma once
+
+#include "workload/host_services/buckets.h"
+#include "workload/host_services/open_calls.h"
+
+namespace brokkr::workload {
+
+// kv.*: target is the bucket, key the key, payload the value.
+//
+//   get                 the value; headers Revision, Operation, Created (ms). 404 without one; a
+//                       header Revision asks for that one, deletions included
+//   set put             the new revision in header Revision
+//   create              409 when the key has a value
+//   update              header Revision must be the last one's, or 409
+//   delete purge        header Revision as above, when it is there
+//   keys                those that have a value and match the pattern `key` (all without), one record
+//                       each in `more`; at most replies_max, or 413 beyond what an answer may have
+//   history             two records per entry in `more`: its headers as with get, and the value
+//
+// Loop-confined.
+class KeyValueService {
+ public:
+  KeyValueService(const client::JetStream& js, std::shared_ptr<const Access> access,
+                  const HostServiceOptions& options)
+      : buckets_(std::make_shared<Buckets<client::KeyValue>>(js, std::move(access), options)) {}
+
+  void serve(const runtime::HostCall& call, const Answer& answer);
+
+ private:
+  const std::shared_ptr<Buckets<client::KeyValue>> buckets_;
+};
+
+}  // namespace brokkr::workload
