@@ -218,6 +218,7 @@ def parse_arguments():
     arguments.brokkr, arguments.load = os.path.abspath(arguments.brokkr), os.path.abspath(arguments.load)
     # What the generator takes beside; of no use here.
     arguments.messages, arguments.connections, arguments.subscriptions, arguments.spin_us = 50_000_000, 1, 1, 0
+    arguments.tls = None
     return arguments
 
 
