@@ -39,6 +39,11 @@ bool is_touched(std::string_view pattern, const Words& by) {
   });
 }
 
+bool is_reserved(std::string_view first) {
+  return std::find(std::begin(kReservedFirst), std::end(kReservedFirst), first) !=
+         std::end(kReservedFirst);
+}
+
 bool is_wildcard(std::string_view token) { return token == "*" || token == ">"; }
 
 // As buckets are named; streams may have more in them, but none of the ones workloads make do.
@@ -84,6 +89,14 @@ class AccessRules final : public Access {
 
   bool may_publish(std::string_view subject) const override { return may(subject, true); }
   bool may_subscribe(std::string_view pattern) const override { return may(pattern, false); }
+
+  // The server itself writes "_R_" replies; it takes them from nobody.
+  bool may_answer(std::string_view reply) const override {
+    if (!subject::is_valid_literal(reply)) return false;
+    const std::string_view first = token_at(reply, 0);
+    if (first == "_INBOX" || first == "_R_") return true;
+    return !first.starts_with('$') && !is_reserved(first) && !is_touched(reply, claimed_subjects_);
+  }
 
   bool may_use_key_value(std::string_view bucket) const override {
     return is_plain_name(bucket) && is_granted(grants_.buckets, bucket) &&
@@ -140,10 +153,7 @@ class AccessRules final : public Access {
     if (!subject::is_valid(pattern)) return false;
     const std::string_view first = token_at(pattern, 0);
     if (is_wildcard(first) && reaches_special(pattern)) return false;
-    if (std::find(std::begin(kReservedFirst), std::end(kReservedFirst), first) !=
-        std::end(kReservedFirst)) {
-      return false;
-    }
+    if (is_reserved(first)) return false;
     if (first == "$JS") return may_jetstream(split(pattern, '.'), is_publish);
     if (first == "$KV") return may_use_key_value(local_name(own_.buckets, token_at(pattern, 1)));
     if (first == "$O") {

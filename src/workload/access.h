@@ -31,9 +31,11 @@ class Access {
   virtual ~Access() = default;
 
   virtual const Names& names() const = 0;
-  // `subject` is literal, or a pattern of which every subject must be allowed. Replies to requests it
-  // was given and inboxes are not asked about: nobody may just publish there.
+  // `subject` is literal, or a pattern of which every subject must be allowed. Never of an inbox.
   virtual bool may_publish(std::string_view subject) const = 0;
+  // Where a request it was given wants its answer: not what is the server's or another namespace's, or
+  // whoever asks could make the workload speak there in its stead.
+  virtual bool may_answer(std::string_view reply) const = 0;
   // `pattern` may have wildcards: every subject it matches must be allowed. Of inboxes only those
   // whose second token is known.
   virtual bool may_subscribe(std::string_view pattern) const = 0;

@@ -181,6 +181,17 @@ TEST(Access, ServicesOfOthersAreNotAskedFor) {
   EXPECT_FALSE(access_of("acme")->may_publish("$SRV.STATS.echo"));
 }
 
+TEST(Access, AnswersDoNotGoWhereOthersListen) {
+  const auto access = access_of("acme", {record("acme", {"acme.>"}), record("beta", {"beta.>"})});
+  for (const std::string reply : {"_INBOX.a.1", "_R_.x.1", "acme.done", "_INBOX_alice.x", "neutral"}) {
+    EXPECT_TRUE(access->may_answer(reply)) << reply;
+  }
+  for (const std::string reply : {"beta.x", "$NEX.SVC.beta.control.STOP", "$JS.API.STREAM.DELETE.x",
+                                  "$KV.NEX_SECRETS.x", "$SYS.x", "$SRV.PING", "_GR_.x", "", "a..b", "a.>"}) {
+    EXPECT_FALSE(access->may_answer(reply)) << reply;
+  }
+}
+
 TEST(Access, OnlyWhatIsDeclaredOnceAnythingIs) {
   Grants grants;
   grants.is_declared = true;
