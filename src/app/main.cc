@@ -8,6 +8,7 @@
 #include "app/program.h"
 #include "cli/main.h"
 #include "io/tls_memory.h"
+#include "sandbox/program.h"
 #include "workload/zygote_main.h"
 
 namespace {
@@ -21,6 +22,10 @@ std::string base_name(std::string_view path) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // The re-executed process that shuts a user's program in and stays with it.
+  if (argc > 1 && argv[1] == std::string_view(brokkr::sandbox::kLauncherRole)) {
+    brokkr::sandbox::launcher_main();
+  }
   // The re-executed process that functions are forked from; it must stay as small as it can.
   if (const std::optional<int> role = brokkr::workload::zygote_main(argc, argv)) return *role;
   brokkr::io::HandshakeMemory::install();  // before anything takes a digest

@@ -16,6 +16,8 @@
 #include <cstdio>
 #include <string>
 
+#include "sandbox/landlock.h"
+
 namespace brokkr::sandbox {
 namespace {
 
@@ -161,6 +163,10 @@ uint32_t lock_down(uint32_t layers) {
   if (drop_capabilities()) gained |= kNoCapabilities;
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) gained |= kNoNewPrivileges;
   if (limit_resources()) gained |= kResourceLimits;
+  // Behind the empty root: no file, no TCP port, no signal to a process outside.
+  LandlockRules nothing;
+  nothing.restricts_tcp = true;
+  if (apply_landlock(nothing)) gained |= kLandlock;
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   // Changing the user has cleared it.
   prctl(PR_SET_PDEATHSIG, SIGKILL);

@@ -20,7 +20,7 @@ namespace brokkr::sandbox {
 // child returns.
 uint32_t enter_namespaces();
 
-// Empty read-only root, nobody's user, no capabilities, no new privileges, resource limits. What has
+// Empty read-only root, nobody's user, no capabilities, no new privileges, resource limits, Landlock. What has
 // been loaded and opened before stays usable; nothing else can be opened after.
 uint32_t lock_down(uint32_t layers);
 

@@ -34,6 +34,9 @@ constexpr std::array kNames = {
     LayerName{kResourceLimits, "resource limits"},
     LayerName{kCgroupMemory, "cgroup memory"},
     LayerName{kCgroupPids, "cgroup pids"},
+    LayerName{kLandlock, "landlock"},
+    LayerName{kCgroupCpu, "cgroup cpu"},
+    LayerName{kCgroupIo, "cgroup io"},
 };
 
 }  // namespace

@@ -27,10 +27,14 @@ enum Layer : uint32_t {
   kResourceLimits = 1U << 11,
   kCgroupMemory = 1U << 12,
   kCgroupPids = 1U << 13,
+  kLandlock = 1U << 14,
+  kCgroupCpu = 1U << 15,
+  kCgroupIo = 1U << 16,
 };
-constexpr uint32_t kAllLayers = (1U << 14) - 1;
+constexpr uint32_t kAllLayers = (1U << 17) - 1;
 // Without these a function's process is held by V8 alone in some respect, which `required` refuses.
-// The cgroup layers have a substitute: the node watches the memory of busy instances.
+// The cgroup layers have a substitute: the node watches the memory of busy instances. Landlock stands
+// behind the empty root and is newer than many kernels.
 constexpr uint32_t kRequiredLayers = (1U << 12) - 1;
 
 // Required: no function starts unless every required layer is there. BestEffort: what the kernel

@@ -49,7 +49,8 @@ struct ProgramSpec {
   std::string root;        // an image's root folder (see image.h); empty: a root with nothing but the
                            // program, and for a dynamic one the host's libraries, read-only
   std::vector<std::string> lower;  // overlay layers, top first, instead of `root`
-  std::string upper;       // where changes to an image's root go; empty: a tmpfs
+  std::string upper;       // folder in which changes to an image's root are kept ("files" and
+                           // "work" are made in it, both on one file system); empty: a tmpfs
   std::vector<Bind> binds;
   std::vector<std::string> arguments;    // argv[0] included
   std::vector<std::string> environment;  // "K=V", nothing is inherited
@@ -59,6 +60,7 @@ struct ProgramSpec {
   std::vector<InnerListener> listeners;
   Policy policy = Policy::BestEffort;
   uint32_t layers_off = 0;  // Layer bits left out, for tests that show what each one adds
+  int landlock_abi_max = 0;  // pretends an older kernel, for tests; 0 is what the kernel has
 };
 
 enum class OutputStream : uint8_t { Stdout, Stderr };

@@ -18,6 +18,7 @@
 #include <thread>
 
 #include "sandbox/enter.h"
+#include "sandbox/program.h"
 
 namespace {
 
@@ -62,6 +63,7 @@ int run(int argc, char** argv) {
   using namespace brokkr::sandbox;  // NOLINT: a program of one screen
   const std::string_view what = argc > 1 ? argv[1] : "";
   if (what == kProbeRole) probe_main();
+  if (what == kLauncherRole) launcher_main();
   uint32_t layers = enter_namespaces();
   Filters filters;
   const bool is_made = filters.make().operator bool();

@@ -149,7 +149,7 @@ TEST_F(CgroupTest, VersionTwoNeedsTheMemoryController) {
   put("/self", "0::/here\n");
   put("/here/cgroup.controllers", "hugetlb");
   EXPECT_EQ(CgroupTree::open(root_, root_ + "/self")->layers(), 0U);
-  put("/here/cgroup.controllers", "cpu memory pids");
+  put("/here/cgroup.controllers", "memory pids");
   put("/here/cgroup.subtree_control", "memory pids");
   put("/here" + own_ + "/cgroup.subtree_control", "");
   const auto tree = CgroupTree::open(root_, root_ + "/self");
@@ -159,6 +159,60 @@ TEST_F(CgroupTest, VersionTwoNeedsTheMemoryController) {
   const auto group = tree->make("i1", {.memory_bytes_max = 5, .pids_max = 2});
   ASSERT_TRUE(group) << group.error().text;
   EXPECT_EQ(get("/here" + own_ + "/i1/memory.max"), "5");
+}
+
+TEST_F(CgroupTest, VersionTwoLimitsTimeAndDisksWhereTheyAreHandedDown) {
+  put("/self", "0::/here\n");
+  put("/disks/sda/dev", "8:0\n");
+  put("/here/cgroup.controllers", "cpu io memory pids");
+  put("/here/cgroup.subtree_control", "memory pids");
+  put("/here" + own_ + "/cgroup.subtree_control", "");
+  const auto tree = CgroupTree::open(root_, root_ + "/self", root_ + "/disks");
+  EXPECT_EQ(tree->layers(), kCgroupMemory | kCgroupPids | kCgroupCpu | kCgroupIo);
+  const std::string folder = "/here" + own_ + "/p1";
+  for (const char* file : {"/memory.max", "/memory.swap.max", "/pids.max", "/cpu.max", "/io.max",
+                           "/cgroup.procs", "/cgroup.kill"}) {
+    put(folder + file, "");
+  }
+  const auto group = tree->make("p1", {5, 2, 250, 1000});
+  ASSERT_TRUE(group) << group.error().text;
+  EXPECT_EQ(get(folder + "/cpu.max"), "25000 100000");
+  EXPECT_EQ(get(folder + "/io.max"), "8:0 rbps=1000 wbps=1000");
+  EXPECT_EQ(get(folder + "/memory.swap.max"), "0");
+  put(folder + "/memory.current", "4096\n");
+  put(folder + "/pids.current", "3\n");
+  put(folder + "/cpu.stat", "usage_usec 7\nuser_usec 5\n");
+  const CgroupUsage usage = (*group)->usage();
+  EXPECT_EQ(usage.memory_bytes, 4096U);
+  EXPECT_EQ(usage.pids, 3U);
+  EXPECT_EQ(usage.cpu_ns, 7000U);
+  EXPECT_EQ((*group)->open_entries()->size(), 1U);
+  (*group)->kill_all();
+  EXPECT_EQ(get(folder + "/cgroup.kill"), "1");
+  put(folder + "/memory.events", "oom 3\noom_kill 2\n");
+  EXPECT_TRUE((*group)->had_memory_kill());
+}
+
+TEST_F(CgroupTest, VersionOneLimitsTimeAndDisks) {
+  put("/self", "1:cpu,cpuacct:/\n2:blkio:/\n");
+  put("/disks/vda/dev", "254:0\n");
+  put("/cpu/cgroup.procs", "");
+  put("/blkio/cgroup.procs", "");
+  const auto tree = CgroupTree::open(root_, root_ + "/self", root_ + "/disks");
+  EXPECT_EQ(tree->layers(), kCgroupCpu | kCgroupIo);
+  put("/cpu" + own_ + "/p1/cpu.cfs_quota_us", "");
+  put("/cpu" + own_ + "/p1/cpuacct.usage", "99\n");
+  put("/blkio" + own_ + "/p1/blkio.throttle.read_bps_device", "");
+  put("/blkio" + own_ + "/p1/blkio.throttle.write_bps_device", "");
+  const auto group = tree->make("p1", {0, 0, 2000, 4096});
+  ASSERT_TRUE(group) << group.error().text;
+  EXPECT_EQ(get("/cpu" + own_ + "/p1/cpu.cfs_quota_us"), "200000");
+  EXPECT_EQ(get("/blkio" + own_ + "/p1/blkio.throttle.read_bps_device"), "254:0 4096");
+  EXPECT_EQ(get("/blkio" + own_ + "/p1/blkio.throttle.write_bps_device"), "254:0 4096");
+  EXPECT_EQ((*group)->usage().cpu_ns, 99U);
+  const auto without = tree->make("p2", {0, 0, 2000, 4096}, kCgroupCpu | kCgroupIo);
+  ASSERT_TRUE(without);
+  EXPECT_EQ(*without, nullptr);
 }
 
 TEST_F(CgroupTest, WhatKilledProcessesLeftIsRemoved) {

@@ -117,7 +117,8 @@ void Instance::on_forked(int pidfd) {
   }
   // The process waits for its Load frame, so it runs nothing before it is in its group.
   auto group = deps_.cgroups.make("i" + std::to_string(pid_),
-                                  {options_.memory_bytes_max, kInstancePidsMax});
+                                  {options_.memory_bytes_max, kInstancePidsMax, options_.cpu_millis},
+                                  sandbox::kCgroupIo);  // it opens no files
   if (group && *group != nullptr && (*group)->add(pid_)) cgroup_ = std::move(*group);
   send_load();
 }

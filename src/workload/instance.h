@@ -91,6 +91,7 @@ class Instance final : private ForkedChild, private io::FdHandler {
     uint32_t in_flight_max = 64;
     uint32_t log_lines_per_second = 1000;
     uint64_t memory_bytes_max = 0;
+    uint32_t cpu_millis = 2000;  // its own thread and the engine's helpers
     Duration start_limit = std::chrono::seconds(10);
     Duration grace = std::chrono::milliseconds(250);
   };
