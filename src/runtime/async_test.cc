@@ -198,20 +198,5 @@ TEST(Messaging, EnvGivesPromisesThatCompleteOutOfOrder) {
   }), 0);
 }
 
-TEST(HostServices, TellWhichReleaseBringsThem) {
-  for (const auto& [call, text] : std::initializer_list<std::pair<const char*, const char*>>{
-           {"this.kv('b')", "kv comes with release 0.2"},
-           {"kv('b').get('k')", "kv comes with release 0.2"},
-           {"this.hostServices.kv.get('k')", "kv comes with release 0.2"},
-           {"this.objectStore('b')", "objectStore comes with release 0.2"},
-           {"this.http.post('http://x', p)", "http comes with release 0.4"},
-           {"this.hostServices.http.get('http://x')", "http comes with release 0.4"},
-           {"fetch('http://x')", "fetch comes with release 0.4"}}) {
-    EXPECT_EQ(run_once(std::string("(s, p) => ") + call), std::string("500 Error: ") + text) << call;
-  }
-  EXPECT_EQ(run_once("() => { try { kv('b'); } catch (e) { return [e instanceof Error, e.code]; } }"), "200 [true,501]");
-  EXPECT_EQ(run_once("() => this.kv()"), "500 TypeError: bucket name is required");
-}
-
 }  // namespace
 }  // namespace brokkr::runtime::testing

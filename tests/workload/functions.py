@@ -195,13 +195,6 @@ def request_many_collects_all_replies(node):
     equal(json.loads(ask(node, "many.ask").data), [["one", "three", "two"], 2])
 
 
-@claim
-def what_comes_later_says_so(node):
-    node.deploy("later.js", """(subject, payload) => eval(String.fromCharCode(...payload))""", "later")
-    for code in ("this.kv('b').get('k')", "this.objectStore('b').get('k')", "this.http.get('http://x/')"):
-        holds(failure(node, "later", code)["message"], "release 0.")
-
-
 # Failures
 
 @claim

@@ -48,11 +48,19 @@ struct CallArguments {
   }
 };
 
+// The prelude says it better; this holds where a program has bent its arrays' lengths.
+bool is_too_large(v8::Isolate* isolate, const HostCall& call) {
+  if (call.bytes() <= kHostCallBytesMax) return false;
+  throw_type_error(isolate, "the request is too large");
+  return true;
+}
+
 void call(const Arguments& arguments) {
   v8::Isolate* isolate = arguments.GetIsolate();
   Host* host = Realm::of(isolate).host();
   if (host == nullptr) return throw_type_error(isolate, "no host");
   const CallArguments unpacked(arguments);
+  if (is_too_large(isolate, unpacked.call)) return;
   const HostReply reply = host->call(unpacked.call);
   v8::Local<v8::Value> values[5];
   if (reply_to_values(isolate, reply, values)) {
@@ -65,6 +73,7 @@ void start_call(const Arguments& arguments) {
   Host* host = Realm::of(isolate).host();
   if (host == nullptr) return throw_type_error(isolate, "no host");
   const CallArguments unpacked(arguments);
+  if (is_too_large(isolate, unpacked.call)) return;
   const uint64_t id = host->start_call(unpacked.call);
   arguments.GetReturnValue().Set(static_cast<double>(id));
 }

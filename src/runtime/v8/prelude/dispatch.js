@@ -6,7 +6,8 @@ import {
   ObjectDefineProperty, callFunction, bindFunction, promiseThen, promiseResolve, typedArrayTag, isArrayBuffer,
 } from "./primordials.js";
 import { isResponse, encodeResponse } from "./fetch.js";
-import { MessageHeaders, asyncServices } from "./messaging.js";
+import { MessageHeaders } from "./host.js";
+import { asyncServices } from "./services.js";
 import { reportUncaught } from "./console.js";
 
 let handler = null;

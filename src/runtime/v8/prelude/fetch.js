@@ -1,11 +1,5 @@
-// Headers, Request, Response; fetch and http say when they come.
+// Headers, Request, Response.
 import { ops, expose, toBytes, isView, isArrayBuffer } from "./primordials.js";
-
-export function unavailable(name, release) {
-  const error = new Error(`${name} comes with release ${release}`);
-  error.code = 501;
-  return error;
-}
 
 const validName = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 function checkedName(name) {
@@ -19,7 +13,7 @@ function checkedValue(value) {
   return text;
 }
 
-class Headers {
+export class Headers {
   #entries = new Map();  // lower-case name -> { name as first written, values }
   constructor(init) {
     if (init === undefined || init === null) return;
@@ -53,7 +47,7 @@ class Headers {
   [Symbol.iterator]() { return this.entries(); }
   static written(headers) { return headers.#entries.values(); }
 }
-const writtenHeaders = Headers.written;
+export const headerEntries = Headers.written;
 delete Headers.written;
 
 class Body {
@@ -128,7 +122,7 @@ function withType(body, headers) {
   return headers;
 }
 
-class Request extends Body {
+export class Request extends Body {
   constructor(input, init = {}) {
     const from = input instanceof Request ? input : undefined;
     super(init.body ?? (from === undefined ? undefined : bytesNow(from)));
@@ -141,7 +135,7 @@ class Request extends Body {
 }
 
 let isResponse;
-class Response extends Body {
+export class Response extends Body {
   #brand = true;
   constructor(body, init = {}) {
     super(body);
@@ -179,7 +173,7 @@ export { isResponse };
 // headers by which NATS services report errors; any other status but 200 is told in Status-Code.
 function headerBlock(response) {
   let block = "";
-  for (const { name, values } of writtenHeaders(response.headers)) {
+  for (const { name, values } of headerEntries(response.headers)) {
     for (const value of values) block += `${name}: ${value}\r\n`;
   }
   if (response.status >= 400) {
@@ -200,10 +194,4 @@ export function encodeResponse(response) {
   return response.bytes().then((all) => [all, block]);
 }
 
-const fetch = () => Promise.reject(unavailable("fetch", "0.4"));
-const http = {};
-for (const method of ["get", "head", "delete", "post", "put", "patch"]) {
-  http[method] = () => { throw unavailable("http", "0.4"); };
-}
-export { http };
-expose({ Headers, Request, Response, fetch });
+expose({ Headers, Request, Response });

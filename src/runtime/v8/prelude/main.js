@@ -14,7 +14,8 @@ import "./events.js";
 import "./streams.js";
 import "./crypto.js";
 import "./fetch.js";
-import { completeCall } from "./messaging.js";
+import { completeCall } from "./host.js";
+import "./services.js";
 import { callExpression, callModule, useExpression, useModule } from "./dispatch.js";
 
 ops.register({
