@@ -33,12 +33,20 @@ Command context_command();
 // The workload side, with nex's spelling.
 Command devrun_command();
 Command run_command();
+Command apply_command();
+Command scale_command();
+Command rollout_command();
+Command clone_command();
+Command move_command();
+Command stats_command();
 Command list_command();
 Command info_command();
 Command stop_command();
 Command logs_command();
 Command workload_command();
 Command node_command();
+Command secret_command();
+Command namespace_command();
 
 // The script that makes a shell complete this program's commands; empty for an unknown shell.
 std::string completion_script(const std::string& program, std::string_view shell);

@@ -57,8 +57,9 @@ Command make_root(Program& program) {
   for (auto make : {publish_command, subscribe_command, request_command, reply_command, rtt_command,
                     bench_command, server_command, service_command, stream_command, consumer_command,
                     kv_command, object_command, backup_command, account_command, auth_command, context_command, devrun_command, run_command,
-                    list_command, info_command, stop_command, logs_command, events_command, trace_command, top_command,
-                    latency_command,                     workload_command, node_command}) {
+                    apply_command, list_command, info_command, stop_command, scale_command, rollout_command,
+                    clone_command, move_command, logs_command, events_command, stats_command, trace_command, top_command,
+                    latency_command, secret_command, namespace_command, workload_command, node_command}) {
     root.subcommands.push_back(make());
   }
   root.subcommands.push_back(completion_command(program.name));

@@ -3,116 +3,81 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cstdio>
 
 #include "base/bytes.h"
-#include "base/sha256.h"
+#include "base/json.h"
 #include "cli/commands.h"
-#include "cli/files.h"
+#include "cli/deploy.h"
+#include "cli/rollout.h"
 #include "cli/terminal.h"
 #include "cli/workload_client.h"
 
 namespace brokkr::cli {
 namespace {
 
-constexpr size_t kArtifactMax = 64 << 20;
-
-// "echo.js" is v8, "\0asm" is wasm whatever it is called; empty when nothing says so.
-std::string infer_type(const std::string& path, std::string_view content) {
-  if (content.starts_with(std::string_view("\0asm", 4))) return "wasm";
-  for (const char* extension : {".js", ".mjs", ".cjs"}) {
-    if (path.ends_with(extension)) return "v8";
-  }
-  if (path.ends_with(".wasm")) return "wasm";
-  if (content.starts_with("\x7f" "ELF")) return "native";
-  return {};
+// What scripts read: a deploy reply of nodes, and beside it the rollout.
+std::string deployed_json(const workload::RolloutStatus& status, const workload::RunRequest& run) {
+  json::Writer out;
+  out.begin_object().field("id", status.id).field("name", status.name);
+  out.field("node_id", status.slots.empty() ? "" : status.slots.front().node);
+  out.key("trigger_subjects").begin_array();
+  for (const std::string& subject : run.trigger_subjects) out.string(subject);
+  out.end_array();
+  return out.key("rollout").raw(workload::encode(status)).end_object().take();
 }
 
-std::string base_name(const std::string& path) {
-  return path.substr(path.rfind('/') == std::string::npos ? 0 : path.rfind('/') + 1);
-}
-
-// The file's name without its dots, as nex 0.2.7 names a workload, in the letters it may have:
-// echo.js and echo.wasm live side by side as "echojs" and "echowasm".
-std::string make_name(const std::string& path) {
-  std::string name = base_name(path);
-  std::erase(name, '.');
-  for (char& c : name) {
-    if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '-' && c != '_') c = '-';
+Status print_deployed(const Context& context, const Values& values, const workload::RolloutStatus& status,
+                      const workload::RunRequest& run) {
+  if (status.state == "failed") {
+    return Error{Errc::Unavailable, status.message.empty() ? "\"" + status.name + "\" did not start" : status.message};
   }
-  return name;
-}
-
-Result<workload::Pairs> read_pairs(const std::vector<std::string>& words) {
-  workload::Pairs pairs;
-  for (const std::string& word : words) {
-    const size_t equals = word.find('=');
-    if (equals == std::string::npos || equals == 0) {
-      return Error{Errc::InvalidArgument, "environment \"" + word + "\" is not of the form key=value"};
-    }
-    pairs.emplace_back(word.substr(0, equals), word.substr(equals + 1));
-  }
-  return pairs;
-}
-
-Result<workload::DeployRequest> make_deploy(const Values& values, const std::string& ns) {
-  const std::string path = values.text("file");
-  auto content = read_file(path, kArtifactMax);
-  if (!content) return content.error();
-  if (content->empty()) return Error{Errc::InvalidArgument, path + ": the file is empty"};
-  workload::DeployRequest deploy;
-  deploy.workload_type = values.has("type") ? values.text("type") : infer_type(path, *content);
-  if (deploy.workload_type == "js" || deploy.workload_type == "javascript") deploy.workload_type = "v8";
-  if (deploy.workload_type.empty()) {
-    return Error{Errc::InvalidArgument, path + ": cannot tell its type, say --type v8 or --type wasm"};
-  }
-  if (deploy.workload_type != "v8" && deploy.workload_type != "wasm") {
-    const bool is_planned = deploy.workload_type == "native" || deploy.workload_type == "oci";
-    return Error{Errc::Unsupported, "workload type \"" + deploy.workload_type + "\" " +
-                                        (is_planned ? "comes with a later release; v8 and wasm are there"
-                                                    : "is not known: v8 or wasm")};
-  }
-  workload::RunRequest run;
-  run.trigger_subjects = values.all("trigger_subject");
-  if (run.trigger_subjects.empty()) {
-    return Error{Errc::InvalidArgument, "a function needs a subject: --trigger_subject SUBJECT"};
-  }
-  auto environment = read_pairs(values.all("env"));
-  if (!environment) return environment.error();
-  run.environment = std::move(*environment);
-  run.sha256 = sha256_hex(*content);
-  run.artifact = std::move(*content);
-  run.file_name = base_name(path);
-  run.queue_group = values.text("queue");
-  run.is_broadcast = values.is_on("broadcast");
-  run.limits.wall_time_ms = static_cast<uint64_t>(values.duration("max-time").count() / 1'000'000);
-  run.limits.heap_bytes = values.number("max-heap");
-  run.limits.in_flight = static_cast<uint32_t>(values.number("max-in-flight"));
-  run.limits.max_instances = static_cast<uint32_t>(values.number("max-instances"));
-  deploy.name = values.has("name") ? values.text("name") : make_name(path);
-  deploy.ns = ns;
-  deploy.description = values.text("description");
-  deploy.run_request = workload::encode(run);
-  return deploy;
-}
-
-Status deploy_file(const Context& context, WorkloadClient& workloads, const Values& values) {
-  auto request = make_deploy(values, workloads.ns());
-  if (!request) return request.error();
-  auto reply = workloads.deploy(*request, values.text("node"));
-  if (!reply) return reply.error();
   if (values.is_on("json")) {
-    print_line(workload::encode(*reply));
+    print_line(deployed_json(status, run));
   } else {
-    print("🚀 Workload '" + reply->name + "' accepted. You can now refer to this workload with ID: " +
-          reply->id + " on node " + reply->node_id + "\n");
-    if (!reply->replaced_id.empty()) remark("replaced " + reply->replaced_id);
-    if (is_terminal_stdout()) {
-      remark("try: " + context.program + " req " + reply->trigger_subjects.front() + " 'hello'");
+    const std::string node = status.slots.empty() ? "" : " on node " + status.slots.front().node;
+    print("🚀 Workload '" + status.name + "' accepted. You can now refer to this workload with ID: " + status.id + node + "\n");
+    if (status.generation > 1) remark("generation " + std::to_string(status.generation));
+    if (status.replicas != 1) remark(std::to_string(status.running) + " of " + std::to_string(status.replicas) + " replicas run");
+    if (!status.message.empty()) remark(status.message);
+    if (is_terminal_stdout() && !run.trigger_subjects.empty()) {
+      remark("try: " + context.program + " req " + run.trigger_subjects.front() + " 'hello'");
     }
   }
   std::fflush(stdout);
+  if (status.state == "progressing" && values.duration("wait") > Duration::zero()) {
+    return Error{Errc::TimedOut, "\"" + status.name + "\" is not there yet: " + std::to_string(status.running) + " of " +
+                                     std::to_string(status.replicas) + " replicas run"};
+  }
+  return {};
+}
+
+Status deploy_all(const Context& context, WorkloadClient& workloads, const Values& values) {
+  Nexfile file;
+  std::string folder;
+  if (values.has("file") || values.has("start-request")) {
+    auto one = workload_of_flags(context, values);
+    if (!one) return one.error();
+    file.workloads.push_back(std::move(*one));
+  } else {
+    auto read = read_nexfile(context, values);
+    if (!read) return read.error();
+    file = std::move(*read);
+    const std::string path = values.has("nexfile") ? values.text("nexfile") : "";
+    const size_t slash = path.rfind('/');
+    folder = slash == std::string::npos ? "" : path.substr(0, slash == 0 ? 1 : slash);
+    for (const std::string& text : file.remarks) remark(text);
+  }
+  for (NexfileWorkload& one : file.workloads) {
+    const std::string name = one.name;
+    workload::RunRequest run;
+    run.trigger_subjects = one.run.trigger_subjects;
+    auto status = deploy(context, workloads, std::move(one), folder, values);
+    if (!status && file.workloads.size() > 1) return Error{status.error().code, name + ": " + status.error().text};
+    if (!status) return status.error();
+    if (values.is_on("dry-run")) continue;
+    if (Status printed = print_deployed(context, values, *status, run); !printed) return printed;
+  }
   return {};
 }
 
@@ -140,7 +105,7 @@ int watch(const Context& context, WorkloadClient& workloads, const Values& value
     const FileStamp now = stamp_of(path);
     if (now == known || now == FileStamp{}) continue;
     known = now;
-    if (Status again = deploy_file(context, workloads, values); !again) fail(context.program, again.error());
+    if (Status again = deploy_all(context, workloads, values); !again) fail(context.program, again.error());
   }
   return fail(context.program, workloads.session().connection().last_error());
 }
@@ -148,35 +113,10 @@ int watch(const Context& context, WorkloadClient& workloads, const Values& value
 int run_deploy(const Context& context, const Values& values) {
   auto workloads = WorkloadClient::connect(context, values);
   if (!workloads) return fail(context.program, workloads.error());
-  if (Status done = deploy_file(context, **workloads, values); !done) {
+  if (Status done = deploy_all(context, **workloads, values); !done) {
     return fail(context.program, done.error());
   }
-  return values.is_on("watch") ? watch(context, **workloads, values) : 0;
-}
-
-std::string age_text(const std::string& runtime) { return runtime.empty() ? "-" : runtime; }
-
-int run_workload_list(const Context& context, const Values& values) {
-  auto workloads = WorkloadClient::connect(context, values);
-  if (!workloads) return fail(context.program, workloads.error());
-  auto found = (*workloads)->list({});
-  if (!found) return fail(context.program, found.error());
-  if (values.is_on("json")) {
-    print_line(workload::encode(*found));
-    return 0;
-  }
-  if (found->empty()) {
-    print_line("No workloads found");
-    return 0;
-  }
-  Table table("Workloads");
-  table.header({"ID", "Name", "Type", "Lifecycle", "State", "Running"});
-  for (const workload::WorkloadSummary& one : *found) {
-    table.row({one.id, one.name, one.workload_type, one.workload_lifecycle, one.workload_state,
-               age_text(one.runtime)});
-  }
-  print(table.text());
-  return 0;
+  return values.is_on("watch") && values.has("file") ? watch(context, **workloads, values) : 0;
 }
 
 std::string joined(const std::vector<std::string>& words) {
@@ -220,11 +160,25 @@ int run_workload_info(const Context& context, const Values& values) {
   auto workloads = WorkloadClient::connect(context, values);
   if (!workloads) return fail(context.program, workloads.error());
   auto info = (*workloads)->info(values.text("workload"));
-  if (!info) return fail(context.program, info.error());
+  // What is wanted may run nowhere yet, and what runs may be wanted by nobody.
+  auto status = (*workloads)->status(values.text("workload"));
+  if (!info && !status) return fail(context.program, info.error());
+  if (!info) {
+    if (values.is_on("json")) {
+      print_line(workload::encode(*status));
+    } else {
+      print_rollout(*status);
+    }
+    return 0;
+  }
   if (values.is_on("json")) {
     print_line(workload::encode(*info));
-  } else {
-    print_workload(*info);
+    return 0;
+  }
+  print_workload(*info);
+  if (status) {
+    print("\n");
+    print_rollout(*status);
   }
   return 0;
 }
@@ -245,37 +199,12 @@ int run_stop(const Context& context, const Values& values) {
   return 0;
 }
 
-std::vector<Flag> deploy_flags() {
-  return {
-      namespace_flag(),
-      {"trigger_subject,trigger-subject,trigger", "Subject that triggers the function, repeatable", Kind::Text, "SUBJECT", "", "", true},
-      {"type", "v8 or wasm; told from the file when absent", Kind::Text, "TYPE"},
-      {"name", "Name of the workload; the file's name when absent", Kind::Text, "NAME"},
-      {"description", "What the workload is for", Kind::Text, "TEXT"},
-      {"node", "Deploy on this node", Kind::Text, "NODE"},
-      {"queue", "Queue group of the trigger", Kind::Text, "GROUP"},
-      {"broadcast", "Every replica runs every message"},
-      {"max-time", "Wall time of one call", Kind::Duration, "DURATION"},
-      {"max-heap", "Heap of one instance", Kind::Size, "BYTES"},
-      {"max-in-flight", "Calls an instance works on at once", Kind::Number, "CALLS"},
-      {"max-instances", "Instances at most", Kind::Number, "COUNT"},
-      {"json", "Produce JSON output"},
-      // Accepted for scripts written for nex; what they ask for holds anyway or comes with services.
-      {"stop", "Stop an older version of the same name (always done)", Kind::Bool, "", "true", "", false, true},
-      {"argv", "Arguments of a native workload", Kind::Text, "", "", "", false, true},
-      {"essential", "Restart when it fails (always done)", Kind::Bool, "", "", "", false, true},
-      {"bucketmaxbytes", "Size of the upload bucket", Kind::Size, "", "", "", false, true},
-      {"lifecycle", "service, job or function", Kind::Text, "", "", "", false, true},
-      {"issuer", "Issuer key file", Kind::Text, "", "", "", false, true},
-      {"xkey", "Publisher's xkey file", Kind::Text, "", "", "", false, true},
-      {"tags", "Placement tags", Kind::Text, "", "", "", true, true},
-  };
-}
-
 Command deploy_command(std::string name, std::vector<std::string> aliases, std::string summary) {
   Command command{std::move(name), std::move(aliases), std::move(summary)};
-  command.arguments = {{"file", "JavaScript or WebAssembly file"},
-                       {"env", "Environment of the workload, key=value", false, true}};
+  command.description = "  The file is JavaScript, WebAssembly, a program (ELF), or the place of an image or artifact:\n"
+                        "  docker://HOST/REPO:TAG, oci:FOLDER, image:NAME, nats://BUCKET/NAME, file:///PATH.\n"
+                        "  Without a file it is a Nexfile: -f FILE, or ./Nexfile.";
+  command.arguments = {{"file", "File or place", false}, {"assignment", "Environment of the workload, key=value", false, true}};
   command.flags = deploy_flags();
   command.run = run_deploy;
   return command;
@@ -289,14 +218,12 @@ Command devrun_command() {
   return command;
 }
 
-Command run_command() {
-  return deploy_command("run", {}, "Deploy a workload from a file");
-}
+Command run_command() { return deploy_command("run", {}, "Deploy a workload from a file, a place or a Nexfile"); }
 
-Command list_command() {
-  Command command{"list", {"ls"}, "List workloads"};
-  command.flags = {namespace_flag(), {"json,j", "Produce JSON output"}};
-  command.run = run_workload_list;
+Command apply_command() {
+  Command command = deploy_command("apply", {}, "Make the workloads of a Nexfile what it says");
+  command.description = "  Changes what differs and waits until it runs; says the same as run -f.";
+  command.arguments = {};
   return command;
 }
 
@@ -322,7 +249,8 @@ Command stop_command() {
 Command workload_command() {
   Command command{"workload", {"wl"}, "Manage workloads"};
   command.subcommands.push_back(deploy_command("start", {"run", "deploy"}, "Deploy a workload from a file"));
-  for (auto make : {list_command, info_command, stop_command, logs_command}) {
+  for (auto make : {list_command, info_command, stop_command, logs_command, clone_command, move_command,
+                    scale_command, rollout_command, stats_command}) {
     command.subcommands.push_back(make());
   }
   return command;

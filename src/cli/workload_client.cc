@@ -14,6 +14,9 @@ namespace {
 constexpr Duration kNodesStall = std::chrono::milliseconds(150);
 // A first function starts an engine; a node under load may take its time.
 constexpr Duration kDeployTimeoutMin = std::chrono::seconds(30);
+// A node that waits answers a little after what it was told to wait.
+constexpr Duration kReplyMargin = std::chrono::seconds(5);
+constexpr const char* kNotKept = "not kept: it is gone when its node ends, as no node keeps desired state";
 
 Errc code_of(std::string_view status) {
   if (status == "404") return Errc::NotFound;
@@ -76,9 +79,9 @@ Result<std::unique_ptr<WorkloadClient>> WorkloadClient::connect(const Context& c
   return workloads;
 }
 
-Result<client::OwnedMessage> WorkloadClient::ask(const std::string& subject,
-                                                 std::string_view body) {
-  auto answer = session_->request(subject, body, timeout_);
+Result<client::OwnedMessage> WorkloadClient::ask(const std::string& subject, std::string_view body,
+                                                 Duration more) {
+  auto answer = session_->request(subject, body, timeout_ + more);
   if (!answer) return plain(answer.error());
   if (Status fine = check_answer(*answer); !fine) return fine.error();
   return answer;
@@ -137,6 +140,103 @@ Result<workload::LameduckReply> WorkloadClient::lameduck(const std::string& node
   return workload::decode_lameduck_reply(answer->payload);
 }
 
+Result<workload::RolloutStatus> WorkloadClient::apply(const workload::ApplyRequest& request) {
+  const std::string body = workload::encode(request);
+  auto answer = session_->request(workload::control_subject(request.deploy.ns, "APPLY"), body,
+                                  timeout_ + std::chrono::milliseconds(request.wait_ms) + kReplyMargin);
+  if (answer) {
+    if (Status fine = check_answer(*answer); !fine) return fine.error();
+    return workload::decode_rollout_status(answer->payload);
+  }
+  if (answer.error().code != Errc::NoResponders) return answer.error();
+  // Nobody keeps desired state here: no JetStream, or nodes of another make.
+  auto reply = deploy(request.deploy, request.node);
+  if (!reply) return reply.error();
+  workload::RolloutStatus status;
+  status.id = reply->id;
+  status.ns = request.deploy.ns;
+  status.name = reply->name;
+  status.workload_type = request.deploy.workload_type;
+  status.workload_lifecycle = request.deploy.workload_lifecycle;
+  status.replicas = status.updated = status.running = 1;
+  status.state = "complete";
+  status.message = kNotKept;
+  workload::SlotStatus& slot = status.slots.emplace_back();
+  slot.node = reply->node_id;
+  slot.workload_id = reply->id;
+  slot.state = "running";
+  return status;
+}
+
+Result<workload::RolloutStatus> WorkloadClient::change(std::string_view verb, const std::string& workload,
+                                                       std::string_view body, uint64_t wait_ms) {
+  auto answer = ask(workload::control_subject(ns_, verb, workload), body,
+                    std::chrono::milliseconds(wait_ms) + kReplyMargin);
+  if (!answer) return answer.error();
+  return workload::decode_rollout_status(answer->payload);
+}
+
+Result<workload::RolloutStatus> WorkloadClient::status(const std::string& workload) {
+  return change("STATUS", workload, "{}", 0);
+}
+
+Result<workload::RolloutStatus> WorkloadClient::scale(const std::string& workload,
+                                                      const workload::ScaleRequest& request) {
+  return change("SCALE", workload, workload::encode(request), request.wait_ms);
+}
+
+Result<workload::RolloutStatus> WorkloadClient::rollback(const std::string& workload,
+                                                         const workload::RollbackRequest& request) {
+  return change("ROLLBACK", workload, workload::encode(request), request.wait_ms);
+}
+
+Result<workload::RolloutStatus> WorkloadClient::move(const std::string& workload,
+                                                     const workload::MoveRequest& request) {
+  return change("MOVE", workload, workload::encode(request), request.wait_ms);
+}
+
+Result<std::vector<workload::RolloutStatus>> WorkloadClient::statuses() {
+  auto answers = ask_all(workload::control_subject(ns_, "STATUS"), "{}");
+  if (!answers) return answers.error();
+  std::vector<workload::RolloutStatus> found;
+  for (const auto& answer : *answers) {
+    if (Status fine = check_answer(answer); !fine) return fine.error();
+    auto part = workload::decode_rollout_statuses(answer.payload);
+    if (!part) return part.error();
+    for (auto& one : *part) found.push_back(std::move(one));
+  }
+  return found;
+}
+
+Result<workload::DeployRequest> WorkloadClient::clone(const std::string& workload, const std::string& xkey) {
+  auto answer = ask(workload::control_subject(ns_, "CLONE", workload),
+                    workload::encode(workload::CloneRequest{ns_, xkey}));
+  if (!answer) return answer.error();
+  auto reply = workload::decode_clone_reply(answer->payload);
+  if (!reply) return reply.error();
+  return std::move(reply->start_workload_request);
+}
+
+Result<workload::LameduckReply> WorkloadClient::drain(const std::string& node_id,
+                                                      const workload::DrainRequest& request) {
+  auto answer = ask(workload::control_subject(workload::kSystemNamespace, "DRAIN", node_id),
+                    workload::encode(request), kReplyMargin);
+  if (!answer) return answer.error();
+  return workload::decode_lameduck_reply(answer->payload);
+}
+
+Result<workload::NamespacesReply> WorkloadClient::namespaces(const workload::NamespacesRequest& request) {
+  auto answer = ask(workload::control_subject(workload::kSystemNamespace, "NAMESPACES"), workload::encode(request));
+  if (!answer) return answer.error();
+  return workload::decode_namespaces_reply(answer->payload);
+}
+
+Result<workload::SecretsReply> WorkloadClient::secrets(const workload::SecretsRequest& request) {
+  auto answer = ask(workload::control_subject(ns_, "SECRETS"), workload::encode(request));
+  if (!answer) return answer.error();
+  return workload::decode_secrets_reply(answer->payload);
+}
+
 Result<workload::DeployReply> WorkloadClient::deploy(const workload::DeployRequest& request,
                                                      const std::string& wanted) {
   const std::string body = workload::encode(request);
@@ -145,7 +245,7 @@ Result<workload::DeployReply> WorkloadClient::deploy(const workload::DeployReque
     return Error{Errc::LimitExceeded,
                  "the artifact makes a message of " + format_bytes(body.size()) +
                      ", the server takes " + format_bytes(static_cast<uint64_t>(limit)) +
-                     "; larger artifacts come with release 0.2"};
+                     "; larger artifacts need JetStream"};
   }
   std::string bidder;
   if (!wanted.empty()) {
@@ -156,7 +256,8 @@ Result<workload::DeployReply> WorkloadClient::deploy(const workload::DeployReque
     workload::AuctionRequest auction;
     auction.auction_id = session_->connection().make_inbox();
     auction.agent_type = request.workload_type;
-    auto bid = session_->request(workload::control_subject(ns_, "AUCTION"),
+    auction.tags = request.tags;
+    auto bid = session_->request(workload::control_subject(request.ns.empty() ? ns_ : request.ns, "AUCTION"),
                                  workload::encode(auction), timeout_);
     if (!bid && bid.error().code == Errc::TimedOut) {
       return Error{Errc::Unavailable, "no node takes workloads of type " + request.workload_type};
@@ -167,7 +268,7 @@ Result<workload::DeployReply> WorkloadClient::deploy(const workload::DeployReque
     if (!reply) return reply.error();
     bidder = reply->bidder_id;
   }
-  auto answer = session_->request(workload::control_subject(ns_, "ADEPLOY", bidder), body,
+  auto answer = session_->request(workload::control_subject(request.ns.empty() ? ns_ : request.ns, "ADEPLOY", bidder), body,
                                   std::max(timeout_, kDeployTimeoutMin));
   if (!answer) return plain(answer.error());
   if (Status fine = check_answer(*answer); !fine) return fine.error();
@@ -203,7 +304,11 @@ Result<workload::WorkloadInfo> WorkloadClient::info(const std::string& wanted) {
   if (found->empty()) {
     return Error{Errc::NotFound, "no workload \"" + wanted + "\" in namespace \"" + ns_ + "\""};
   }
-  auto answer = ask(workload::control_subject(ns_, "WINFO", found->front().id),
+  return info_of(found->front().id);
+}
+
+Result<workload::WorkloadInfo> WorkloadClient::info_of(const std::string& id) {
+  auto answer = ask(workload::control_subject(ns_, "WINFO", id),
                     workload::encode(workload::WorkloadPingRequest{ns_, {}}));
   if (!answer) return answer.error();
   return workload::decode_workload_info(answer->payload);
@@ -236,11 +341,12 @@ Result<workload::WorkloadLog> WorkloadClient::log(const std::string& id,
 Result<workload::UndeployReply> WorkloadClient::stop(const std::string& wanted) {
   auto found = list({wanted});
   if (!found) return found.error();
-  if (found->empty()) {
+  // One that is wanted but runs nowhere is known too.
+  if (found->empty() && !status(wanted)) {
     return Error{Errc::NotFound, "no workload \"" + wanted + "\" in namespace \"" + ns_ + "\""};
   }
-  auto answer = ask(workload::control_subject(ns_, "UNDEPLOY", found->front().id),
-                    workload::encode(workload::UndeployRequest{ns_}));
+  auto answer = ask(workload::control_subject(ns_, "UNDEPLOY", wanted),
+                    workload::encode(workload::UndeployRequest{ns_}), kReplyMargin);
   if (!answer) return answer.error();
   return workload::decode_undeploy_reply(answer->payload);
 }

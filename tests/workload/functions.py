@@ -291,7 +291,6 @@ def a_newer_version_replaces_the_older_under_load(node):
     try:
         for version in range(2, 7):
             reply = node.deploy("version.js", f"() => {version}", "version")
-            equal(reply["replaced_id"], first["id"], "replaced")
             equal(ask(node, "version").data, str(version).encode(), "after devrun")
             first = reply
     finally:
@@ -477,8 +476,7 @@ MISTAKES = [
     (["devrun", "bad.wasm", "--trigger_subject=m"], "bad.wasm: CompileError"),
     (["devrun", "good.js", "--trigger_subject=m", "--type=wasm"], "the artifact is no WebAssembly module"),
     (["devrun", "bad.wasm", "--trigger_subject=m", "--type=v8"], "use type wasm"),
-    (["devrun", "good.js", "--trigger_subject=m", "--type=cobol"], 'workload type "cobol" is not known: v8 or wasm'),
-    (["devrun", "good.js", "--trigger_subject=m", "--type=native"], 'workload type "native" comes with a later release'),
+    (["devrun", "good.js", "--trigger_subject=m", "--type=cobol"], 'workload type "cobol" is not known: v8, wasm, native or oci'),
     (["devrun", "good.js"], "a function needs a subject: --trigger_subject SUBJECT"),
     (["devrun", "good.js", "--trigger_subject=$SYS.>"], '"$SYS.>" is not allowed'),
     (["devrun", "good.js", "--trigger_subject=$JS.API.x"], '"$JS.API.x" is not allowed'),
@@ -489,7 +487,6 @@ MISTAKES = [
     (["devrun", "good.js", "--trigger_subject=m", "--namespace=a.b"], 'namespace "a.b" is not valid'),
     (["devrun", "good.js", "--trigger_subject=m", "--node=nope"], 'no node "nope"'),
     (["devrun", "good.js", "--trigger_subject=m", "--max-heap=1K"], "limit heap_bytes must be"),
-    (["devrun", "large.js", "--trigger_subject=m"], "the server takes 1.0 MiB"),
     (["devrun", ".", "--trigger_subject=m"], "Is a directory"),
     (["devrun", "good.js", "--trigger_subject=m", "--watsh"], 'unknown flag "--watsh", did you mean "--watch"?'),
     (["info", "nope"], 'no workload "nope" in namespace "default"'),
@@ -502,8 +499,7 @@ MISTAKES = [
 @claim
 def mistakes_are_told_on_stderr(node):
     for name, content in {"empty.js": "", "bad.js": "() => {\n  let x = ;\n}", "object.js": "({a: 1})", "good.js": "() => 1",
-                          "bad.mjs": "export const a = 1;", "bad.wasm": b"\0asm\1\0\0\0garbage",
-                          "large.js": "() => 1" + " " * (2 << 20)}.items():
+                          "bad.mjs": "export const a = 1;", "bad.wasm": b"\0asm\1\0\0\0garbage"}.items():
         node.write(name, content)
     wrong = []
     for words, wanted in MISTAKES:
