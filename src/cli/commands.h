@@ -47,6 +47,7 @@ Command workload_command();
 Command node_command();
 Command secret_command();
 Command namespace_command();
+Command image_command();
 
 // The script that makes a shell complete this program's commands; empty for an unknown shell.
 std::string completion_script(const std::string& program, std::string_view shell);

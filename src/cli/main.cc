@@ -59,7 +59,7 @@ Command make_root(Program& program) {
                     kv_command, object_command, backup_command, account_command, auth_command, context_command, devrun_command, run_command,
                     apply_command, list_command, info_command, stop_command, scale_command, rollout_command,
                     clone_command, move_command, logs_command, events_command, stats_command, trace_command, top_command,
-                    latency_command, secret_command, namespace_command, workload_command, node_command}) {
+                    latency_command, secret_command, namespace_command, workload_command, node_command, image_command}) {
     root.subcommands.push_back(make());
   }
   root.subcommands.push_back(completion_command(program.name));

@@ -82,7 +82,12 @@ class ImageStore {
   Result<std::string> import(const std::string& path, std::string_view reference);
   // The same from anywhere: `copy` brings a blob that is not there yet by `begin_blob`; the first one
   // is `digest`, a manifest or an index. `size` 0: not known.
-  using CopyBlob = FunctionRef<Status(const std::string& digest, uint64_t size)>;
+  struct Wanted {
+    std::string digest;
+    uint64_t size = 0;
+    bool is_manifest = false;  // or an index
+  };
+  using CopyBlob = FunctionRef<Status(const Wanted&)>;
   Result<std::string> fetch(const std::string& digest, uint64_t size, CopyBlob copy);
   // Unpacks the layers of a manifest in the store that are not there yet.
   Result<UnpackedImage> unpack(const std::string& manifest_digest);

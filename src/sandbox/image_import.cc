@@ -112,10 +112,10 @@ const image::SavedImage* find_saved(const std::vector<image::SavedImage>& images
 }
 
 // Brings one blob and checks that its size is what was said of it.
-Status bring(ImageStore& store, const Descriptor& blob, ImageStore::CopyBlob copy) {
+Status bring(ImageStore& store, const Descriptor& blob, ImageStore::CopyBlob copy, bool is_manifest = false) {
   if (!store.has_blob(blob.digest)) {
     if (blob.size > kBlobBytesMax) return Error{Errc::LimitExceeded, "blob " + blob.digest + " is too large"};
-    if (Status copied = copy(blob.digest, blob.size); !copied) return copied;
+    if (Status copied = copy({blob.digest, blob.size, is_manifest}); !copied) return copied;
   }
   struct stat about {};
   if (stat(store.blob_path(blob.digest).c_str(), &about) != 0) {
@@ -153,7 +153,7 @@ Result<std::string> ImageStore::fetch(const std::string& digest, uint64_t size, 
   at.size = size;
   for (int depth = 0; depth < kIndexDepthMax; ++depth) {
     if (at.size > image::kManifestBytesMax) return Error{Errc::LimitExceeded, "manifest " + at.digest + " is too large"};
-    if (Status brought = bring(*this, at, copy); !brought) return brought.error();
+    if (Status brought = bring(*this, at, copy, true); !brought) return brought.error();
     auto text = read_blob(at.digest, image::kManifestBytesMax);
     if (!text) return text.error();
     auto document = image::parse_document(*text);
@@ -219,8 +219,8 @@ Result<std::string> ImageStore::import_saved(int folder, std::string_view refere
   const std::string manifest = image::make_manifest(config_blob, layers);
   const std::string digest = image::digest_of(manifest);
   if (Status put = put_blob(digest, manifest); !put) return put.error();
-  return fetch(digest, manifest.size(), [](const std::string& blob, uint64_t) -> Status {
-    return Error{Errc::NotFound, "blob " + blob + " is not there"};
+  return fetch(digest, manifest.size(), [](const Wanted& blob) -> Status {
+    return Error{Errc::NotFound, "blob " + blob.digest + " is not there"};
   });
 }
 
@@ -245,10 +245,10 @@ Result<std::string> ImageStore::import_folder(int folder, std::string_view refer
     }
     return chosen.error();
   }
-  return fetch(chosen->digest, chosen->size, [&](const std::string& digest, uint64_t size) -> Status {
-    auto file = open_regular(folder, "blobs/sha256/" + image::hex_of(digest));
+  return fetch(chosen->digest, chosen->size, [&](const Wanted& blob) -> Status {
+    auto file = open_regular(folder, "blobs/sha256/" + image::hex_of(blob.digest));
     if (!file) return file.error();
-    return copy_into(*this, file->get(), digest, size);
+    return copy_into(*this, file->get(), blob.digest, blob.size);
   });
 }
 

@@ -22,8 +22,8 @@ using image::OwnedFd;
 
 namespace {
 
-// Options of a mount are one page; the rest of it is for the other folders.
-constexpr size_t kOverlayTextMax = 3000;
+// Options of a mount are one page, in which a layer takes some eighteen bytes (/proc/self/fd/…).
+constexpr size_t kOverlayLayersMax = 150;
 // Beside the files' bytes: headers and padding of a tar.
 constexpr uint64_t kTarBytesPerFile = 4096;
 
@@ -216,8 +216,7 @@ Result<UnpackedImage> ImageStore::unpack(const std::string& manifest_digest) {
   }
   Stack stack(*this, limits_);
   if (Status opened = stack.open(); !opened) return opened.error();
-  const size_t text_bytes = layers.size() * (folder_.size() + 8 + 65);
-  const bool is_overlay = stack.can_overlay() && !limits_.is_merged && text_bytes <= kOverlayTextMax;
+  const bool is_overlay = stack.can_overlay() && !limits_.is_merged && layers.size() <= kOverlayLayersMax;
   auto lower = is_overlay ? stack.overlay(layers) : stack.merge(layers);
   if (!lower) return lower.error();
   out.lower = std::move(*lower);

@@ -92,7 +92,7 @@ bool is_control_bucket(std::string_view bucket) {
                                       kSecretsBucket, kDeploysBucket}) {
     if (bucket == name) return true;
   }
-  return bucket.starts_with("NEX_ARTIFACTS_");
+  return bucket.starts_with("NEX_ARTIFACTS_") || bucket.starts_with("NEX_IMAGES_");
 }
 
 std::string workload_key(std::string_view ns, std::string_view name) {

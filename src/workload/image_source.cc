@@ -1,0 +1,108 @@
+#include "workload/image_source.h"
+
+namespace brokkr::workload {
+
+// One URI on its way. The worker has it while it works, the loop before and after.
+struct ImageSource::Job {
+  std::string ns;
+  ImageUri uri;
+  Done done;
+  std::unique_ptr<ImageFetch> fetch;
+  std::string manifest;
+  std::optional<Result<sandbox::UnpackedImage>> result;
+};
+
+ImageSource::ImageSource(io::Loop& loop, client::JetStream js, Options options)
+    : loop_(loop), js_(std::move(js)), options_(std::move(options)), worker_("images") {
+  options_.registry.is_cancelled = &is_cancelled_;
+}
+
+ImageSource::~ImageSource() {
+  is_cancelled_ = true;
+  for (const auto& job : jobs_) job->fetch.reset();
+}
+
+Status ImageSource::open_store() {
+  if (store_) return {};
+  auto opened = sandbox::ImageStore::open(options_.folder, options_.limits);
+  if (!opened) return opened.error();
+  store_.emplace(std::move(*opened));
+  return {};
+}
+
+void ImageSource::resolve(const std::string& ns, const std::string& uri, Done done) {
+  auto job = std::make_shared<Job>();
+  job->ns = ns;
+  job->done = std::move(done);
+  jobs_.push_back(job);
+  auto parsed = parse_image_uri(uri);
+  Status ready = parsed ? open_store() : Status(parsed.error());
+  const bool is_local = parsed && (parsed->kind == ImageUri::Kind::Folder || parsed->kind == ImageUri::Kind::Archive);
+  if (ready && is_local && !options_.allows_local_paths) {
+    ready = Error{Errc::PermissionDenied, "images of this node's own files are not allowed"};
+  }
+  if (!ready) {
+    job->result.emplace(ready.error());
+    const std::weak_ptr<Job> weak = job;
+    loop_.post([this, weak] {
+      if (const auto waiting = weak.lock()) finish(waiting);
+    });
+    return;
+  }
+  job->uri = std::move(*parsed);
+  if (job->uri.kind != ImageUri::Kind::Stored) return start(job, false);
+  job->fetch = ImageFetch::start(js_, ns, job->uri.name, job->uri.reference, *store_, loop_, worker_,
+                                 [this, weak = std::weak_ptr<Job>(job)](Result<ImageTag> tag) {
+                                   const auto waiting = weak.lock();
+                                   if (waiting == nullptr) return;
+                                   if (tag) {
+                                     waiting->manifest = tag->manifest;
+                                     return start(waiting, true);
+                                   }
+                                   waiting->result.emplace(tag.error());
+                                   finish(waiting);
+                                 });
+}
+
+// On the worker: brings the image into the store and unpacks it.
+void ImageSource::run(const std::shared_ptr<Job>& job) {
+  const auto import = [&]() -> Result<std::string> {
+    switch (job->uri.kind) {
+      case ImageUri::Kind::Folder:
+      case ImageUri::Kind::Archive: return store_->import(job->uri.path, job->uri.reference);
+      case ImageUri::Kind::Registry:
+        return pull_image(*store_, job->uri.registry, options_.registry, [](const std::string&, uint64_t) {});
+      case ImageUri::Kind::Stored: break;
+    }
+    // Its blobs are here; this checks that they are an image for this machine.
+    return store_->fetch(job->manifest, 0, [](const sandbox::ImageStore::Wanted& blob) -> Status {
+      return Error{Errc::NotFound, "blob " + blob.digest + " is not stored"};
+    });
+  };
+  auto digest = import();
+  job->result.emplace(digest ? store_->unpack(*digest) : Result<sandbox::UnpackedImage>(digest.error()));
+}
+
+void ImageSource::start(const std::shared_ptr<Job>& job, bool is_fetched) {
+  const std::weak_ptr<Job> weak = job;
+  const bool is_queued = worker_.run(
+      loop_, [this, job] { run(job); },
+      [this, weak] {
+        if (const auto waiting = weak.lock()) finish(waiting);
+      });
+  if (is_queued) return;
+  job->result.emplace(Error{Errc::LimitExceeded, "too many images at once"});
+  if (is_fetched) return finish(job);
+  loop_.post([this, weak] {
+    if (const auto waiting = weak.lock()) finish(waiting);
+  });
+}
+
+void ImageSource::finish(const std::shared_ptr<Job>& job) {
+  const std::shared_ptr<Job> kept = job;
+  jobs_.remove(kept);
+  const Done done = std::move(kept->done);
+  done(std::move(*kept->result));
+}
+
+}  // namespace brokkr::workload

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <atomic>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/callback.h"
+#include "base/result.h"
+#include "client/jetstream.h"
+#include "io/loop.h"
+#include "io/worker.h"
+#include "sandbox/image.h"
+#include "workload/image_bucket.h"
+#include "workload/image_reference.h"
+#include "workload/registry.h"
+
+namespace brokkr::workload {
+
+// Turns the image URIs of run requests into folders a program can run on: fetches what is missing,
+// checks it and unpacks it, on a thread of its own. One per node; everything is kept in `folder` for the
+// next start. Loop-confined.
+class ImageSource {
+ public:
+  struct Options {
+    std::string folder;
+    sandbox::UnpackLimits limits;
+    RegistryOptions registry;
+    bool allows_local_paths = true;  // oci: and archives name files of this machine
+  };
+  // The store is opened with the first image. `js` is for stored images. All outlive the source.
+  ImageSource(io::Loop& loop, client::JetStream js, Options options);
+  // Cancels what runs; its callbacks are not called.
+  ~ImageSource();
+  ImageSource(const ImageSource&) = delete;
+  ImageSource& operator=(const ImageSource&) = delete;
+
+  // `done` is called once, not from within. Fails with InvalidArgument, NotFound, PermissionDenied,
+  // Corrupt, Unsupported, LimitExceeded, OutOfSpace, Unavailable.
+  using Done = Callback<void(Result<sandbox::UnpackedImage>)>;
+  void resolve(const std::string& ns, const std::string& uri, Done done);
+
+ private:
+  struct Job;
+  void run(const std::shared_ptr<Job>& job);
+  void start(const std::shared_ptr<Job>& job, bool is_fetched);
+  void finish(const std::shared_ptr<Job>& job);
+  Status open_store();
+
+  io::Loop& loop_;
+  client::JetStream js_;
+  Options options_;
+  std::atomic<bool> is_cancelled_ = false;
+  std::optional<sandbox::ImageStore> store_;
+  std::list<std::shared_ptr<Job>> jobs_;
+  io::Worker worker_;  // last: it ends first
+};
+
+}  // namespace brokkr::workload

@@ -1,0 +1,218 @@
+#!/usr/bin/env python3
+"""Images: taken from every place they come from, kept in the object store, and run.
+
+    images.py --brokkr PATH [CLAIM ...]   all claims, or those whose name holds one of the words
+"""
+import argparse
+import base64
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+from command_node import ROOT, Node, embedded
+
+sys.path[:0] = [str(ROOT / "tests" / "tls")]
+from certificates import Authority  # noqa: E402
+from oci_images import Image, Registry, digest_of, layer  # noqa: E402
+
+MACHINE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+BUSYBOX = next((path for path in ("/usr/bin/busybox", "/bin/busybox") if pathlib.Path(path).exists()), "")
+CLAIMS = []
+
+
+def claim(function):
+    CLAIMS.append(function)
+    return function
+
+
+def equal(got, wanted, what: str = "") -> None:
+    if got != wanted:
+        raise AssertionError(f"{what}: wanted {wanted!r}, got {got!r}")
+
+
+def holds(text: str, *parts: str) -> None:
+    for part in parts:
+        if part not in text:
+            raise AssertionError(f"no {part!r} in {text!r}")
+
+
+def small(text: str = "hello", **run) -> Image:
+    return Image([layer(("etc", None), ("etc/text", text.encode(), 0o644))], {"Cmd": ["/bin/sh"], **run}, MACHINE)
+
+
+def refused(node: Node, *words: str) -> str:
+    code, out, err = node.try_run(*words)
+    if code == 0:
+        raise AssertionError(f"brokkr {' '.join(words)} did not fail: {out}")
+    return err
+
+
+def folder_of(node: Node) -> pathlib.Path:
+    return pathlib.Path(tempfile.mkdtemp(dir=node.folder))
+
+
+# The object store
+
+
+@claim
+def images_of_every_form_are_stored_once(node: Node) -> None:
+    image, folder = small(), folder_of(node)
+    for name, path in (("a", image.write_layout(folder / "layout")), ("b:v2", image.write_archive(folder / "oci.tar")),
+                       ("team/c", image.write_saved(folder / "saved.tar", "demo:v1"))):
+        holds(node.run("image", "import", str(path), "--name", name), "image:" + name)
+    equal(node.run("image", "ls", "--names").split(), ["a:latest", "b:v2", "team/c:latest"])
+    holds(node.run("image", "ls"), image.digest[:19], f"linux/{MACHINE}")
+    # Two share every blob; docker save's layers are not packed, so they are others.
+    objects = node.run("object", "ls", "NEX_IMAGES_default", "--names").split()
+    equal(len([name for name in objects if name.startswith("sha256:")]), 3 + 2, "blobs")
+    node.run("image", "rm", "a")
+    holds(node.run("image", "ls", "--names"), "b:v2")
+    node.run("image", "rm", "b:v2")
+    objects = node.run("object", "ls", "NEX_IMAGES_default", "--names").split()
+    equal(len([name for name in objects if name.startswith("sha256:")]), 3, "blobs of the last one")
+    node.run("image", "rm", "team/c")
+    holds(node.run("image", "ls"), "No images found")
+    holds(refused(node, "image", "rm", "a"), "not stored")
+
+
+@claim
+def namespaces_have_their_own(node: Node) -> None:
+    path = small().write_layout(folder_of(node) / "layout")
+    node.run("image", "import", str(path), "--name", "mine", "--namespace", "one")
+    equal(node.run("image", "ls", "--names", "--namespace", "two"), "")
+    equal(node.run("image", "ls", "--names", "--namespace", "one").split(), ["mine:latest"])
+
+
+@claim
+def bad_images_are_refused_before_they_are_stored(node: Node) -> None:
+    folder = folder_of(node)
+    layout = small().write_layout(folder / "damaged")
+    blob = next((layout / "blobs" / "sha256").iterdir())
+    blob.write_bytes(b"x" + blob.read_bytes()[1:])
+    holds(refused(node, "image", "import", str(layout), "--name", "bad"), "blob sha256:")
+    hostile = Image([layer(("x", "-> /"), ("x/etc/brokkr-was-here", b"x"))], {}, MACHINE)
+    holds(refused(node, "image", "import", str(hostile.write_layout(folder / "hostile")), "--name", "bad"), "leads through a link")
+    foreign = Image([layer(("f", b""))], {}, "s390x")
+    holds(refused(node, "image", "import", str(foreign.write_layout(folder / "foreign")), "--name", "bad"), "s390x")
+    holds(refused(node, "image", "import", str(folder / "missing"), "--name", "bad"), "is not there")
+    holds(refused(node, "image", "import", str(layout), "--name", "Not a name"), "no image name")
+    if "bad" in node.run("image", "ls", "--names"):
+        raise AssertionError("a bad image was stored")
+
+
+# Registries
+
+
+def trusted(node: Node) -> tuple[tuple[str, str], list[str]]:
+    """A server certificate, and the flags that make the command trust it."""
+    authority = Authority(folder_of(node))
+    return authority.issue_server(), ["--registry-ca", authority.certificate]
+
+
+@claim
+def registries_are_asked_by_https(node: Node) -> None:
+    tls, trust = trusted(node)
+    image = small("from a registry")
+    with Registry(tls) as registry:
+        registry.add("team/app", "v1", image, [Image([layer(("f", b""))], {}, "s390x")])
+        source = f"docker://{registry.name}/team/app"
+        holds(node.run("image", "pull", f"{source}:v1", *trust), f"image:app:v1 {image.digest}")
+        pinned = f"{source}@{image.digest}"
+        holds(node.run("image", "import", pinned, "--name", "pinned", *trust), image.digest)
+        holds(refused(node, "image", "pull", f"{source}:v2", *trust), "is not there")
+        holds(refused(node, "image", "pull", f"{source}:v1"), "certificate")
+        holds(refused(node, "image", "pull", f"{source}:v1", "--plain-http"), "")
+        other = small("another one")
+        registry.documents[f"/v2/team/app/manifests/{image.digest}"] = other.manifest
+        holds(refused(node, "image", "import", pinned, "--name", "other", *trust), "has digest")
+
+
+@claim
+def registries_that_want_credentials(node: Node) -> None:
+    tls, trust = trusted(node)
+    secret = base64.b64encode(b"me:secret").decode()
+    with Registry(tls, token=True) as registry, Registry(tls, basic=secret) as closed:
+        registry.add("a/b", "latest", small("token"))
+        closed.add("a/b", "latest", small("basic"))
+        node.run("image", "pull", f"docker://{registry.name}/a/b", "--name", "token", *trust)
+        if not any("/token?scope=repository%3ax%3apull&service=test" in path.lower() for path, _ in registry.requests):
+            raise AssertionError(f"no token was asked for: {registry.requests}")
+        source = f"docker://{closed.name}/a/b"
+        holds(refused(node, "image", "pull", source, *trust), "asks for credentials")
+        config = node.write("docker.json", json.dumps({"auths": {closed.name: {"auth": secret}}}))
+        node.run("image", "pull", source, "--name", "basic", "--registry-config", config, *trust)
+        wrong = node.write("wrong.json", json.dumps({"auths": {closed.name: {"username": "me", "password": "guess"}}}))
+        holds(refused(node, "image", "pull", source, "--registry-config", wrong, *trust), "refuses access")
+
+
+@claim
+def credentials_stay_with_their_registry(node: Node) -> None:
+    tls, trust = trusted(node)
+    secret = base64.b64encode(b"me:secret").decode()
+    with Registry(tls, basic=secret) as registry, Registry(tls) as elsewhere:
+        image = small("redirected")
+        registry.add("a/b", "latest", image)
+        elsewhere.add("a/b", "latest", image)
+        registry.redirect_blobs_to = f"https://127.0.0.1:{elsewhere.server.server_address[1]}"
+        config = node.write("redirect.json", json.dumps({"auths": {registry.name: {"auth": secret}}}))
+        node.run("image", "pull", f"docker://{registry.name}/a/b", "--registry-config", config, *trust)
+        equal({given for _, given in elsewhere.requests}, {""}, "what the other host was told")
+        if not elsewhere.requests:
+            raise AssertionError("nothing was redirected")
+        registry.redirect_blobs_to = "http://127.0.0.1:1"
+        holds(refused(node, "image", "pull", f"docker://{registry.name}/a/b", "--registry-config", config, *trust), "rotocol")
+
+
+@claim
+def what_passes_is_tried_again(node: Node) -> None:
+    tls, trust = trusted(node)
+    image = small("shaky")
+    blob = digest_of(image.packed[0])
+    with Registry(tls) as registry:
+        registry.add("a/b", "latest", image)
+        source = f"docker://{registry.name}/a/b"
+        for trick, part in (("500", "manifests"), ("429", "manifests"), ("cut", blob), ("500", blob)):
+            registry.break_next[part] = trick
+            node.run("image", "pull", source, *trust)
+        for trick, part, words in (("wrong", blob, "has digest"), ("big", blob, "is longer"), ("wrong", "manifests", "")):
+            registry.break_next[part] = trick
+            holds(refused(node, "image", "pull", source, *trust), words)
+            registry.break_next.clear()
+
+
+@claim
+def plain_http_is_for_this_machine_only(node: Node) -> None:
+    with Registry() as registry:
+        registry.add("a/b", "latest", small("plain"))
+        source = f"docker://{registry.name}/a/b"
+        refused(node, "image", "pull", source)
+        node.run("image", "pull", source, "--plain-http")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--brokkr", required=True)
+    parser.add_argument("claims", nargs="*")
+    options = parser.parse_args()
+    failed = 0
+    chosen = [one for one in CLAIMS if not options.claims or any(word in one.__name__ for word in options.claims)]
+    with embedded(str(pathlib.Path(options.brokkr).resolve())) as node:
+        for one in chosen:
+            started = time.monotonic()
+            try:
+                one(node)
+                print(f"ok   {one.__name__} ({time.monotonic() - started:.1f} s)", flush=True)
+            except (AssertionError, OSError, subprocess.SubprocessError, ValueError, LookupError):
+                failed += 1
+                print(f"FAIL {one.__name__}\n{traceback.format_exc()}", flush=True)
+    print(f"{len(chosen) - failed} of {len(chosen)} claims hold")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
