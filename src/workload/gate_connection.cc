@@ -255,7 +255,11 @@ void GateConnection::handle_connect(std::string_view json) {
 
 bool GateConnection::is_proven() const {
   const Gate::Options& options = shared_.options;
-  if (!options.token.empty() && !is_same_secret(connect_.auth_token, options.token)) return false;
+  // A URL carries it as a token or as anybody's password.
+  if (!options.token.empty() && !is_same_secret(connect_.auth_token, options.token) &&
+      !is_same_secret(connect_.pass, options.token)) {
+    return false;
+  }
   if (options.user_nkey.empty()) return true;
   if (!connect_.nkey.empty() && connect_.nkey != options.user_nkey) return false;
   if (connect_.sig.empty()) return connect_.nkey.empty() && connect_.jwt.empty();

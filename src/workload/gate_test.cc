@@ -278,6 +278,8 @@ TEST_F(GateTest, AsksForTheToken) {
   Program right(loop(), *gate_);
   right.connect(",\"auth_token\":\"s3cret\"");
   EXPECT_EQ(right.settle(), "");
+  Program with_user(loop(), *gate_);
+  with_user.connect(",\"user\":\"it\",\"pass\":\"s3cret\"");
 }
 
 TEST_F(GateTest, ChecksASignature) {

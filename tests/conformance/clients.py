@@ -4,6 +4,7 @@
     clients.py --brokkr PATH               Brokkr with one loop and with two, then nats-server if there is one
     clients.py --brokkr PATH --functions   the acceptance programs: `brokkr up`, then `brokkr node up` attached
                                            to nats-server, with the examples deployed and asked by every client
+    clients.py --brokkr PATH --gate PATH   the script through the gate of programs, and what they do with JetStream
 
 The JavaScript clients need tests/node_modules (tools/setup.sh test); --libnats names the program
 built from clients/libnats.c; the nats CLI is used when it is found.
@@ -140,12 +141,48 @@ def test_functions(args) -> bool:
     return right
 
 
+@contextlib.contextmanager
+def gate(args, url: str, namespace: str, *records: str):
+    process = subprocess.Popen([args.gate, url, namespace, "{}", *records], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        yield f"nats://127.0.0.1:{process.stdout.readline().strip()}"
+    finally:
+        process.stdin.close()
+        if process.wait(10) != 0:
+            raise SystemExit(f"the gate ended with {process.returncode}")
+
+
+def test_gate(args) -> bool:
+    targets = [("Brokkr", args.brokkr)]
+    if oracle := servers.find_oracle():
+        targets.append((f"nats-server {servers.version_of(oracle)}", oracle))
+    right = True
+    records = ['{"namespace": "acme", "subjects": ["shop.>"]}', '{"namespace": "beta", "subjects": ["beta.>"]}']
+    for where, binary in targets:
+        with tempfile.TemporaryDirectory() as folder:
+            config = f'jetstream {{ store_dir: "{folder}" }}'
+            with servers.Server(binary, config) as server:
+                with gate(args, server.url(), "default") as url:
+                    for name, command in clients(args).items():
+                        right &= run_client(name, [*command, url], f"a gate on {where}",
+                                            HERE / "clients" / "expected.txt")
+                with gate(args, server.url(), "acme", *records) as url:
+                    if "nats (npm)" in clients(args):
+                        right &= run_client("nats (npm)", ["node", str(HERE / "clients" / "gate.mjs"), url, "acme__"],
+                                            f"a gate with JetStream on {where}", HERE / "clients" / "gate.txt")
+    return right
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--brokkr", required=True)
     parser.add_argument("--libnats")
     parser.add_argument("--functions", action="store_true")
+    parser.add_argument("--gate", help="the program built from src/workload/gate_relay_main.cc")
     args = parser.parse_args()
+    if args.gate:
+        return 0 if test_gate(args) else 1
     return 0 if (test_functions if args.functions else test_clients)(args) else 1
 
 
