@@ -37,6 +37,7 @@ void print_namespace(const workload::NamespaceStatus& status) {
   line("Imports", words_or(record.imports, "none"));
   line("Buckets", words_or(record.buckets, "any that is nobody's"));
   line("Object Buckets", words_or(record.object_buckets, "any that is nobody's"));
+  line("Streams", words_or(record.streams, "those named " + record.ns + "__..."));
   line("Egress", words_or(record.egress, "anything"));
   line("Issuers", words_or(record.issuers, "unsigned deploys too"));
   line("Workloads", of_quota(std::to_string(use.workloads), record.workloads_max > 0, std::to_string(record.workloads_max)));
@@ -108,6 +109,7 @@ int run_namespace_set(const Context& context, const Values& values) {
   words("import", record.imports);
   words("kv", record.buckets);
   words("object", record.object_buckets);
+  words("stream", record.streams);
   words("egress", record.egress);
   words("issuer", record.issuers);
   if (values.has("workloads")) record.workloads_max = static_cast<uint32_t>(values.number("workloads"));
@@ -141,6 +143,7 @@ Command namespace_command() {
                {"import", "Subjects of others it may publish to, repeatable", Kind::Text, "PATTERN", "", "", true},
                {"kv", "Its own key-value buckets, repeatable", Kind::Text, "BUCKET", "", "", true},
                {"object", "Its own object buckets, repeatable", Kind::Text, "BUCKET", "", "", true},
+               {"stream", "Its own streams, repeatable", Kind::Text, "STREAM", "", "", true},
                {"egress", "All its workloads may connect to, repeatable", Kind::Text, "HOST", "", "", true},
                {"issuer", "Account key that must sign deploys, repeatable", Kind::Text, "KEY", "", "", true},
                {"workloads", "Workloads at most", Kind::Number, "COUNT"},

@@ -82,6 +82,7 @@ class AccessRules final : public Access {
       add(claimed_subjects_, record.subjects);
       add(claimed_buckets_, record.buckets);
       add(claimed_object_buckets_, record.object_buckets);
+      add(claimed_streams_, record.streams);
     }
   }
 
@@ -112,7 +113,8 @@ class AccessRules final : public Access {
     if (stream.starts_with("OBJ_")) {
       return may_use_object_store(local_name(own_.object_buckets, stream.substr(4)));
     }
-    return is_granted(grants_.streams, stream) && namespace_has({}, {}, stream);
+    return is_granted(grants_.streams, stream) && !is_control_name(stream) &&
+           (contains(own_.streams, stream) || namespace_has({}, claimed_streams_, stream));
   }
 
   std::string key_value_name(std::string_view bucket) const override {
@@ -246,6 +248,7 @@ class AccessRules final : public Access {
   Words claimed_subjects_;
   Words claimed_buckets_;
   Words claimed_object_buckets_;
+  Words claimed_streams_;
 };
 
 }  // namespace

@@ -172,6 +172,16 @@ TEST(Access, ClaimedSubjectsAndBucketsAreTheirNamespaces) {
   EXPECT_FALSE(acme->may_publish("$KV.acme__state.x"));
 }
 
+TEST(Access, StreamsMayBeGivenToANamespace) {
+  NamespaceRecord acme = record("acme");
+  acme.streams = {"ORDERS", "NEX_DLQ_acme"};
+  EXPECT_TRUE(access_of("acme", {acme})->may_use_stream("ORDERS"));
+  EXPECT_TRUE(access_of("acme", {acme})->may_use_stream("acme__S"));
+  EXPECT_FALSE(access_of("acme", {acme})->may_use_stream("NEX_DLQ_acme"));
+  EXPECT_FALSE(access_of("default", {acme})->may_use_stream("ORDERS"));
+  EXPECT_TRUE(access_of("default", {acme})->may_use_stream("PAYMENTS"));
+}
+
 TEST(Access, ServicesOfOthersAreNotAskedFor) {
   EXPECT_TRUE(access_of("default")->may_publish("$SRV.PING"));
   const auto shared = access_of("default", {record("acme")});

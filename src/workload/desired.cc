@@ -66,6 +66,7 @@ void write_namespace_members(Writer& out, const NamespaceRecord& record) {
   write_strings(out, "imports", record.imports);
   write_strings(out, "buckets", record.buckets);
   write_strings(out, "object_buckets", record.object_buckets);
+  write_strings(out, "streams", record.streams);
   write_strings(out, "egress", record.egress);
   write_strings(out, "issuers", record.issuers);
   out.field("workloads_max", uint64_t{record.workloads_max});
@@ -78,7 +79,8 @@ void write_namespace_members(Writer& out, const NamespaceRecord& record) {
 void read_namespace_members(MemberReader& in, NamespaceRecord& record) {
   in.read("namespace", record.ns).read("subjects", record.subjects);
   in.read("imports", record.imports).read("buckets", record.buckets);
-  in.read("object_buckets", record.object_buckets).read("egress", record.egress);
+  in.read("object_buckets", record.object_buckets).read("streams", record.streams);
+  in.read("egress", record.egress);
   in.read("issuers", record.issuers).read("workloads_max", record.workloads_max);
   in.read("replicas_max", record.replicas_max).read("memory_bytes_max", record.memory_bytes_max);
   in.read("cpu_millis_max", record.cpu_millis_max);

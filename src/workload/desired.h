@@ -107,6 +107,7 @@ struct NamespaceRecord {
   Words imports;        // subjects of others it may publish to
   Words buckets;        // key-value buckets that are its own, same rule
   Words object_buckets;
+  Words streams;        // beside those named "<ns>__..."; streams of their names are nobody else's
   Words egress;         // what its workloads may declare at most; empty: anything
   Words issuers;        // account keys whose signature a deploy needs; empty: none
   uint32_t workloads_max = 0;  // quotas; 0 means none
