@@ -37,7 +37,7 @@ void print_namespace(const workload::NamespaceStatus& status) {
   line("Imports", words_or(record.imports, "none"));
   line("Buckets", words_or(record.buckets, "any that is nobody's"));
   line("Object Buckets", words_or(record.object_buckets, "any that is nobody's"));
-  line("Streams", words_or(record.streams, "those named " + record.ns + "__..."));
+  line("Streams", words_or(record.streams, "those of its name"));
   line("Egress", words_or(record.egress, "anything"));
   line("Issuers", words_or(record.issuers, "unsigned deploys too"));
   line("Workloads", of_quota(std::to_string(use.workloads), record.workloads_max > 0, std::to_string(record.workloads_max)));
