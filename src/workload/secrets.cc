@@ -224,19 +224,4 @@ Result<SecretsReply> decode_secrets_reply(std::string_view text) {
   return in.finish(std::move(reply));
 }
 
-std::string encode(const ResealRequest& request) {
-  json::Writer out;
-  out.begin_object().field("node", request.node).field("namespace", request.ns).field("name", request.name);
-  return out.end_object().take();
-}
-
-Result<ResealRequest> decode_reseal_request(std::string_view text) {
-  const auto value = parse_object(text);
-  if (!value) return value.error();
-  ResealRequest request;
-  MemberReader in(*value);
-  in.need("node", request.node).read("namespace", request.ns).read("name", request.name);
-  return in.finish(std::move(request));
-}
-
 }  // namespace brokkr::workload

@@ -57,19 +57,10 @@ struct SecretsReply {
   std::vector<SecretFacts> secrets;  // after the change, by name; never a value
   Words xkeys;                       // of the nodes there are: whom to seal to
 };
-// Asks for copies for a node: `RESEAL` in the system namespace. Its key is that of its NodeRecord.
-struct ResealRequest {
-  std::string node;
-  std::string ns;    // empty: all there are
-  std::string name;
-};
-
 std::string encode(const SecretsRequest&);
 std::string encode(const SecretsReply&);
-std::string encode(const ResealRequest&);
 Result<SecretsRequest> decode_secrets_request(std::string_view);
 Result<SecretsReply> decode_secrets_reply(std::string_view);
-Result<ResealRequest> decode_reseal_request(std::string_view);
 
 // Overwrites the text, then empties it.
 void wipe(std::string&);
