@@ -10,6 +10,7 @@
 #include "config/flags.h"
 #include "io/signals.h"
 #include "io/socket.h"
+#include "workload/host_services/http_client.h"
 
 namespace brokkr::app {
 namespace {
@@ -109,6 +110,8 @@ Result<workload::NodeOptions> make_node_options(const OwnFlags& flags,
                      : !options.data_dir.empty() ? options.data_dir
                                                  : default_data_dir();
   node.is_warm = !flags.cold_start;
+  node.host_services = flags.host_services;
+  if (Status checked = workload::check(node.host_services); !checked) return checked.error();
   const bool is_required =
       flags.sandbox == "required" ||
       (flags.sandbox.empty() && options.sandbox == config::SandboxMode::Required);

@@ -85,6 +85,37 @@ Status read_sandbox(const std::string& text, OwnFlags& flags) {
   return {};
 }
 
+Status read_number(const char* name, const std::string& text, uint64_t& out) {
+  const auto number = parse_uint(text);
+  if (!number || *number == 0 || *number > INT64_MAX) {
+    return Error{Errc::Syntax,
+                 std::string("--") + name + " takes a number above 0, not \"" + text + "\""};
+  }
+  out = *number;
+  return {};
+}
+
+// Of host services; false when another flag is at the front.
+bool take_host_service_flag(FlagTaker& taker, workload::HostServiceOptions& options, Status& read) {
+  if (auto entry = taker.value("resolve")) {
+    options.resolve.push_back(*entry);
+  } else if (auto file = taker.value("http-ca")) {
+    options.http_ca_file = *file;
+  } else if (auto kv = taker.value("kv-bytes")) {
+    read = read_number("kv-bytes", *kv, options.key_value_bytes_max);
+  } else if (auto objects = taker.value("object-bytes")) {
+    read = read_number("object-bytes", *objects, options.object_store_bytes_max);
+  } else if (auto replicas = taker.value("bucket-replicas")) {
+    uint64_t number = 0;
+    read = read_number("bucket-replicas", *replicas, number);
+    if (read && number > 5) read = Error{Errc::Syntax, "--bucket-replicas takes 1 to 5"};
+    options.bucket_replicas = static_cast<uint32_t>(number);
+  } else {
+    return false;
+  }
+  return true;
+}
+
 Result<std::string> read_text(const std::string& path) {
   std::FILE* file = std::fopen(path.c_str(), "rbe");
   if (file == nullptr) return system_error(path.c_str(), errno);
@@ -118,6 +149,7 @@ Result<OwnFlags> take_own_flags(std::vector<std::string>& args) {
       flags.tags.push_back(*tag);
     } else if (taker.toggle("cold-start")) {
       flags.cold_start = true;
+    } else if (take_host_service_flag(taker, flags.host_services, read)) {
     } else if (taker.missing().empty()) {
       taker.skip();
     }
@@ -136,7 +168,11 @@ std::string own_flags_text() {
          "    --sandbox <mode>                 required, best-effort (default) or off\n"
          "    --node-name <name>               Name of the workload node\n"
          "    --tag <key=value>                Tag of the workload node, repeatable\n"
-         "    --cold-start                     Start the engine in each function process\n";
+         "    --cold-start                     Start the engine in each function process\n"
+         "    --resolve <host:port:addr[:port]>  Where functions find a web host, repeatable\n"
+         "    --http-ca <file>                 Authorities functions' HTTPS trusts (default: the machine's)\n"
+         "    --bucket-replicas <n>            Copies of buckets functions make (default: 1)\n"
+         "    --kv-bytes, --object-bytes <n>   Their size at most (default: 256 MiB, 2 GiB)\n";
 }
 
 Result<broker::Settings> make_settings(const config::Options& options) {

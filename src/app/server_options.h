@@ -8,6 +8,7 @@
 #include "broker/settings.h"
 #include "config/flags.h"
 #include "config/options.h"
+#include "workload/host_services/options.h"
 
 namespace brokkr::app {
 
@@ -19,6 +20,7 @@ struct OwnFlags {
   std::string node_name;
   std::vector<std::string> tags;  // key=value
   bool cold_start = false;        // fork before the engine has started instead of after
+  workload::HostServiceOptions host_services;
 };
 
 // Takes our own flags out of `args`; what is left is nats-server's. Fails with Syntax, naming the

@@ -22,13 +22,14 @@ class Node:
     """A running node. `attach` is the path of a nats-server to run it against; without it the node
     is part of `brokkr up`. Use as a context manager."""
 
-    def __init__(self, brokkr: str, attach: str = "", flags: tuple[str, ...] = ()):
+    def __init__(self, brokkr: str, attach: str = "", flags: tuple[str, ...] = (), with_jetstream: bool = False):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="node-"))
         self.processes: list[subprocess.Popen] = []
         data = ["--data", str(self.folder / "data")]
         try:
             if attach:
-                self.port = self._start([attach, "-a", "127.0.0.1", "-p", "-1"], "server.log")
+                jetstream = ["-js", "-sd", str(self.folder / "js")] if with_jetstream else []
+                self.port = self._start([attach, "-a", "127.0.0.1", "-p", "-1", *jetstream], "server.log")
                 url = f"nats://127.0.0.1:{self.port}"
                 self._spawn([brokkr, "node", "up", "-s", url, *data, *flags], "node.log")
             else:

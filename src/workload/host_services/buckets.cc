@@ -7,9 +7,9 @@ namespace {
 
 // After so long the owner is looked at again.
 constexpr auto kTrustedFor = std::chrono::seconds(30);
-constexpr int64_t kBytesMin = 16 << 20;
+constexpr int64_t kBytesMin = 1 << 20;
 constexpr int64_t kShrink = 8;
-constexpr int kCreateTriesMax = 6;
+constexpr int kCreateTriesMax = 8;
 
 struct KeyValueKind {
   using Store = client::KeyValue;

@@ -23,7 +23,7 @@ template <typename Store>
 class Buckets {
  public:
   using Handler = client::ApiHandler<Store>;
-  static constexpr size_t kBucketsMax = 64;  // of one function, by name
+  static constexpr size_t kBucketsMax = 32;  // of one function, by name
 
   Buckets(const client::JetStream& js, std::shared_ptr<const Access> access,
           const HostServiceOptions& options);

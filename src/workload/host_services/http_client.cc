@@ -140,6 +140,13 @@ struct HttpClient::Impl {
   std::unordered_map<uint64_t, std::unique_ptr<Transfer>> transfers;
 };
 
+Status check(const HostServiceOptions& options) {
+  for (const std::string& text : options.resolve) {
+    if (const auto entry = parse_resolve_entry(text); !entry) return entry.error();
+  }
+  return {};
+}
+
 HttpClient::HttpClient(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 HttpClient::~HttpClient() = default;

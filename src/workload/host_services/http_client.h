@@ -14,6 +14,9 @@
 
 namespace brokkr::workload {
 
+// Fails with InvalidArgument when a `resolve` entry is wrong. Pure.
+Status check(const HostServiceOptions& options);
+
 struct HttpRequest {
   enum class Redirects : uint8_t { Follow, Manual, Error };
   std::string method = "GET";
@@ -49,7 +52,7 @@ class HttpClient {
   using Handler = Callback<void(HttpResponse)>;
   static constexpr size_t kRequestsMax = 512;
 
-  // `loop` and `options` outlive it. Fails with InvalidArgument when a `resolve` entry is wrong.
+  // The loop outlives it. Fails as `check` does.
   static Result<std::unique_ptr<HttpClient>> make(io::Loop& loop, const HostServiceOptions& options);
   // Drops what is under way; no callbacks.
   ~HttpClient();

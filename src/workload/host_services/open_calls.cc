@@ -52,6 +52,9 @@ runtime::HostReply refusal_of(const client::ApiError& error) {
       error.err_code == client::kJetStreamNotEnabledError) {
     return refusal(503, "no JetStream at the server");
   }
+  if (error.text.find("maximum bytes exceeded") != std::string::npos) {
+    return refusal(507, "the bucket is full");
+  }
   const bool is_known = error.code != Errc::System || error.http_code < 400 || error.http_code > 599;
   return is_known ? refusal_of(static_cast<const Error&>(error))
                   : refusal(static_cast<uint16_t>(error.http_code), error.text);

@@ -10,10 +10,10 @@ namespace brokkr::workload {
 
 // What a node gives the functions it runs. Values.
 struct HostServiceOptions {
-  // Buckets that do not exist are made with these limits on first use. Where the server has less
-  // storage to give, with as much as it has.
-  uint64_t key_value_bytes_max = 1ULL << 30;
-  uint64_t object_store_bytes_max = 10ULL << 30;
+  // Buckets that do not exist are made with these limits on first use. Servers set so much storage
+  // aside for each; where one has less to give, the bucket gets an eighth of it, and so on.
+  uint64_t key_value_bytes_max = 256ULL << 20;
+  uint64_t object_store_bytes_max = 2ULL << 30;
   uint32_t bucket_replicas = 1;
 
   uint64_t http_response_bytes_max = 8ULL << 20;
