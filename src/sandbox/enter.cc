@@ -54,10 +54,10 @@ bool enter_user_namespace() {
          write_file("/proc/self/uid_map", nobody + uid + " 1");
 }
 
-uint32_t unshare_each() {
+uint32_t unshare_each(uint32_t off) {
   uint32_t layers = 0;
   for (const NamespaceFlag& entry : kNamespaces) {
-    if (unshare(entry.flag) == 0) layers |= entry.layer;
+    if ((off & entry.layer) == 0 && unshare(entry.flag) == 0) layers |= entry.layer;
   }
   return layers;
 }
@@ -129,12 +129,12 @@ bool limit_resources() {
 
 }  // namespace
 
-uint32_t enter_namespaces() {
+uint32_t enter_namespaces(uint32_t layers_off) {
   const bool is_root = geteuid() == 0;
-  uint32_t layers = is_root ? unshare_each() : 0;
+  uint32_t layers = is_root ? unshare_each(layers_off) : 0;
   // Root in a container may lack the right to unshare, and still be allowed a user namespace.
-  if ((layers & kMountNamespace) == 0 && enter_user_namespace()) {
-    layers |= kUserNamespace | unshare_each();
+  if (layers == 0 && (layers_off & kUserNamespace) == 0 && enter_user_namespace()) {
+    layers |= kUserNamespace | unshare_each(layers_off);
   }
   // A new user namespace has cleared it.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -148,25 +148,31 @@ uint32_t enter_namespaces() {
   return layers;
 }
 
-uint32_t lock_down(uint32_t layers) {
+uint32_t lock_down(uint32_t layers, uint32_t layers_off) {
+  const auto is_on = [&](uint32_t layer) { return (layers_off & layer) == 0; };
   uint32_t gained = 0;
-  if ((layers & kMountNamespace) != 0 && take_empty_root()) gained |= kEmptyRoot;
+  if ((layers & kMountNamespace) != 0 && is_on(kEmptyRoot) && take_empty_root()) {
+    gained |= kEmptyRoot;
+  }
   const bool was_root = geteuid() == 0;
   drop_bounding_set();
-  if (become_nobody()) gained |= kNobody;
+  if (is_on(kNobody) && become_nobody()) gained |= kNobody;
   // Root has taken the other namespaces with its own rights; this one takes away what nobody's
   // user could still do on the host. It needs no map: nothing here asks who it is.
-  if (was_root && (layers & kUserNamespace) == 0 && unshare(CLONE_NEWUSER) == 0) {
+  if (was_root && (layers & kUserNamespace) == 0 && is_on(kUserNamespace) &&
+      unshare(CLONE_NEWUSER) == 0) {
     gained |= kUserNamespace;
     drop_bounding_set();
   }
-  if (drop_capabilities()) gained |= kNoCapabilities;
-  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) gained |= kNoNewPrivileges;
-  if (limit_resources()) gained |= kResourceLimits;
+  if (is_on(kNoCapabilities) && drop_capabilities()) gained |= kNoCapabilities;
+  if (is_on(kNoNewPrivileges) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0) {
+    gained |= kNoNewPrivileges;
+  }
+  if (is_on(kResourceLimits) && limit_resources()) gained |= kResourceLimits;
   // Behind the empty root: no file, no TCP port, no signal to a process outside.
   LandlockRules nothing;
   nothing.restricts_tcp = true;
-  if (apply_landlock(nothing)) gained |= kLandlock;
+  if (is_on(kLandlock) && apply_landlock(nothing)) gained |= kLandlock;
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   // Changing the user has cleared it.
   prctl(PR_SET_PDEATHSIG, SIGKILL);

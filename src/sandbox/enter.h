@@ -17,12 +17,12 @@ namespace brokkr::sandbox {
 
 // Takes namespaces of its own and continues in a child that is process 1 of them. The caller stays
 // behind as its keeper: it ends when the child does and takes it along when it is killed. Only the
-// child returns.
-uint32_t enter_namespaces();
+// child returns. `layers_off` leaves out layers here and below, for tests of what the others hold.
+uint32_t enter_namespaces(uint32_t layers_off = 0);
 
-// Empty read-only root, nobody's user, no capabilities, no new privileges, resource limits, Landlock. What has
-// been loaded and opened before stays usable; nothing else can be opened after.
-uint32_t lock_down(uint32_t layers);
+// Empty read-only root, nobody's user, no capabilities, no new privileges, resource limits, Landlock.
+// What has been loaded and opened before stays usable; nothing else can be opened after.
+uint32_t lock_down(uint32_t layers, uint32_t layers_off = 0);
 
 // The two seccomp programs, compiled once and applied to every fork. They kill the process on a call
 // that is not on the list; calls libraries make by habit (open, stat, ioctl …) fail with an error
