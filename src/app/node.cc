@@ -118,6 +118,7 @@ Result<workload::NodeOptions> make_node_options(const OwnFlags& flags,
   node.sandbox = flags.sandbox == "off" ? sandbox::Policy::Off
                  : is_required          ? sandbox::Policy::Required
                                         : sandbox::Policy::BestEffort;
+  node.allows_unconfined = node.sandbox == sandbox::Policy::Off;
   return node;
 }
 

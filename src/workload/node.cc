@@ -9,6 +9,7 @@
 
 #include "base/ids.h"
 #include "base/json.h"
+#include "workload/gate_connection.h"
 
 namespace brokkr::workload {
 namespace {
@@ -98,9 +99,12 @@ Status Node::open() {
     if (state_ != State::Stopping) deps_.log.error("workload: connection closed: " + error.text);
   };
   events.error = [this](const Error& error) { deps_.log.warn("workload: " + error.text); };
-  auto connection =
-      client::Connection::open({deps_.loop, deps_.resolver, deps_.random},
-                               std::move(options_.connection), std::move(events));
+  // The options stay: programs have connections of their own.
+  client::Options own = copy_options(options_.connection);
+  own.retry_first_connect = options_.connection.retry_first_connect;
+  own.reconnect_attempts_max = options_.connection.reconnect_attempts_max;
+  auto connection = client::Connection::open({deps_.loop, deps_.resolver, deps_.random},
+                                             std::move(own), std::move(events));
   if (!connection) return connection.error();
   connection_ = std::move(*connection);
   factory_ = std::make_unique<WorkloadFactory>(
@@ -138,11 +142,17 @@ void Node::deploy(Deployment deployment, client::ServiceRequest request) {
   deployment.identity.id = Nuid(deps_.random).next();
   const std::string id = deployment.identity.id;
   const auto pending = std::make_shared<client::ServiceRequest>(std::move(request));
+  WorkloadEvents events;
+  events.ended = [this, id](int exit_code, const std::string& error) {
+    on_ended(id, exit_code, error);
+  };
   auto workload = factory_->make(
-      std::move(deployment), {},
+      std::move(deployment), std::move(events),
       [this, id, pending](const Status& status) { on_live(id, status, *pending); });
   if (!workload) {
-    return respond_error(*pending, 500, {"not-started", workload.error().text});
+    const bool is_users_fault = workload.error().code != Errc::System;
+    return respond_error(*pending, is_users_fault ? 400 : 500,
+                         {is_users_fault ? "bad-artifact" : "not-started", workload.error().text});
   }
   workloads_[id] = std::move(*workload);
 }
@@ -153,6 +163,7 @@ void Node::on_live(const std::string& id, const Status& status, client::ServiceR
   if (!status) {
     const bool is_users_fault = status.error().code == Errc::Syntax ||
                                 status.error().code == Errc::InvalidSubject ||
+                                status.error().code == Errc::InvalidArgument ||
                                 status.error().code == Errc::PermissionDenied;
     respond_error(request, is_users_fault ? 400 : 500,
                   {is_users_fault ? "bad-artifact" : "not-started", status.error().text});
@@ -179,21 +190,39 @@ void Node::on_live(const std::string& id, const Status& status, client::ServiceR
   respond(request, encode(reply));
 }
 
+void Node::on_ended(const std::string& id, int exit_code, const std::string& error) {
+  const auto found = workloads_.find(id);
+  if (found == workloads_.end()) return;
+  const WorkloadIdentity& identity = found->second->identity();
+  json::Writer event;
+  event.begin_object().field("id", id).field("namespace", identity.ns);
+  event.field("name", identity.name).field("workload_type", identity.workload_type);
+  event.field("exit_code", exit_code);
+  if (!error.empty()) {
+    event.key("error").begin_object().field("code", exit_code).field("message", error).end_object();
+  }
+  publish_event(identity.ns, "WORKLOADSTOPPED", event.end_object().text());
+}
+
 void Node::retire(const std::string& id, Callback<void()> on_stopped) {
   const auto found = workloads_.find(id);
   if (found == workloads_.end()) return;
   Workload& workload = *found->second;
   const auto name = names_.find(name_key(workload.identity().ns, workload.identity().name));
   if (name != names_.end() && name->second == id) names_.erase(name);
-  const Duration grace = on_stopped ? Duration(kUndeployGrace) : Duration::zero();
-  workload.stop(grace, [this, id, on_stopped = std::move(on_stopped)] {
+  const bool is_function = workload.identity().workload_lifecycle == "function";
+  const Duration grace = on_stopped && is_function ? Duration(kUndeployGrace) : Duration::zero();
+  // What has ended by itself was told then.
+  const bool has_ended = workload.state() == Workload::State::Stopped;
+  workload.stop(grace, [this, id, has_ended, on_stopped = std::move(on_stopped)] {
     const auto stopped = workloads_.find(id);
     if (stopped != workloads_.end()) {
       const WorkloadSummary summary = stopped->second->summary();
       json::Writer event;
       event.begin_object().field("id", id).field("namespace", summary.ns);
       event.field("name", summary.name).field("workload_type", summary.workload_type);
-      publish_event(summary.ns, "WORKLOADSTOPPED", event.end_object().text());
+      event.end_object();
+      if (!has_ended) publish_event(summary.ns, "WORKLOADSTOPPED", event.text());
       graveyard_.push_back(std::move(stopped->second));
       workloads_.erase(stopped);
       bury_.start(Duration::zero());
@@ -207,7 +236,10 @@ Workload* Node::find(std::string_view ns, std::string_view id_or_name) const {
   const auto name = names_.find(name_key(ns, id_or_name));
   const auto found = workloads_.find(name != names_.end() ? name->second : std::string(id_or_name));
   if (found == workloads_.end() || found->second->identity().ns != ns) return nullptr;
-  return found->second->state() == Workload::State::Live ? found->second.get() : nullptr;
+  // A job that has ended is there until it is removed: its result is of interest.
+  const Workload::State state = found->second->state();
+  const bool is_there = state == Workload::State::Live || state == Workload::State::Stopped;
+  return is_there ? found->second.get() : nullptr;
 }
 
 void Node::publish_event(std::string_view ns, std::string_view type, std::string_view json) {

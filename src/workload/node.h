@@ -80,6 +80,7 @@ class Node {
   void respond_error(client::ServiceRequest& request, int code, const ControlError& error);
   void deploy(Deployment deployment, client::ServiceRequest request);
   void on_live(const std::string& id, const Status& status, client::ServiceRequest& request);
+  void on_ended(const std::string& id, int exit_code, const std::string& error);
   void retire(const std::string& id, Callback<void()> on_stopped);
   Workload* find(std::string_view ns, std::string_view id_or_name) const;
   void publish_event(std::string_view ns, std::string_view type, std::string_view json);

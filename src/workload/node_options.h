@@ -31,6 +31,7 @@ struct NodeOptions {
                       .max_instances = 1,
                       .log_lines_per_second = 1000};
   uint32_t workloads_max = 10'000;
+  bool allows_unconfined = false;  // programs may ask to go without a sandbox
   // What placement may give away; 0 means what the machine has.
   uint64_t memory_bytes = 0;
   uint32_t cpu_millis = 0;

@@ -194,6 +194,7 @@ Result<ProgramPlan> plan_program(const WorkloadIdentity& identity, const RunRequ
   ProgramPlan plan;
   plan.file_name = run.file_name.empty() ? identity.name : run.file_name;
   plan.file_name = plan.file_name.substr(plan.file_name.rfind('/') + 1);
+  if (plan.file_name.empty() || plan.file_name[0] == '.') plan.file_name = identity.name;
   if (Status s = fill_command(plan, run, source); !s) return s.error();
   const sandbox::ImageConfig& config = source.image.config;
   sandbox::ProgramSpec& spec = plan.spec;

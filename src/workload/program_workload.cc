@@ -57,6 +57,8 @@ ProgramWorkload::ProgramWorkload(const Deps& deps, Options options, WorkloadEven
                                  client::DoneHandler on_live)
     : deps_(deps), options_(std::move(options)), events_(std::move(events)),
       on_live_(std::move(on_live)),
+      access_(Access::make({options_.identity.ns, options_.identity.name}, options_.grants,
+                           options_.namespaces)),
       log_(deps.loop, deps.connection, options_.identity, options_.plan.log_lines_per_second),
       backoff_(options_.plan.restart),
       egress_({deps.loop, deps.resolver}, options_.plan.policy,
@@ -100,8 +102,7 @@ Pairs ProgramWorkload::connection_environment(const std::string& token, std::str
   const WorkloadIdentity& identity = options_.identity;
   std::string url = "nats://" + std::string(kGateAddress) + ":" + std::to_string(kGatePort);
   if (gate_listener_ != nullptr) {
-    url = "nats://" + identity.name + ":" + token + "@127.0.0.1:" +
-          std::to_string(gate_listener_->address().port);
+    url = "nats://" + token + "@127.0.0.1:" + std::to_string(gate_listener_->address().port);
   }
   const auto user = crypto::KeyPair::generate(crypto::NkeyType::User);
   nkey = user.public_key();
@@ -121,7 +122,7 @@ Status ProgramWorkload::start_program() {
   unhealthy_.clear();
   run_started_ = deps_.loop.clock().now();
   Gate::Options gate;
-  gate.access = options_.access;
+  gate.access = access_;
   if (gate_listener_ != nullptr) gate.token = make_token();
   const Pairs connection = connection_environment(gate.token, gate.user_nkey);
   gate_ = options_.make_gate(std::move(gate));
@@ -363,9 +364,9 @@ void ProgramWorkload::finish_stop() {
   if (const auto on_stopped = std::move(on_stopped_)) on_stopped();
 }
 
-void ProgramWorkload::set_access(std::shared_ptr<const Access> access) {
-  options_.access = std::move(access);
-  if (gate_ != nullptr) gate_->set_access(options_.access);
+void ProgramWorkload::set_namespaces(const std::vector<NamespaceRecord>& namespaces) {
+  access_ = Access::make({options_.identity.ns, options_.identity.name}, options_.grants, namespaces);
+  if (gate_ != nullptr) gate_->set_access(access_);
 }
 
 WorkloadSummary ProgramWorkload::summary() const {

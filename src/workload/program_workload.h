@@ -56,7 +56,8 @@ class ProgramWorkload final : public Workload {
     ProgramPlan plan;
     Start start;
     MakeGate make_gate;
-    std::shared_ptr<const Access> access;
+    Grants grants;
+    std::vector<NamespaceRecord> namespaces;  // all there are
   };
 
   // Starts it. `on_live` is called once, not from within: with success, or with why it does not run;
@@ -74,8 +75,7 @@ class ProgramWorkload final : public Workload {
   WorkloadInfo info() const override;
   WorkloadLog log() const override;
   void stop(Duration grace, Callback<void()> on_stopped) override;
-  // Namespaces have changed.
-  void set_access(std::shared_ptr<const Access> access);
+  void set_namespaces(const std::vector<NamespaceRecord>& namespaces) override;
 
  private:
   ProgramWorkload(const Deps&, Options, WorkloadEvents, client::DoneHandler on_live);
@@ -109,6 +109,7 @@ class ProgramWorkload final : public Workload {
   client::DoneHandler on_live_;
   Callback<void()> on_stopped_;
   State state_ = State::Starting;
+  std::shared_ptr<const Access> access_;
   ProgramLog log_;
   RestartBackoff backoff_;
   std::vector<std::unique_ptr<PortTable::Lease>> ports_;

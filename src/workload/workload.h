@@ -2,11 +2,13 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/callback.h"
 #include "base/clock.h"
 #include "client/connection.h"
 #include "workload/control.h"
+#include "workload/desired.h"
 
 namespace brokkr::workload {
 
@@ -52,6 +54,8 @@ class Workload {
   virtual WorkloadLog log() const = 0;
   // Takes no more work, ends what runs within `grace` (zero: its own), then calls back once.
   virtual void stop(Duration grace, Callback<void()> on_stopped) = 0;
+  // Namespaces have changed, and with them what it may do.
+  virtual void set_namespaces(const std::vector<NamespaceRecord>&) {}
 };
 
 }  // namespace brokkr::workload

@@ -117,14 +117,17 @@ bool is_workload_name(std::string_view name) {
 WorkloadFactory::WorkloadFactory(const Deps& deps)
     : deps_(deps),
       host_services_(HostServices::make(deps.loop, deps.options.host_services)),
+      programs_({deps.loop, deps.resolver, deps.random, deps.log, deps.connection, deps.cgroups,
+                 deps.options}),
       flusher_(deps.loop) {}
 
 WorkloadFactory::~WorkloadFactory() = default;
 
-Words WorkloadFactory::types() const { return {"v8", "wasm"}; }
+Words WorkloadFactory::types() const { return {"v8", "wasm", "native"}; }
 
 Words WorkloadFactory::lifecycles(std::string_view type) const {
   if (is_function_type(type)) return {"function"};
+  if (ProgramFactory::is_program_type(type)) return {"service", "job"};
   return {};
 }
 
@@ -159,6 +162,8 @@ Result<Deployment> WorkloadFactory::plan(std::string_view ns, const DeployReques
   const bool is_function = is_function_type(request.workload_type);
   if (is_function) {
     if (Status s = check_triggers(*run); !s) return refuse("bad-trigger", s.error());
+  } else if (Status s = programs_.check(*run, request.workload_lifecycle); !s) {
+    return refuse("bad-request", s.error());
   }
   size_t environment_bytes = 0;
   for (const auto& [key, value] : run->environment) environment_bytes += key.size() + value.size();
@@ -222,6 +227,11 @@ Result<std::unique_ptr<Workload>> WorkloadFactory::make(Deployment deployment, W
   if (is_function_type(type)) {
     return make_function(std::move(deployment), std::move(events), std::move(on_live));
   }
+  if (ProgramFactory::is_program_type(type)) {
+    return programs_.make({std::move(deployment.identity), std::move(deployment.run),
+                           std::move(deployment.artifact_file), std::move(deployment.image)},
+                          namespaces_, std::move(events), std::move(on_live));
+  }
   return Error{Errc::Unsupported, "workload type \"" + type + "\" is not known here"};
 }
 
@@ -235,7 +245,7 @@ Result<std::unique_ptr<Workload>> WorkloadFactory::make_function(Deployment depl
   if (!egress) return egress.error();
   options.rights.egress = std::move(*egress);
   options.rights.access = Access::make({deployment.identity.ns, deployment.identity.name},
-                                       run.grants, {});
+                                       run.grants, namespaces_);
   static_cast<WorkloadIdentity&>(options) = std::move(deployment.identity);
   const bool is_wasm = options.workload_type == "wasm";
   options.limits = run.limits;

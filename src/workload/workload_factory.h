@@ -4,6 +4,7 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "base/log.h"
 #include "base/random.h"
@@ -17,6 +18,7 @@
 #include "workload/host_services/services.h"
 #include "workload/instance.h"
 #include "workload/node_options.h"
+#include "workload/program_factory.h"
 #include "workload/run_request.h"
 #include "workload/workload.h"
 #include "workload/zygote.h"
@@ -29,6 +31,7 @@ struct Deployment {
   RunRequest run;             // with the limits it gets; without the artifact's bytes
   std::string artifact;       // the bytes, of a function
   std::string artifact_file;  // the cached file of them; empty for an image
+  sandbox::UnpackedImage image;
 };
 
 // The one place where deployments become workloads: a kind of workload is known to a node when it is
@@ -66,6 +69,9 @@ class WorkloadFactory {
   // it cannot; then it is Stopped. Fails when it cannot even begin.
   Result<std::unique_ptr<Workload>> make(Deployment, WorkloadEvents, client::DoneHandler on_live);
 
+  // All namespaces there are, for what is made from here on.
+  void set_namespaces(std::vector<NamespaceRecord> all) { namespaces_ = std::move(all); }
+
   // "V8 10.2.154.26", empty until a function ran.
   std::string engine_version() const;
   // Ends the processes workloads share; no workload is left.
@@ -77,7 +83,9 @@ class WorkloadFactory {
                                                   client::DoneHandler on_live);
 
   const Deps deps_;
+  std::vector<NamespaceRecord> namespaces_;
   const Result<std::unique_ptr<HostServices>> host_services_;
+  ProgramFactory programs_;
   InstanceFlusher flusher_;
   std::unordered_map<std::string, std::unique_ptr<Zygote>> zygotes_;  // by namespace
 };

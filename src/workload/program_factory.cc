@@ -1,0 +1,183 @@
+#include "workload/program_factory.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "sandbox/program.h"
+#include "workload/folders.h"
+#include "workload/gate.h"
+#include "workload/gate_connection.h"
+#include "workload/program_file.h"
+#include "workload/program_workload.h"
+
+namespace brokkr::workload {
+namespace {
+
+constexpr mode_t kProgramMode = 0555;
+// Whoever the program is in its sandbox may write there; the folder above is for the node alone.
+constexpr mode_t kVolumeMode = 0777;
+constexpr size_t kCopyBytes = 16U << 20;
+
+// A program under the name it is to have, executable, for as long as this lives. The bytes are those
+// of the artifact cache, which may forget them meanwhile.
+class PlacedProgram {
+ public:
+  static Result<std::shared_ptr<PlacedProgram>> make(const std::string& artifact,
+                                                     const std::string& folder,
+                                                     const std::string& name) {
+    if (Status s = make_folders(folder); !s) return s.error();
+    std::shared_ptr<PlacedProgram> placed(new PlacedProgram(folder, folder + "/" + name));
+    if (link(artifact.c_str(), placed->path_.c_str()) != 0) {
+      if (Status s = copy(artifact, placed->path_); !s) return s.error();
+    }
+    if (chmod(placed->path_.c_str(), kProgramMode) != 0) {
+      return system_error(("chmod " + placed->path_).c_str(), errno);
+    }
+    return placed;
+  }
+  ~PlacedProgram() {
+    unlink(path_.c_str());
+    rmdir(folder_.c_str());
+  }
+  PlacedProgram(const PlacedProgram&) = delete;
+  PlacedProgram& operator=(const PlacedProgram&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  PlacedProgram(std::string folder, std::string path)
+      : folder_(std::move(folder)), path_(std::move(path)) {}
+
+  static Status copy(const std::string& from, const std::string& to) {
+    const int in = open(from.c_str(), O_RDONLY | O_CLOEXEC);
+    if (in < 0) return system_error(("open " + from).c_str(), errno);
+    const int out = open(to.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kProgramMode);
+    ssize_t n = out < 0 ? -1 : 1;
+    while (n > 0) n = sendfile(out, in, nullptr, kCopyBytes);
+    const int error = errno;
+    close(in);
+    if (out >= 0) close(out);
+    if (n < 0) return system_error(("copy to " + to).c_str(), error);
+    return {};
+  }
+
+  const std::string folder_;
+  const std::string path_;
+};
+
+// Two levels: <id>/<program>.
+void remove_leftovers(const std::string& folder, int levels) {
+  DIR* directory = opendir(folder.c_str());
+  if (directory == nullptr) return;
+  while (const dirent* entry = readdir(directory)) {
+    const std::string name = entry->d_name;
+    if (name == "." || name == "..") continue;
+    const std::string path = folder + "/" + name;
+    if (unlink(path.c_str()) == 0 || levels == 0) continue;
+    remove_leftovers(path, levels - 1);
+    rmdir(path.c_str());
+  }
+  closedir(directory);
+}
+
+ProgramWorkload::Start starter_of(const sandbox::ProgramDeps& deps, Isolation isolation,
+                                  std::shared_ptr<PlacedProgram> placed) {
+  if (isolation == Isolation::None) {
+    return [deps, placed](sandbox::ProgramSpec spec, sandbox::ProgramEvents events) {
+      std::vector<uint16_t> ports;
+      return sandbox::start_program_unconfined(deps, std::move(spec), std::move(events), ports);
+    };
+  }
+  return [deps, placed](sandbox::ProgramSpec spec, sandbox::ProgramEvents events) {
+    return sandbox::start_program(deps, std::move(spec), std::move(events));
+  };
+}
+
+}  // namespace
+
+ProgramFactory::ProgramFactory(const Deps& deps) : deps_(deps), ports_(deps.loop) {
+  remove_leftovers(deps_.options.data_folder + "/programs", 1);
+}
+
+bool ProgramFactory::is_program_type(std::string_view type) {
+  return type == "native" || type == "oci" || type == "microvm";
+}
+
+Status ProgramFactory::check(const RunRequest& run, std::string_view lifecycle) const {
+  if (Status s = check_program(run, lifecycle); !s) return s;
+  if (run.isolation == Isolation::None && !deps_.options.allows_unconfined) {
+    return Error{Errc::PermissionDenied,
+                 "this node runs nothing without a sandbox: it was not started with --sandbox=off"};
+  }
+  return {};
+}
+
+ProgramDefaults ProgramFactory::defaults() const {
+  ProgramDefaults defaults;
+  defaults.log_lines_per_second = deps_.options.limits.log_lines_per_second;
+  defaults.policy = deps_.options.sandbox;
+  defaults.data_folder = deps_.options.data_folder;
+  return defaults;
+}
+
+Status ProgramFactory::make_volumes(const WorkloadIdentity& identity, const RunRequest& run) const {
+  const std::string folder =
+      deps_.options.data_folder + "/volumes/" + identity.ns + "/" + identity.name;
+  for (const auto& [name, path] : run.volumes) {
+    const std::string volume = folder + "/" + name;
+    if (Status s = make_folders(volume); !s) return s;
+    if (chmod(volume.c_str(), kVolumeMode) != 0) {
+      return system_error(("chmod " + volume).c_str(), errno);
+    }
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Workload>> ProgramFactory::make(
+    Order order, const std::vector<NamespaceRecord>& namespaces, WorkloadEvents events,
+    client::DoneHandler on_live) {
+  const WorkloadIdentity& identity = order.identity;
+  if (Status s = check(order.run, identity.workload_lifecycle); !s) return s.error();
+  if (Status s = make_volumes(identity, order.run); !s) return s.error();
+  std::shared_ptr<PlacedProgram> placed;
+  ProgramSource source;
+  source.image = std::move(order.image);
+  auto plan = plan_program(identity, order.run, {order.artifact_file, source.image}, defaults());
+  if (!plan) return plan.error();
+  if (!order.artifact_file.empty()) {
+    const auto file = inspect_program(order.artifact_file);
+    if (!file) return file.error();
+    if (file->is_script && plan->isolation != Isolation::None) {
+      return Error{Errc::Unsupported, "the program is a script and " + file->interpreter +
+                                          " is not in its sandbox: use an image"};
+    }
+    auto made = PlacedProgram::make(order.artifact_file,
+                                    deps_.options.data_folder + "/programs/" + identity.id,
+                                    plan->file_name);
+    if (!made) return made.error();
+    placed = std::move(*made);
+    plan->spec.executable = placed->path();
+  }
+  ProgramWorkload::Options options;
+  options.start = starter_of({deps_.loop, deps_.log, deps_.cgroups, deps_.options.executable},
+                             plan->isolation, std::move(placed));
+  options.make_gate = [deps = deps_](Gate::Options gate) {
+    gate.upstream = copy_options(deps.options.connection);
+    return Gate::make({deps.loop, deps.resolver, deps.random, deps.log}, std::move(gate));
+  };
+  options.grants = std::move(order.run.grants);
+  options.namespaces = namespaces;
+  options.plan = std::move(*plan);
+  options.identity = std::move(order.identity);
+  auto workload = ProgramWorkload::make(
+      {deps_.loop, deps_.resolver, deps_.random, deps_.log, deps_.connection, ports_},
+      std::move(options), std::move(events), std::move(on_live));
+  if (!workload) return workload.error();
+  return std::unique_ptr<Workload>(std::move(*workload));
+}
+
+}  // namespace brokkr::workload

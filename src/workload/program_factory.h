@@ -1,0 +1,64 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "base/result.h"
+#include "client/connection.h"
+#include "io/loop.h"
+#include "io/worker.h"
+#include "sandbox/cgroup.h"
+#include "sandbox/image.h"
+#include "workload/desired.h"
+#include "workload/node_options.h"
+#include "workload/port_table.h"
+#include "workload/program_plan.h"
+#include "workload/run_request.h"
+#include "workload/workload.h"
+
+namespace brokkr::workload {
+
+// Makes services and jobs: native programs, images and virtual machines. Owns what they share on a
+// node: its published ports. Loop-confined; outlives what it makes.
+class ProgramFactory {
+ public:
+  struct Deps {
+    io::Loop& loop;
+    io::Worker& resolver;
+    Random& random;
+    Log& log;
+    client::Connection& connection;
+    sandbox::CgroupTree& cgroups;
+    const NodeOptions& options;
+  };
+  // Removes what programs of an earlier node in this data folder have left.
+  explicit ProgramFactory(const Deps&);
+
+  static bool is_program_type(std::string_view type);
+  // Whether this node could run it; its artifact is looked at by `make`. Fails as check_program does, and
+  // with PermissionDenied when it asks to go without a sandbox and the node does not allow that.
+  Status check(const RunRequest& run, std::string_view lifecycle) const;
+
+  struct Order {
+    WorkloadIdentity identity;
+    RunRequest run;
+    std::string artifact_file;      // of a native program
+    sandbox::UnpackedImage image;   // of an image
+  };
+  // As WorkloadFactory::make. `namespaces` are all there are.
+  Result<std::unique_ptr<Workload>> make(Order order, const std::vector<NamespaceRecord>& namespaces,
+                                         WorkloadEvents events, client::DoneHandler on_live);
+
+ private:
+  ProgramDefaults defaults() const;
+  Status make_volumes(const WorkloadIdentity& identity, const RunRequest& run) const;
+
+  const Deps deps_;
+  PortTable ports_;
+};
+
+}  // namespace brokkr::workload

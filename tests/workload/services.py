@@ -1,0 +1,419 @@
+#!/usr/bin/env python3
+"""Checks services and jobs from outside: deployed by the control API, reached through the broker and
+through published ports, let out to what they declare, restarted, limited, watched and stopped.
+
+usage: services.py --brokkr PATH --programs FOLDER [--attach NATS_SERVER] [--only NAME] [--measure]
+"""
+import argparse
+import base64
+import hashlib
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import threading
+import time
+import traceback
+
+from node import Node, as_json
+
+PROGRAMS = pathlib.Path()
+INLINE_BYTES_MAX = 700_000  # what goes into one message
+
+
+def check(condition, what) -> None:
+    if not condition:
+        raise AssertionError(what)
+
+
+def eventually(claim, what, seconds: float = 15):
+    deadline = time.monotonic() + seconds
+    while not (value := claim()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
+        time.sleep(0.01)
+    return value
+
+
+def program(name: str) -> bytes:
+    return (PROGRAMS / name).read_bytes()
+
+
+def request_for(name: str, artifact: bytes, lifecycle: str, ns: str, **run) -> dict:
+    run = {"artifact": base64.b64encode(artifact).decode(), "file_name": "probe",
+           "sha256": hashlib.sha256(artifact).hexdigest(), **run}
+    return {"name": name, "namespace": ns, "workload_type": "native", "workload_lifecycle": lifecycle,
+            "run_request": json.dumps(run)}
+
+
+def deploy(node: Node, name: str, argv: list[str], *, lifecycle: str = "service", ns: str = "default",
+           artifact: bytes = b"", **run) -> dict:
+    body = request_for(name, artifact or program("probe"), lifecycle, ns, argv=argv, **run)
+    reply = node.control(f"ADEPLOY.{node.id}", body, ns, timeout=30)
+    if reply.error_code:
+        raise RuntimeError(f"deploy {name}: {reply.data.decode()}")
+    return as_json(reply)
+
+
+def log_of(node: Node, name: str, stream: str = "", ns: str = "default") -> str:
+    entries = as_json(node.control(f"WLOGS.{name}", {}, ns))["entries"]
+    return "\n".join(e["text"] for e in entries if not stream or e["stream"] == stream)
+
+
+def wait_log(node: Node, name: str, text: str, seconds: float = 15) -> str:
+    def has() -> str:
+        log = log_of(node, name)
+        return log if text in log else ""
+    return eventually(has, lambda: f"{text!r} in the log of {name}:\n{log_of(node, name)}", seconds)
+
+
+def ask_port(port: int, text: bytes, timeout: float = 10) -> bytes:
+    with socket.create_connection(("127.0.0.1", port), timeout) as connection:
+        connection.sendall(text)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while piece := connection.recv(65536):
+            answer += piece
+        return answer
+
+
+class Outside:
+    """A server on this machine that a program may be allowed to reach."""
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        self.count = 0
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            self.count += 1
+            with connection:
+                connection.settimeout(5)
+                connection.sendall(b"outside says " + connection.recv(1000))
+
+    def __exit__(self, *exc) -> None:
+        self.listener.close()
+
+    def __enter__(self) -> "Outside":
+        return self
+
+
+def test_echo_service(node: Node) -> None:
+    for name in ("echo_service", "echo_static", "echo_go"):
+        if not (PROGRAMS / name).exists() or len(program(name)) > INLINE_BYTES_MAX:
+            continue
+        deploy(node, "echo", [], artifact=program(name))
+        answer = eventually(lambda: node.client.request("svc.echo", b"can you repeat?").data,
+                            lambda: f"{name} answers: {log_of(node, 'echo')}")
+        check(answer == b"can you repeat?", answer)
+        found = as_json(node.client.request("$SRV.PING.EchoService"))
+        check(found["name"] == "EchoService", found)
+        listed = subprocess.run([ARGS.brokkr, "micro", "ls", "-s", f"nats://127.0.0.1:{node.port}"],
+                                capture_output=True, text=True, timeout=30)
+        check("EchoService" in listed.stdout, f"micro ls: {listed.stdout}{listed.stderr}")
+        check(node.undeploy("echo")["stopped"], "stopped")
+        eventually(lambda: node.client.request("svc.echo", b"x").headers.get("Status") == "503",
+                   f"{name} is gone")
+
+
+def test_shared_libraries(node: Node) -> None:
+    if not (PROGRAMS / "echo_library").exists():
+        return
+    deploy(node, "library", [], artifact=program("echo_library"))
+    wait_log(node, "library", "library echo is ready")
+    check(node.client.request("svc.library", b"x" * 5000).data == b"x" * 5000, "the library's client echoes")
+    node.undeploy("library")
+
+
+def test_environment_and_info(node: Node) -> None:
+    deploy(node, "env", ["env"], lifecycle="job", environment={"GREETING": "hello", "HOME": "/elsewhere"})
+    lines = wait_log(node, "env", "end of environment").splitlines()
+    for line in ("NATS_URL=nats://192.168.127.1:4222", "GREETING=hello", "HOME=/elsewhere", "TMPDIR=/tmp",
+                 "NEX_WORKLOAD_NAMESPACE=default"):
+        check(line in lines, f"{line} is not among {lines}")
+    check(not [line for line in lines if line.startswith(("USER=", "PWD=", "SHELL="))], lines)
+    facts = node.info("env")
+    check(facts["program"]["isolation"] == "sandbox", facts)
+    node.undeploy("env")
+
+
+def test_jobs_end_with_a_code(node: Node) -> None:
+    client = node.connect()
+    client.subscribe("$NEX.FEED.default.events.>")
+    client.flush()
+    for code in (0, 3):
+        deployed = deploy(node, f"job{code}", ["exit", str(code)], lifecycle="job")
+        while not (event := client.next("$NEX.FEED.default.events.>")).subject.endswith("WORKLOADSTOPPED") \
+                or as_json(event)["id"] != deployed["id"]:
+            pass
+        facts = as_json(event)
+        check(facts["id"] == deployed["id"] and facts["exit_code"] == code, facts)
+        check(("error" in facts) == (code != 0), facts)
+        info = node.info(f"job{code}")
+        check(info["program"]["exit_code"] == code and info["program"]["runs"] == 1, info)
+        check(info["workload_state"] == ("error" if code else "stopped"), info)
+        node.undeploy(f"job{code}")
+    client.close()
+
+
+def test_a_job_is_tried_again(node: Node) -> None:
+    deploy(node, "again", ["exit", "4"], lifecycle="job",
+           restart={"policy": "on-failure", "attempts_max": 3, "backoff_ns": 10_000_000})
+    facts = eventually(lambda: (f := node.info("again"))["workload_state"] == "error" and
+                       f["program"]["runs"] == 3 and f, lambda: node.info("again"))
+    check(facts["restarts"] == 2, facts)
+    node.undeploy("again")
+
+
+def test_crashes_back_off(node: Node) -> None:
+    client = node.connect()
+    client.subscribe("$NEX.FEED.default.events.WORKLOADEXITED")
+    client.flush()
+    deploy(node, "crasher", ["crash"])
+    pauses = []
+    while len(pauses) < 4:
+        event = as_json(client.next("$NEX.FEED.default.events.WORKLOADEXITED", 20))
+        check(event["exit_code"] == 134 and event["starts_again"], event)
+        pauses.append(event["pause_ms"])
+    for i, pause in enumerate(pauses):
+        check(100 * 2**i <= pause <= 130 * 2**i, pauses)
+    check("signal 6 (Aborted), starts again in" in log_of(node, "crasher", "stderr"), log_of(node, "crasher"))
+    check(node.undeploy("crasher")["stopped"], "stops between two runs too")
+    client.close()
+
+
+def test_memory_limit_kills(node: Node) -> None:
+    deploy(node, "eater", ["eat"], lifecycle="job", resources={"memory_bytes": 32 << 20})
+    log = wait_log(node, "eater", "killed for its memory")
+    check("32 MiB" in log, log)
+    facts = node.info("eater")["program"]
+    check(facts["memory_kills"] == 1 and facts["memory_bytes_max"] == 32 << 20, facts)
+    node.undeploy("eater")
+
+
+def processes_of(node: Node, name: str) -> list[int]:
+    """All that run the program, wherever they hang in the tree."""
+    found = []
+    for entry in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            if f"/programs/" in os.readlink(entry / "exe") or "/app/probe" in os.readlink(entry / "exe"):
+                command = (entry / "cmdline").read_bytes().split(b"\0")
+                if name.encode() in command:
+                    found.append(int(entry.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_stop_ends_grandchildren(node: Node) -> None:
+    mark = f"mark{os.getpid()}"
+    deploy(node, "family", ["forks", mark])
+    wait_log(node, "family", "grandchildren are there")
+    check(len(processes_of(node, mark)) >= 4, processes_of(node, mark))
+    check(node.undeploy("family")["stopped"], "stopped")
+    eventually(lambda: not processes_of(node, mark), lambda: f"still there: {processes_of(node, mark)}", 5)
+
+
+def test_stop_is_gentle_then_firm(node: Node) -> None:
+    deploy(node, "gentle", ["gentle"])
+    wait_log(node, "gentle", "up")
+    client = node.connect()
+    client.subscribe("$NEX.FEED.default.logs.>")
+    client.flush()
+    node.undeploy("gentle")
+    check(client.next("$NEX.FEED.default.logs.>").data == b"going", "it heard of it")
+    client.close()
+    deploy(node, "stubborn", ["stubborn"], stop_grace_ns=300_000_000)
+    wait_log(node, "stubborn", "up")
+    begin = time.monotonic()
+    check(node.undeploy("stubborn")["stopped"], "stopped")
+    check(0.25 < time.monotonic() - begin < 5, "it had its grace and no more")
+
+
+def test_published_ports(node: Node) -> None:
+    deploy(node, "server", ["serve", "8080"], ports=["0:8080"])
+    facts = node.info("server")
+    port = int(facts["program"]["ports"][0].split(":")[1])
+    wait_log(node, "server", "listening")
+    check(ask_port(port, b"hi ") == b"hi bye", "one connection")
+    big = os.urandom(4 << 20)
+    check(ask_port(port, big, 60) == big + b"bye", "4 MiB there and back")
+    reply = node.control(f"ADEPLOY.{node.id}", request_for(
+        "rival", program("probe"), "service", "default", argv=["serve", "80"], ports=[f"{port}:80"]))
+    check(reply.error_code == 400 and b"is published by default/server" in reply.data, reply.data)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        number = taken.getsockname()[1]
+        reply = node.control(f"ADEPLOY.{node.id}", request_for(
+            "rival", program("probe"), "service", "default", argv=["serve", "80"], ports=[f"{number}:80"]))
+        check(reply.error_code and b"in use" in reply.data, reply.data)
+    # A new version takes the port over.
+    deploy(node, "server", ["serve", "9090"], ports=[f"{port}:9090"])
+    wait_log(node, "server", "listening")
+    eventually(lambda: ask_port(port, b"new ") == b"new bye", "the new version answers")
+    node.undeploy("server")
+
+
+def test_egress_is_what_is_declared(node: Node) -> None:
+    with Outside() as outside, Outside() as other:
+        allowed = f"127.0.0.1:{outside.port}"
+        deploy(node, "out", ["fetch", "127.0.0.1", str(outside.port)], lifecycle="job", egress=[allowed])
+        wait_log(node, "out", "outside says hello")
+        deploy(node, "out2", ["fetch", "127.0.0.1", str(other.port)], lifecycle="job", egress=[allowed])
+        wait_log(node, "out2", "fetch 127.0.0.1")
+        check("outside says" not in log_of(node, "out2"), log_of(node, "out2"))
+        deploy(node, "out3", ["fetch", "127.0.0.1", str(other.port)], lifecycle="job")
+        wait_log(node, "out3", "fetch 127.0.0.1")
+        check(other.count == 0, "nothing undeclared was reached")
+        for name in ("out", "out2", "out3"):
+            node.undeploy(name)
+    # A name leads to where it leads, and what is private needs naming as such by its owner.
+    deploy(node, "out4", ["fetch", "no-such-host.invalid", "80"], lifecycle="job",
+           egress=["no-such-host.invalid"])
+    wait_log(node, "out4", "egress to no-such-host.invalid:80 failed")
+    node.undeploy("out4")
+
+
+def test_health_checks(node: Node) -> None:
+    health = {"command": ["/app/probe", "exists", "/tmp/well"], "interval_ns": 50_000_000,
+              "timeout_ns": 2_000_000_000, "retries": 2}
+    deploy(node, "patient", ["ill", "600"], health=health, restart={"backoff_ns": 10_000_000})
+    check(node.info("patient")["program"]["health"] == "healthy", node.info("patient"))
+    facts = eventually(lambda: (f := node.info("patient"))["restarts"] >= 1 and f, "it is started again")
+    check("unhealthy" in facts["last_error"], facts)
+    node.undeploy("patient")
+    deploy(node, "served", ["serve", "7000"], health={"type": "tcp", "port": 7000, "interval_ns": 50_000_000})
+    check(node.info("served")["program"]["health"] == "healthy", node.info("served"))
+    node.undeploy("served")
+    deploy(node, "echo", [], artifact=program("echo_service"), health={"service": "EchoService"})
+    check(node.info("echo")["program"]["health"] == "healthy", node.info("echo"))
+    node.undeploy("echo")
+    reply = node.control(f"ADEPLOY.{node.id}", request_for(
+        "never", program("probe"), "service", "default", argv=["sleep"],
+        health={"type": "tcp", "port": 7001, "interval_ns": 20_000_000, "retries": 2}))
+    check(reply.error_code and b"unhealthy" in reply.data, reply.data)
+
+
+def test_volumes_outlive_programs(node: Node) -> None:
+    for runs in (1, 2, 3):
+        deploy(node, "keeper", ["append", "/data/count"], lifecycle="job", volumes={"data": "/data"})
+        wait_log(node, "keeper", f"runs: {runs}")
+    node.undeploy("keeper")
+
+
+def test_logs(node: Node) -> None:
+    client = node.connect()
+    client.subscribe("$NEX.FEED.one.logs.>")
+    client.flush()
+    deployed = deploy(node, "talker", ["lines", "3"], lifecycle="job", ns="one")
+    seen = [client.next("$NEX.FEED.one.logs.>") for _ in range(4)]
+    prefix = f"$NEX.FEED.one.logs.{deployed['id']}."
+    check([m.data for m in seen if m.subject == prefix + "stdout"] == [b"line 0", b"line 1", b"line 2"], seen)
+    check([m.data for m in seen if m.subject == prefix + "stderr"] == [b"and an error"], seen)
+    check(seen[0].headers.get("synadia.com/namespace") == "one", seen[0].headers)
+    node.undeploy("talker", "one")
+    deploy(node, "flood", ["lines", "200000"], lifecycle="job")
+    eventually(lambda: node.info("flood")["program"]["runs"] == 1, "it ends although it floods", 30)
+    check(node.info("flood")["log_lines_dropped"] > 100_000, node.info("flood"))
+    node.undeploy("flood")
+    client.close()
+
+
+def test_least_privilege(node: Node) -> None:
+    for subject, allowed in (("orders.new", True), ("other", False), ("$SYS.x", False)):
+        name = "poster"
+        deploy(node, name, ["publish", subject, "x"], lifecycle="job", grants={"publish": ["orders.>"]})
+        eventually(lambda: node.info(name)["program"]["runs"] == 1, "it ends")
+        code = node.info(name)["program"]["exit_code"]
+        check((code == 0) == allowed, f"{subject}: {code}\n{log_of(node, name)}")
+        if not allowed:
+            check("Permissions Violation" in log_of(node, name), log_of(node, name))
+        node.undeploy(name)
+
+
+def test_mistakes_are_named(node: Node) -> None:
+    def refused(text: str, artifact: bytes = b"", lifecycle: str = "service", **run) -> None:
+        reply = node.control(f"ADEPLOY.{node.id}", request_for(
+            "mistake", artifact or program("probe"), lifecycle, "default", **run))
+        check(reply.error_code == 400 and text in reply.data.decode(), f"{text}: {reply.data}")
+    refused("neither an ELF program nor a script", b"hello")
+    refused("Windows", b"MZ" + b"\0" * 100)
+    refused("s390x", b"\x7fELF\x02\x01\x01" + b"\0" * 9 + b"\x02\0\x16\0" + b"\0" * 44)
+    refused("is not in its sandbox", b"#!/bin/sh\necho hi\n")
+    refused("lifecycle", lifecycle="function")
+    refused("each host named", egress=["*.example.com"])
+    refused("without a sandbox", isolation="none")
+    check(all(w["name"] != "mistake" for w in as_json(node.control("WPING", {}))), "left behind")
+
+
+def test_nothing_is_left(node: Node) -> None:
+    data = node.folder / "data"
+    eventually(lambda: not list((data / "programs").glob("*")), lambda: list((data / "programs").glob("*")))
+
+
+def test_without_a_sandbox(_: Node) -> None:
+    with Node(ARGS.brokkr, ARGS.attach, ("--sandbox=off",)) as node:
+        deploy(node, "open", ["publish", "orders.x", "y"], lifecycle="job", isolation="none",
+               grants={"publish": ["orders.>"]})
+        eventually(lambda: node.info("open")["program"]["runs"] == 1, "it ends")
+        facts = node.info("open")["program"]
+        check(facts["exit_code"] == 0 and facts["isolation"] == "none", f"{facts}\n{log_of(node, 'open')}")
+        deploy(node, "open2", ["publish", "other", "y"], lifecycle="job", isolation="none",
+               grants={"publish": ["orders.>"]})
+        eventually(lambda: node.info("open2")["program"]["runs"] == 1, "it ends")
+        check(node.info("open2")["program"]["exit_code"] == 9, log_of(node, "open2"))
+
+
+def measure(node: Node, count: int = 50) -> None:
+    """Time from the deploy request to its answer, which comes when the program runs."""
+    times = []
+    for i in range(count):
+        begin = time.monotonic()
+        deploy(node, f"m{i}", ["sleep"])
+        times.append((time.monotonic() - begin) * 1000)
+    for i in range(count):
+        node.undeploy(f"m{i}")
+    times.sort()
+    print(f"start of a native service: p50 {times[count // 2]:.1f} ms, p90 {times[count * 9 // 10]:.1f} ms, "
+          f"max {times[-1]:.1f} ms over {count}")
+
+
+def main() -> int:
+    failures = 0
+    with Node(ARGS.brokkr, ARGS.attach) as node:
+        if ARGS.measure:
+            measure(node)
+            return 0
+        for name, test in sorted(globals().items()):
+            if not name.startswith("test_") or (ARGS.only and ARGS.only not in name):
+                continue
+            begin = time.monotonic()
+            try:
+                test(node)
+                print(f"ok   {name} ({time.monotonic() - begin:.1f} s)")
+            except Exception:
+                failures += 1
+                print(f"FAIL {name}\n{traceback.format_exc()}")
+        if failures:
+            print(node.log())
+    print(f"{failures} failed")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--brokkr", required=True)
+    parser.add_argument("--programs", required=True, type=pathlib.Path)
+    parser.add_argument("--attach", default="")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--measure", action="store_true")
+    ARGS = parser.parse_args()
+    PROGRAMS = ARGS.programs
+    sys.exit(main())
