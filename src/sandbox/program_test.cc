@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,102 +18,11 @@
 #include "sandbox/cgroup.h"
 #include "sandbox/landlock.h"
 #include "sandbox/process_tree.h"
+#include "sandbox/program_sockets.h"
+#include "sandbox/program_test_support.h"
 
 namespace brokkr::sandbox {
 namespace {
-
-constexpr auto kPatience = std::chrono::seconds(20);
-
-class ProgramTest : public testing::Test {
- protected:
-  void SetUp() override {
-    auto opened = io::Loop::open({}, clock_);
-    ASSERT_TRUE(opened);
-    loop_ = std::move(*opened);
-    log_ = Log::discard();
-    cgroups_ = CgroupTree::open();
-  }
-  void TearDown() override { program_.reset(); }
-
-  ProgramDeps deps() { return {*loop_, *log_, *cgroups_, BROKKR_SANDBOX_PROBE}; }
-
-  static ProgramSpec guest(std::vector<std::string> arguments) {
-    ProgramSpec spec;
-    spec.name = "guest";
-    spec.executable = BROKKR_SANDBOX_GUEST;
-    spec.arguments = std::move(arguments);
-    spec.arguments.insert(spec.arguments.begin(), "guest");
-    return spec;
-  }
-
-  ProgramEvents events() {
-    ProgramEvents events;
-    events.on_started = [this](pid_t pid, uint32_t layers) {
-      started_pid_ = pid;
-      layers_ = layers;
-    };
-    events.on_output = [this](OutputStream stream, std::string_view bytes) {
-      (stream == OutputStream::Stdout ? out_ : error_out_) += bytes;
-    };
-    events.on_connection = [this](size_t listener, int fd) {
-      connected_listener_ = listener;
-      // The broker's part: answers at once; the guest has sent before it reads.
-      EXPECT_EQ(write(fd, "PONG", 4), 4);
-      close(fd);
-    };
-    events.on_exit = [this](const io::ExitStatus& status, bool is_memory_kill,
-                            const std::string& reason) {
-      status_ = status;
-      is_memory_kill_ = is_memory_kill;
-      reason_ = reason;
-    };
-    return events;
-  }
-
-  void start(ProgramSpec spec) {
-    auto started = start_program(deps(), std::move(spec), events());
-    ASSERT_TRUE(started) << started.error().text;
-    program_ = std::move(*started);
-  }
-  template <typename Condition>
-  bool wait_for(Condition condition) {
-    const MonotonicTime end = clock_.now() + kPatience;
-    bool is_met = false;
-    while (!(is_met = condition()) && clock_.now() < end) {
-      loop_->run_once(std::chrono::milliseconds(10));
-    }
-    return is_met;
-  }
-  // Runs to its end and gives the exit code, or 1000 + signal.
-  int run(ProgramSpec spec) {
-    start(std::move(spec));
-    if (!wait_for([this] { return status_.has_value(); })) return -1;
-    if (!reason_.empty()) std::printf("reason: %s\n", reason_.c_str());
-    return status_->is_signalled ? 1000 + status_->value : status_->value;
-  }
-  static int proc() {
-    static const int fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    return fd;
-  }
-  bool wait_for_output(std::string_view text) {
-    return wait_for([&] { return out_.find(text) != std::string::npos || status_.has_value(); }) &&
-           out_.find(text) != std::string::npos;
-  }
-
-  SystemClock clock_;
-  std::unique_ptr<io::Loop> loop_;
-  std::unique_ptr<Log> log_;
-  std::unique_ptr<CgroupTree> cgroups_;
-  std::unique_ptr<Program> program_;
-  pid_t started_pid_ = 0;
-  uint32_t layers_ = 0;
-  std::string out_;
-  std::string error_out_;
-  std::optional<size_t> connected_listener_;
-  std::optional<io::ExitStatus> status_;
-  bool is_memory_kill_ = false;
-  std::string reason_;
-};
 
 TEST_F(ProgramTest, RunsWithItsArgumentsAndNothingInherited) {
   ProgramSpec spec = guest({"about"});
@@ -306,6 +217,93 @@ TEST_F(ProgramTest, StartsWithinItsTime) {
               std::chrono::duration<double, std::milli>(times[times.size() / 2]).count(),
               std::chrono::duration<double, std::milli>(times.back()).count());
   EXPECT_LT(times[times.size() / 2], std::chrono::milliseconds(200));
+}
+
+TEST_F(ProgramTest, TheProcessorIsLimited) {
+  if ((cgroups_->layers() & kCgroupCpu) == 0) GTEST_SKIP() << "no processor groups here";
+  ProgramSpec spec = guest({"spin"});
+  spec.limits.cpu_millis = 200;
+  start(std::move(spec));
+  const MonotonicTime begin = clock_.now();
+  ASSERT_TRUE(wait_for([&] { return program_->usage().cpu_ns >= 200'000'000; }));
+  // A fifth of a processor takes a second for it; the first period is given at once.
+  EXPECT_GT(clock_.now() - begin, std::chrono::milliseconds(700));
+}
+
+TEST_F(ProgramTest, DestroyingItKillsEverything) {
+  start(guest({"daemon-wait"}));
+  ASSERT_TRUE(wait_for_output("left"));
+  const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, started_pid_, 0));
+  ASSERT_GE(pidfd, 0);
+  program_.reset();
+  pollfd waited{pidfd, POLLIN, 0};
+  EXPECT_EQ(poll(&waited, 1, 10'000), 1);
+  close(pidfd);
+  EXPECT_FALSE(status_.has_value());
+}
+
+TEST_F(ProgramTest, NothingOutlivesTheNode) {
+  for (const bool is_confined : {true, false}) {
+    int told[2];
+    ASSERT_EQ(pipe(told), 0);
+    const pid_t node = fork();
+    if (node == 0) {
+      loop_ = std::move(*io::Loop::open({}, clock_));
+      std::vector<uint16_t> ports;
+      auto program = is_confined
+                         ? start_program(deps(), guest({"daemon-wait"}), events())
+                         : start_program_unconfined(deps(), guest({"daemon-wait"}), events(), ports);
+      program_ = std::move(*program);
+      wait_for_output("left");
+      (void)!write(told[1], &started_pid_, sizeof started_pid_);
+      pause();
+    }
+    pid_t pid = 0;
+    ASSERT_EQ(read(told[0], &pid, sizeof pid), static_cast<ssize_t>(sizeof pid));
+    const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+    ASSERT_GE(pidfd, 0);
+    kill(node, SIGKILL);
+    waitpid(node, nullptr, 0);
+    pollfd waited{pidfd, POLLIN, 0};
+    EXPECT_EQ(poll(&waited, 1, 10'000), 1) << is_confined;
+    for (const int fd : {told[0], told[1], pidfd}) close(fd);
+  }
+}
+
+TEST_F(ProgramTest, EveryLandlockKeepsTheHostsFiles) {
+  // Without a root of its own only Landlock stands before the files.
+  for (int abi = 1; abi <= landlock_abi(); ++abi) {
+    ProgramSpec spec = guest({"cat", "/etc/passwd"});
+    spec.layers_off = kMountNamespace;
+    spec.landlock_abi_max = abi;
+    status_.reset();
+    EXPECT_EQ(run(std::move(spec)), EACCES) << abi;
+    EXPECT_NE(layers_ & kLandlock, 0U);
+  }
+}
+
+TEST_F(ProgramTest, LandlockStandsInForTheNetworkNamespace) {
+  uint16_t port = 0;
+  const Result<int> host = listen_on_loopback(port);
+  ASSERT_TRUE(host);
+  close(*host);  // nobody listens there: an attempt that gets through is refused by the host
+  for (const int abi : {3, 4}) {
+    if (landlock_abi() < 4) GTEST_SKIP() << "this Landlock knows no ports";
+    ProgramSpec spec = guest({"ask", "127.0.0.1", std::to_string(port)});
+    spec.layers_off = kNetNamespace;
+    spec.landlock_abi_max = abi;
+    status_.reset();
+    EXPECT_EQ(run(std::move(spec)), abi < 4 ? ECONNREFUSED : EACCES) << abi;
+  }
+}
+
+TEST_F(ProgramTest, RequiredRefusesWhatIsMissing) {
+  ProgramSpec spec = guest({"exit", "0"});
+  spec.policy = Policy::Required;
+  EXPECT_EQ(run(std::move(spec)), 0);
+  spec = guest({"exit", "0"});
+  spec.policy = Policy::Off;
+  EXPECT_EQ(start_program(deps(), std::move(spec), {}).error().code, Errc::InvalidArgument);
 }
 
 TEST_F(ProgramTest, UnconfinedKeepsLimitsAndEndsEverything) {

@@ -103,8 +103,11 @@ static int write_bytes(const char *path, size_t megabytes) {
   static char bytes[1 << 20];
   int fd = open(path, O_CREAT | O_WRONLY, 0600);
   if (fd < 0) return errno;
-  while (megabytes-- > 0) {
-    if (write(fd, bytes, sizeof bytes) != (ssize_t)sizeof bytes) return errno;
+  // A write that finds too little room is short; the next one says why.
+  for (megabytes <<= 20; megabytes > 0;) {
+    ssize_t n = write(fd, bytes, megabytes < sizeof bytes ? megabytes : sizeof bytes);
+    if (n < 0) return errno;
+    megabytes -= (size_t)n;
   }
   return 0;
 }

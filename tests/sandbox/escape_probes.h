@@ -1,6 +1,6 @@
+#pragma once
+
 // What a hostile program tries, one function a way out.
-#ifndef BROKKR_TESTS_SANDBOX_ESCAPE_PROBES_H
-#define BROKKR_TESTS_SANDBOX_ESCAPE_PROBES_H
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,5 +36,4 @@ struct EscapeFacts escape_facts(int argc, char **argv);
 
 #ifdef __cplusplus
 }
-#endif
 #endif
