@@ -42,7 +42,7 @@ def test_service_is_discoverable(node: Node) -> None:
 def test_auction_bids_for_what_it_can_run(node: Node) -> None:
     bid = as_json(node.control("AUCTION", {"auction_id": "a", "agent_type": "wasm", "tags": {}}))
     check(bid["supported_lifecycles"] == ["function"], bid)
-    for request in ({"agent_type": "native"}, {"agent_type": "v8", "tags": {"no": "such"}}):
+    for request in ({"agent_type": "cobol"}, {"agent_type": "v8", "tags": {"no": "such"}}):
         try:
             reply = node.control("AUCTION", request, timeout=0.3)
         except TimeoutError:
