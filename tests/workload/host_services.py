@@ -250,6 +250,23 @@ def large_objects_stream_through_small_heaps(w: World) -> None:
     equal(json.loads(w.ask("largemod")), [size, size, "end", size, size, 404])
 
 
+# WebAssembly
+
+@claim
+def webassembly_programs_have_the_same_services(w: World) -> None:
+    w.node.deploy("visits", (ROOT / "examples" / "host-c" / "visits.wasm").read_bytes(), ["visits.*"], type="wasm")
+    w.node.client.subscribe("visited")
+    for number in (1, 2):
+        equal(w.ask("visits.home", b"x" * 10_000), str(number).encode())
+        equal(w.node.client.next("visited", 10).data, f"home {number}".encode())
+    equal(w.stored("visits", "home"), b"2")
+    equal(w.value("objectStore('visits').get('home').length"), 10_000)
+    w.node.deploy("visitsno", (ROOT / "examples" / "host-c" / "visits.wasm").read_bytes(), ["visitsno"], type="wasm",
+                  grants={"buckets": ["others"]})
+    reply = w.node.client.request("visitsno", b"", 30)
+    equal((reply.error_code, b"403" in reply.data), (500, True))
+
+
 # HTTP
 
 @claim

@@ -41,6 +41,20 @@ std::vector<v8::Local<v8::Value>> describe(v8::Isolate* isolate, v8::Global<v8::
   return items;
 }
 
+template <typename T>
+bool is_one_of(std::span<const T> functions, std::string_view name) {
+  return std::any_of(functions.begin(), functions.end(),
+                     [name](const T& function) { return function.name == name; });
+}
+
+// The 32 bits of a number a program passed; nothing else comes from a valid module.
+uint64_t word_of(v8::Local<v8::Value> value) {
+  if (value->IsInt32()) return static_cast<uint32_t>(value.As<v8::Int32>()->Value());
+  if (value->IsBigInt()) return value.As<v8::BigInt>()->Uint64Value();
+  if (!value->IsNumber()) return 0;
+  return static_cast<uint32_t>(static_cast<int64_t>(value.As<v8::Number>()->Value()));
+}
+
 Status check_header(const FunctionSpec& spec) {
   const std::string_view bytes = spec.artifact;
   if (!bytes.starts_with(std::string_view("\0asm", 4))) {
@@ -58,7 +72,8 @@ Status check_header(const FunctionSpec& spec) {
 }  // namespace
 
 WasmFunction::WasmFunction(Realm& realm, const FunctionSpec& spec, Host& host, Clock& clock)
-    : realm_(realm), limits_(spec.limits), host_(host), clock_(clock), wasi_(*this) {
+    : realm_(realm), limits_(spec.limits), host_(host), clock_(clock), wasi_(*this),
+      services_(host) {
   wasi_.set_environment(spec.environment);
 }
 
@@ -101,6 +116,7 @@ Status WasmFunction::try_instance(const FunctionSpec& spec) {
   v8::Isolate* isolate = realm_.isolate();
   v8::TryCatch caught(isolate);
   wasi_.begin({}, {}, 0);
+  services_.begin(0);
   v8::Local<v8::Value> arguments[2] = {module_.Get(isolate), imports_.Get(isolate)};
   const bool is_made = !realm_.entries()
                             .wasm_instance.Get(isolate)
@@ -117,11 +133,9 @@ Status WasmFunction::check_imports(const FunctionSpec& spec, v8::Local<v8::Value
   for (const v8::Local<v8::Value> item : describe(isolate, realm_.entries().module_imports, module)) {
     const std::string from = text_member(isolate, item, "module");
     const std::string name = text_member(isolate, item, "name");
-    const auto known = wasi_functions();
-    const bool is_known =
-        from == kWasiModule && text_member(isolate, item, "kind") == "function" &&
-        std::any_of(known.begin(), known.end(), [&](const WasiFunction& f) { return f.name == name; });
-    if (is_known) continue;
+    const bool is_function = text_member(isolate, item, "kind") == "function";
+    if (is_function && from == kWasiModule && is_one_of(wasi_functions(), name)) continue;
+    if (is_function && from == kHostImportsModule && is_one_of(host_imports(), name)) continue;
     std::string text = spec.file_name + ": imports " + from + "." + name + ", which is not provided";
     if (from == "wasi_unstable") text += ": rebuild for wasi_snapshot_preview1";
     return Error{Errc::Unsupported, std::move(text)};
@@ -152,21 +166,47 @@ Status WasmFunction::check_exports(const FunctionSpec& spec, v8::Local<v8::Value
 
 void WasmFunction::make_imports() {
   v8::Isolate* isolate = realm_.isolate();
-  const v8::Local<v8::Context> context = realm_.context();
-  const v8::Local<v8::Object> functions = v8::Object::New(isolate);
-  int32_t index = 0;
-  for (const WasiFunction& function : wasi_functions()) {
-    functions
-        ->Set(context, make_name(isolate, function.name),
-              v8::Function::New(context, on_import, v8::Integer::New(isolate, index++),
-                                static_cast<int>(function.parameters.size()),
-                                v8::ConstructorBehavior::kThrow)
-                  .ToLocalChecked())
-        .Check();
-  }
   const v8::Local<v8::Object> imports = v8::Object::New(isolate);
-  imports->Set(context, make_name(isolate, kWasiModule), functions).Check();
+  const auto add = [&](std::string_view module, const auto& functions, v8::FunctionCallback callback) {
+    const v8::Local<v8::Context> context = realm_.context();
+    const v8::Local<v8::Object> object = v8::Object::New(isolate);
+    int32_t index = 0;
+    for (const auto& function : functions) {
+      object
+          ->Set(context, make_name(isolate, function.name),
+                v8::Function::New(context, callback, v8::Integer::New(isolate, index++), 0,
+                                  v8::ConstructorBehavior::kThrow)
+                    .ToLocalChecked())
+          .Check();
+    }
+    imports->Set(context, make_name(isolate, module), object).Check();
+  };
+  add(kWasiModule, wasi_functions(), on_import);
+  add(kHostImportsModule, host_imports(), on_host_import);
   imports_.Reset(isolate, imports);
+}
+
+// A program that imports from "brokkr" asks the host here; the call blocks.
+void WasmFunction::on_host_import(const Arguments& arguments) {
+  v8::Isolate* isolate = arguments.GetIsolate();
+  auto* self = static_cast<WasmFunction*>(Realm::of(isolate).target());
+  const auto index = static_cast<size_t>(arguments.Data().As<v8::Int32>()->Value());
+  const HostImport& import = host_imports()[index];
+  if (self->wasi_.has_ended()) {
+    isolate->ThrowException(v8::Null(isolate));
+    return;
+  }
+  uint64_t words[kHostImportParametersMax] = {};
+  for (size_t i = 0; i < import.parameter_count(); ++i) words[i] = word_of(arguments[static_cast<int>(i)]);
+  // What it has logged so far stands before what the call does.
+  self->flush_log(false);
+  const int64_t result =
+      self->services_.call(index, self->memory(), {words, import.parameter_count()});
+  if (HostImports::is_long(import)) {
+    arguments.GetReturnValue().Set(v8::BigInt::New(isolate, result));
+  } else {
+    arguments.GetReturnValue().Set(static_cast<int32_t>(result));
+  }
 }
 
 void WasmFunction::on_import(const Arguments& arguments) {
@@ -176,15 +216,7 @@ void WasmFunction::on_import(const Arguments& arguments) {
   const WasiFunction& function = wasi_functions()[index];
   uint64_t words[kWasiParametersMax];
   for (size_t i = 0; i < function.parameters.size(); ++i) {
-    const v8::Local<v8::Value> value = arguments[static_cast<int>(i)];
-    if (function.parameters[i] == 'I') {
-      words[i] = value->IsBigInt() ? value.As<v8::BigInt>()->Uint64Value() : 0;
-    } else {
-      words[i] = value->IsInt32() ? static_cast<uint32_t>(value.As<v8::Int32>()->Value())
-                 : value->IsNumber()
-                     ? static_cast<uint32_t>(static_cast<int64_t>(value.As<v8::Number>()->Value()))
-                     : 0;
-    }
+    words[i] = word_of(arguments[static_cast<int>(i)]);
   }
   uint16_t result = 0;
   if (!self->wasi_.has_ended()) {
@@ -253,11 +285,13 @@ void WasmFunction::invoke(const Invocation& invocation, OutcomeSink& sink) {
     RunScope run_scope(realm_);
     v8::TryCatch caught(isolate);
     wasi_.begin(invocation.subject, invocation.payload, limits_.reply_bytes_max);
+    services_.begin(invocation.id);
     const bool has_returned = run();
     const bool has_trapped = !has_returned && !wasi_.has_ended() && !caught.HasTerminated();
     outcome = to_outcome(has_trapped ? describe_exception(isolate, caught) : ExceptionText{},
                          has_returned);
     release_memory();
+    services_.begin(0);
     was_stopped = run_scope.leave();
   }
   flush_log(true);

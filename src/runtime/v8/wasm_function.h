@@ -5,6 +5,7 @@
 
 #include "runtime/engine.h"
 #include "runtime/v8/error_text.h"
+#include "runtime/host_imports.h"
 #include "runtime/v8/realm.h"
 #include "runtime/wasi_host.h"
 
@@ -36,6 +37,7 @@ class WasmFunction final : public Function, public SettleTarget, private WasiWor
   Status try_instance(const FunctionSpec&);
   void make_imports();
   static void on_import(const v8::FunctionCallbackInfo<v8::Value>&);
+  static void on_host_import(const v8::FunctionCallbackInfo<v8::Value>&);
 
   // Instantiates and runs _start; false with an exception pending, or when proc_exit ended it.
   bool run();
@@ -55,6 +57,7 @@ class WasmFunction final : public Function, public SettleTarget, private WasiWor
   Host& host_;
   Clock& clock_;
   WasiHost wasi_;
+  HostImports services_;
   v8::Global<v8::WasmModuleObject> module_;
   v8::Global<v8::Object> imports_;
   v8::Global<v8::String> exports_name_, start_name_, memory_name_;
