@@ -66,7 +66,7 @@ class ServiceCore : public std::enable_shared_from_this<ServiceCore> {
            {plain, plain + "." + options_.name, plain + "." + options_.name + "." + id_}) {
         auto subscription =
             connection_.subscribe(subject, [this, verb](const Message& message) {
-              if (message.reply.empty()) return;
+              if (!may_answer(message.reply)) return;
               static_cast<void>(connection_.publish(message.reply, describe(verb)));
             });
         if (!subscription) return subscription.error();
@@ -124,6 +124,12 @@ class ServiceCore : public std::enable_shared_from_this<ServiceCore> {
     is_ended_ = true;
     verbs_.clear();
     for (const auto& state : endpoints_) state->subscription.reset();
+  }
+
+  // Nobody awaits answers at "$...": there they would be somebody's request, made with our rights.
+  bool may_answer(std::string_view reply) const {
+    if (options_.is_answering_inboxes_only) return reply.starts_with('_');
+    return !reply.empty() && !reply.starts_with('$');
   }
 
   Status send(std::string_view reply, std::string_view payload, std::string_view headers) {
@@ -210,7 +216,7 @@ Status ServiceRequest::answer(std::string_view payload, std::string_view headers
   const auto core = core_.lock();
   if (core == nullptr || core->is_ended_) return Error{Errc::Closed, "the service has gone"};
   Status sent;
-  if (!reply_.empty()) sent = core->send(reply_, payload, headers);
+  if (core->may_answer(reply_)) sent = core->send(reply_, payload, headers);
   answered_ = static_cast<bool>(sent);  // what could not be sent may be answered shorter
   if (sent) core->count(endpoint_, started_, error);
   return sent;

@@ -60,6 +60,9 @@ class Service {
     std::string description;
     ServiceMetadata metadata;
     std::string queue_group = "q";  // of endpoints that name none; empty means no queue group
+    // Answers only at subjects that begin with "_", as inboxes do. Without it whoever may ask can have
+    // answers sent to any subject but "$..." ones.
+    bool is_answering_inboxes_only = false;
   };
   struct Endpoint {
     std::string name;     // A-Z a-z 0-9 - _

@@ -138,6 +138,19 @@ TEST_F(ServiceTest, RequestMayBeAnsweredLaterOrAfterItsService) {
   EXPECT_EQ(kept[0].respond("too late").error().code, Errc::Closed);
 }
 
+TEST_F(ServiceTest, DoesNotPublishWhereAnswersWouldBeRequests) {
+  std::vector<ServiceRequest> kept;
+  ASSERT_TRUE(service_->add_endpoint(
+      {"sum", {}, {}, {}, false}, [&](ServiceRequest request) { kept.push_back(std::move(request)); }));
+  const std::string sid = sid_of("sum");
+  say("MSG sum " + sid + " $JS.API.STREAM.PURGE.x 0\r\n\r\nMSG sum " + sid + " r.2 0\r\n\r\n");
+  say("MSG $SRV.PING " + sid_of("$SRV.PING") + " $JS.API.STREAM.PURGE.x 0\r\n\r\n");
+  ASSERT_TRUE(until([&] { return kept.size() == 2; }));
+  for (auto& request : kept) EXPECT_TRUE(request.respond("answer"));
+  EXPECT_TRUE(receives("PUB r.2 6\r\nanswer\r\n"));
+  EXPECT_EQ(everything_.find("PUB $JS"), std::string::npos);
+}
+
 TEST_F(ServiceTest, RefusesBadNames) {
   const auto start = [this](const char* name, const char* version) {
     return static_cast<bool>(Service::start(*connection_, random_, {name, version, {}, {}, "q"}));

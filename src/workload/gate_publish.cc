@@ -1,9 +1,9 @@
 // What a program publishes: where it may go, which answers it may ask for, and the requests to JetStream
 // that need a closer look.
-#include "protocol/header_edit.h"
 #include "subject/subject.h"
 #include "workload/api_body.h"
 #include "workload/gate_connection.h"
+#include "workload/outgoing_headers.h"
 #include "workload/stream_lists.h"
 
 namespace brokkr::workload {
@@ -93,13 +93,8 @@ bool GateConnection::handle_publish(const protocol::Command& command) {
     refuse("Permissions Violation for Publish with Reply of ", command.reply);
     return true;
   }
-  std::string headers(command.payload.substr(0, command.header_size));
+  const std::string headers = outgoing_headers(command.payload.substr(0, command.header_size));
   std::string_view payload = command.payload.substr(command.header_size);
-  if (!headers.empty()) {
-    // What only servers say, and where they would tell of a message's way.
-    protocol::remove_header_any_case(headers, "Nats-Request-Info");
-    protocol::remove_header_any_case(headers, "Nats-Trace-Dest");
-  }
   if (is_list_request(subject)) {
     send_ok();
     return take_api_request(command);

@@ -116,7 +116,7 @@ Status Node::open() {
 void Node::on_connected() {
   auto service = client::Service::start(
       *connection_, deps_.random,
-      {std::string(kServiceName), options_.version, "workload node", {{"node_id", id_}}, ""});
+      {std::string(kServiceName), options_.version, "workload node", {{"node_id", id_}}, "", true});
   Status status = service ? Status() : Status(service.error());
   if (service) {
     service_ = std::move(*service);

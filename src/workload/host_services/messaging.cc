@@ -4,6 +4,7 @@
 
 #include "client/headers.h"
 #include "subject/subject.h"
+#include "workload/outgoing_headers.h"
 
 namespace brokkr::workload {
 namespace {
@@ -16,9 +17,10 @@ constexpr auto kRepliesStall = std::chrono::milliseconds(300);
 constexpr size_t kUnsentBytesMax = 32U << 20;
 
 // What bodies of JetStream requests name is not looked at here, so functions have kv and objectStore
-// instead.
+// instead; and "$SRV" is heard by the services of every namespace.
 bool is_allowed(const Access& access, std::string_view subject) {
-  return !subject.starts_with("$JS.") && access.may_publish(subject);
+  return !subject.starts_with("$JS.") && !subject.starts_with("$SRV.") &&
+         access.may_publish(subject);
 }
 
 struct Collected {
@@ -28,36 +30,43 @@ struct Collected {
 
 }  // namespace
 
-void MessagingService::serve(const runtime::HostCall& call, const Instance& instance,
+void MessagingService::serve(const runtime::HostCall& asked, const Instance& instance,
                              Duration timeout, bool is_own_timeout, const Answer& answer) {
-  if (!subject::is_valid_literal(call.target)) {
-    return answer.fail(400, "invalid subject \"" + std::string(call.target) + "\"");
+  if (!subject::is_valid_literal(asked.target)) {
+    return answer.fail(400, "invalid subject \"" + std::string(asked.target) + "\"");
   }
-  if (!call.headers.empty() && !client::Headers::parse(call.headers)) {
+  if (!asked.headers.empty() && !client::Headers::parse(asked.headers)) {
     return answer.fail(400, "the headers are not a header block");
   }
+  const std::string headers = outgoing_headers(asked.headers);
+  runtime::HostCall call = asked;
+  call.headers = headers;
   const bool is_publish = call.method == "publish";
-  const bool is_answering = is_publish && instance.has_reply_subject(call.target);
+  const bool is_answering = is_publish && instance.has_reply_subject(call.target) &&
+                            access_->may_answer(call.target);
   if (!is_answering && !is_allowed(*access_, call.target)) {
     return answer.fail(403, "functions may not use \"" + std::string(call.target) + "\"");
   }
   if (connection_.pending_bytes() > kUnsentBytesMax) {
     return answer.fail(503, "too much waits to be sent");
   }
-  if (is_publish) return publish(call, answer);
+  if (is_publish) return publish(call, instance, answer);
   if (call.method == "request") return request(call, timeout, answer);
   if (call.method == "requestMany") return request_many(call, timeout, is_own_timeout, answer);
   answer.fail(501, "messaging has no method " + std::string(call.method));
 }
 
 // Whoever answers publishes to the reply subject with rights of its own, so a function may not name
-// one it could not use itself.
-void MessagingService::publish(const runtime::HostCall& call, const Answer& answer) {
+// one it could not use itself; of inboxes only those it is asked to answer at, since the node's own is
+// everybody's on it.
+void MessagingService::publish(const runtime::HostCall& call, const Instance& instance,
+                               const Answer& answer) {
   if (!call.key.empty()) {
     if (!subject::is_valid_literal(call.key)) {
       return answer.fail(400, "invalid subject \"" + std::string(call.key) + "\"");
     }
-    if (!call.key.starts_with("_INBOX.") && !is_allowed(*access_, call.key)) {
+    const bool is_passed_on = instance.has_reply_subject(call.key) && access_->may_answer(call.key);
+    if (!is_passed_on && (call.key.starts_with('$') || !is_allowed(*access_, call.key))) {
       return answer.fail(403, "functions may not use \"" + std::string(call.key) + "\"");
     }
   }

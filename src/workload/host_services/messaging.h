@@ -17,7 +17,7 @@ class MessagingService {
              bool is_own_timeout, const Answer& answer);
 
  private:
-  void publish(const runtime::HostCall& call, const Answer& answer);
+  void publish(const runtime::HostCall& call, const Instance& instance, const Answer& answer);
   void request(const runtime::HostCall& call, Duration timeout, const Answer& answer);
   void request_many(const runtime::HostCall& call, Duration timeout, bool is_own_timeout,
                     const Answer& answer);
