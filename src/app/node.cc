@@ -1,13 +1,16 @@
 // The workload node, embedded in a server or by itself as a client of another.
 #include <signal.h>
 
+#include <charconv>
 #include <cstdio>
 #include <cstdlib>
 
+#include "app/ask_loop.h"
 #include "app/embedded_node.h"
 #include "app/program.h"
 #include "base/log.h"
 #include "config/flags.h"
+#include "http/server.h"
 #include "io/signals.h"
 #include "io/socket.h"
 #include "workload/host_services/http_client.h"
@@ -25,6 +28,7 @@ constexpr std::string_view kNodeHelp =
     "        --tlsca <file>               Authorities trusted (default: the machine's)\n"
     "        --tlscert, --tlskey <file>   Our certificate and its key\n"
     "        --tlsfirst                   TLS handshake before the server's greeting\n"
+    "        --metrics-port <port>        Serve /metrics for Prometheus on 127.0.0.1\n"
     "    -D, --debug                      Log what helps debugging\n";
 
 struct NodeFlags {
@@ -33,6 +37,7 @@ struct NodeFlags {
   std::string user;
   std::string password;
   std::string token;
+  std::string metrics_port;
   client::TlsOptions tls;
   bool is_debug = false;
   bool is_help = false;
@@ -70,6 +75,7 @@ Result<NodeFlags> parse_node_flags(std::vector<std::string> args) {
                                 : name == "--user"                   ? &flags.user
                                 : name == "--password"               ? &flags.password
                                 : name == "--token"                  ? &flags.token
+                                : name == "--metrics-port"           ? &flags.metrics_port
                                 : name == "--tlsca"                  ? &flags.tls.ca_file
                                 : name == "--tlscert"                ? &flags.tls.certificate_file
                                 : name == "--tlskey"                 ? &flags.tls.key_file
@@ -96,6 +102,37 @@ Result<workload::Pairs> parse_tags(const std::vector<std::string>& tags) {
   return out;
 }
 
+// Answers on threads of its own what the node says on its loop.
+Result<std::unique_ptr<http::Server>> serve_metrics(io::Loop& loop, Log& log,
+                                                    const workload::Node& node,
+                                                    const std::string& port) {
+  http::Server::Options options;
+  options.name = "metrics";
+  const char* end = port.data() + port.size();
+  const auto read = std::from_chars(port.data(), end, options.port);
+  if (read.ec != std::errc() || read.ptr != end) {
+    return Error{Errc::Syntax, "--metrics-port takes a port, not \"" + port + "\""};
+  }
+  auto server = http::Server::open(std::move(options), [&loop, &node](const http::Request& request) {
+    http::Response response;
+    if (request.path == "/healthz") {
+      response.body = "ok\n";
+      return response;
+    }
+    if (request.path != "/metrics") {
+      response.status = 404;
+      return response;
+    }
+    response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+    response.body = ask_loop(loop, [&node] { return node.metrics(); }, std::chrono::seconds(2));
+    return response;
+  });
+  if (server) {
+    log.info("Serving metrics on http://127.0.0.1:" + std::to_string((*server)->port()) + "/metrics");
+  }
+  return server;
+}
+
 }  // namespace
 
 Result<workload::NodeOptions> make_node_options(const OwnFlags& flags,
@@ -119,6 +156,7 @@ Result<workload::NodeOptions> make_node_options(const OwnFlags& flags,
                  : is_required          ? sandbox::Policy::Required
                                         : sandbox::Policy::BestEffort;
   node.allows_unconfined = node.sandbox == sandbox::Policy::Off;
+  node.traces = workload::tracer_options(flags.otlp_endpoint);
   return node;
 }
 
@@ -190,7 +228,14 @@ int run_node(const Invocation& invocation) {
       });
   if (!started) return fail(started.error());
   node = std::move(*started);
+  std::unique_ptr<http::Server> metrics;
+  if (!flags->metrics_port.empty()) {
+    auto served = serve_metrics(**loop, **log, *node, flags->metrics_port);
+    if (!served) return fail(served.error());
+    metrics = std::move(*served);
+  }
   (*loop)->run();
+  metrics.reset();
   node.reset();
   return exit_code;
 }

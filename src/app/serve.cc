@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "app/ask_loop.h"
 #include "app/embedded_node.h"
 #include "app/jetstream_setup.h"
 #include "app/process_files.h"
@@ -195,10 +196,18 @@ class ServerProgram {
     if (options_.http_port == 0 && options_.https_port == 0) return {};
     auto options = make_monitor_options(options_);
     if (!options) return options.error();
+    options->more_metrics = [this] { return node_metrics(); };
     auto monitor = broker::Monitor::open(std::move(*options), *server_, *log_);
     if (!monitor) return monitor.error();
     monitor_ = std::move(*monitor);
     return {};
+  }
+
+  // Of the workloads, which belong to the main loop; asked on the monitor's threads.
+  std::string node_metrics() {
+    if (!with_node_) return {};
+    const auto answer = [this] { return node_ != nullptr ? node_->node().metrics() : std::string(); };
+    return ask_loop(*loop_, answer, std::chrono::seconds(2));
   }
 
   // The HTTPS port shows the certificate that is there now.
@@ -211,6 +220,7 @@ class ServerProgram {
         options->tls_key == monitor_->options().tls_key) {
       return;
     }
+    options->more_metrics = [this] { return node_metrics(); };
     monitor_.reset();
     auto monitor = broker::Monitor::open(std::move(*options), *server_, *log_);
     if (!monitor) return log_->error("https monitor: " + monitor.error().text);

@@ -6,7 +6,9 @@ namespace brokkr {
 
 void MetricsText::family(std::string_view name, Type type, std::string_view help) {
   out_.append("# HELP ").append(name).append(" ").append(help).append("\n# TYPE ").append(name);
-  out_.append(type == Type::Counter ? " counter\n" : " gauge\n");
+  out_.append(type == Type::Counter ? " counter\n"
+              : type == Type::Gauge ? " gauge\n"
+                                    : " histogram\n");
 }
 
 void MetricsText::sample(std::string_view name, double value, const Labels& labels) {

@@ -12,7 +12,7 @@ namespace brokkr {
 // label values are escaped here. A value type; Loop-confined.
 class MetricsText {
  public:
-  enum class Type : uint8_t { Counter, Gauge };
+  enum class Type : uint8_t { Counter, Gauge, Histogram };
   using Labels = std::vector<std::pair<std::string_view, std::string_view>>;
 
   // `name` matches [a-z_]+; `help` is one line.

@@ -213,6 +213,7 @@ http::Response Monitor::metrics(QueryReader&) {
   http::Response response;
   response.content_type = "text/plain; version=0.0.4; charset=utf-8";
   response.body = render_metrics(*varz);
+  if (options_.more_metrics) response.body += options_.more_metrics();
   return response;
 }
 

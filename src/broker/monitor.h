@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "base/callback.h"
 #include "base/log.h"
 #include "base/result.h"
 #include "broker/monitor/pages.h"
@@ -25,6 +26,8 @@ class Monitor {
     // PEM text; both: HTTPS.
     std::string tls_certificate;
     std::string tls_key;
+    // What /metrics says besides, in the same format. Called on the monitor's threads.
+    Callback<std::string()> more_metrics;
   };
   // Fails with System when the address cannot be bound. Logs the line harnesses look for. `server`
   // and `log` outlive the monitor.

@@ -106,6 +106,7 @@ void Fetch::restart_timer() {
 
 void Fetch::on_message(const Message& message) {
   if (auto status = find_status(message)) {
+    if (is_draining_) return;
     if (status->http_code == 100) return restart_timer();
     if (status->http_code == 503) return end(Error{Errc::NoResponders, "no such consumer"});
     return end(std::move(*status));
@@ -113,10 +114,19 @@ void Fetch::on_message(const Message& message) {
   const auto delivery = parse_delivery(message.reply);
   if (!delivery) return;
   ++delivered_;
-  restart_timer();
+  if (!is_draining_) restart_timer();
   const auto handlers = handlers_;
   handlers->on_message(message, *delivery);
-  if (!handlers->is_gone && delivered_ >= options_.batch) end(Done{});
+  if (!handlers->is_gone && !is_draining_ && delivered_ >= options_.batch) end(Done{});
+}
+
+void Fetch::drain(Callback<void()> done) {
+  is_draining_ = true;
+  timer_.stop();
+  watch_.reset();
+  subscription_->drain([handlers = handlers_, done = std::move(done)](const Status&) {
+    if (!handlers->is_gone) done();
+  });
 }
 
 void Fetch::on_silence() {

@@ -46,6 +46,10 @@ class Fetch {
   Fetch(const Fetch&) = delete;
   Fetch& operator=(const Fetch&) = delete;
 
+  // Takes nothing more: delivers what is on its way, then calls back instead of `on_end`. Messages the
+  // server has given out are not lost to their ack wait so. Not after the end.
+  void drain(Callback<void()> done);
+
   uint64_t delivered_count() const { return delivered_; }
 
  private:
@@ -68,6 +72,7 @@ class Fetch {
   MonotonicTime deadline_;
   io::Timer timer_;
   uint64_t delivered_ = 0;
+  bool is_draining_ = false;
 };
 
 struct ConsumeOptions {

@@ -164,6 +164,8 @@ std::string encode(const WorkloadInfo& info) {
   out.field("calls", info.calls).field("errors", info.errors);
   out.field("restarts", info.restarts).field("log_lines_dropped", info.log_lines_dropped);
   out.field("total_ns", info.total_ns).field("memory_bytes", info.memory_bytes);
+  out.field("cpu_ns", info.cpu_ns).field("p50_ns", info.p50_ns).field("p99_ns", info.p99_ns);
+  write_strings(out, "triggers", info.triggers);
   out.field("last_error", info.last_error);
   if (!info.program.isolation.empty()) write_program(out, info.program);
   return out.end_object().take();
@@ -329,6 +331,8 @@ Result<WorkloadInfo> decode_workload_info(std::string_view text) {
   in.read("calls", info.calls).read("errors", info.errors).read("restarts", info.restarts);
   in.read("log_lines_dropped", info.log_lines_dropped).read("total_ns", info.total_ns);
   in.read("memory_bytes", info.memory_bytes).read("last_error", info.last_error);
+  in.read("cpu_ns", info.cpu_ns).read("p50_ns", info.p50_ns).read("p99_ns", info.p99_ns);
+  in.read("triggers", info.triggers);
   const Value* program = in.find("program");
   if (program != nullptr && !program->is_object()) in.fail("\"program\" must be an object");
   if (!in.status()) return in.status().error();

@@ -146,6 +146,10 @@ struct WorkloadInfo {
   uint64_t log_lines_dropped = 0;
   uint64_t total_ns = 0;    // wall time of all answered calls, queueing included
   uint64_t memory_bytes = 0;
+  uint64_t cpu_ns = 0;      // of its processes, those that have gone included
+  uint64_t p50_ns = 0;      // of the same times as total_ns, to within a factor of two
+  uint64_t p99_ns = 0;
+  std::vector<std::string> triggers;  // other than subjects, "stream ORDERS orders.>"
   std::string last_error;
   ProgramInfo program;
 };

@@ -4,6 +4,8 @@
 
 #include "base/json.h"
 #include "protocol/headers.h"
+#include "workload/header_line.h"
+#include "workload/hops.h"
 
 namespace brokkr::workload {
 namespace {
@@ -22,11 +24,15 @@ constexpr size_t kStackBytesMax = 16U << 10;
 // What the calls waiting for room may take in memory.
 constexpr size_t kQueuedPayloadMax = 1U << 20;
 
-// One line, safe as a header value.
-std::string header_line(std::string_view text) {
-  std::string line(text.substr(0, text.find_first_of("\r\n")));
-  line.resize(std::min<size_t>(line.size(), 512));
-  return line;
+// Spans of host calls under way; beyond it they are not recorded.
+constexpr size_t kOpenSpansMax = 4096;
+constexpr auto kLoopDetected = static_cast<uint16_t>(508);
+
+CallResult no_capacity(const std::string& error) {
+  CallResult result;
+  result.code = runtime::OutcomeCode::NoCapacity;
+  result.error = error;
+  return result;
 }
 
 }  // namespace
@@ -56,11 +62,13 @@ void DeployedFunction::add_instance() {
 
 void DeployedFunction::on_ready(Instance&) {
   last_ready_ = deps_.loop.clock().now();
-  if (state_ == State::Starting && triggers_.empty()) return subscribe();
-  dispatch_queue();
+  if (state_ == State::Starting && subscriptions_.empty() && triggers_.empty()) {
+    return put_triggers();
+  }
+  dispatch_queues();
 }
 
-void DeployedFunction::subscribe() {
+void DeployedFunction::put_triggers() {
   for (const std::string& subject : options_.trigger_subjects) {
     auto subscription = deps_.connection.subscribe(
         subject, [this](const client::Message& message) { on_message(message); },
@@ -70,20 +78,42 @@ void DeployedFunction::subscribe() {
       last_error_ = error.text;
       fail_start(error);
     });
-    triggers_.push_back(std::move(*subscription));
+    subscriptions_.push_back(std::move(*subscription));
   }
-  deps_.connection.flush(kFlushTimeout, [this](const Status& flushed) {
-    if (state_ != State::Starting) return;
-    if (!flushed) return fail_start(flushed.error());
-    state_ = State::Live;
-    if (const auto on_live = std::move(on_live_)) on_live({});
-  });
+  if (Status added = add_triggers(); !added) return fail_start(added.error());
+  starting_ = static_cast<uint32_t>(triggers_.size()) + 1;
+  for (const auto& trigger : triggers_) {
+    trigger->start([this](const Status& status) { on_trigger_live(status); });
+  }
+  deps_.connection.flush(kFlushTimeout, [this](const Status& status) { on_trigger_live(status); });
+}
+
+Status DeployedFunction::add_triggers() {
+  TriggerSource::Facts facts{options_.ns, options_.name, 0, options_.slot,
+                             options_.instance.spec.limits.wall_time + options_.instance.grace,
+                             options_.limits.in_flight * options_.limits.max_instances};
+  for (const Trigger& trigger : options_.triggers) {
+    auto source = make_trigger({deps_.loop, deps_.log, deps_.connection, *this}, facts, trigger);
+    if (!source) return source.error();
+    triggers_.push_back(std::move(*source));
+    ++facts.index;
+  }
+  return {};
+}
+
+// It is live once all of them are in place.
+void DeployedFunction::on_trigger_live(const Status& status) {
+  if (state_ != State::Starting) return;
+  if (!status) return fail_start(status.error());
+  if (--starting_ > 0) return;
+  state_ = State::Live;
+  if (const auto on_live = std::move(on_live_)) on_live({});
 }
 
 void DeployedFunction::fail_start(Error error) {
   if (state_ != State::Starting) return;
   state_ = State::Stopped;
-  triggers_.clear();
+  subscriptions_.clear();
   deps_.loop.post([on_live = std::move(on_live_), error = std::move(error)] {
     if (on_live) on_live(error);
   });
@@ -96,27 +126,56 @@ void DeployedFunction::on_load_failed(Instance& instance, const std::string& rea
 }
 
 void DeployedFunction::on_message(const client::Message& message) {
-  ++calls_;
   const MonotonicTime now = deps_.loop.now();
   // While calls wait, later ones do not overtake them.
-  Instance* instance = queue_.empty() ? find_instance_with_room() : nullptr;
-  if (instance != nullptr) {
-    return instance->call(message.subject, message.reply, message.headers, message.payload, now);
-  }
+  const bool may_start = queue_.empty() && trigger_queue_.empty();
+  Instance* instance = may_start ? find_instance_with_room() : nullptr;
+  if (instance != nullptr) return dispatch(*instance, message, now, 0, {});
   const bool is_full = queue_.size() >= options_.limits.queue ||
                        (queue_.size() > options_.limits.queue / 8 &&
                         message.payload.size() > kQueuedPayloadMax / 8);
+  QueuedCall call{std::string(message.subject), std::string(message.reply), {}, {}, now, 0, {}};
   if (is_full || state_ == State::Stopped) {
-    const std::string error =
-        "no capacity: " + std::to_string(queue_.size()) + " calls are waiting";
-    CallResult result;
-    result.code = runtime::OutcomeCode::NoCapacity;
-    result.error = error;
-    return answer(message.reply, now, result);
+    return refuse(call, "no capacity: " + std::to_string(queue_.size()) + " calls are waiting");
   }
-  queue_.push_back({std::string(message.subject), std::string(message.reply),
-                    std::string(message.headers), std::string(message.payload), now});
+  call.headers = message.headers;
+  call.payload = message.payload;
+  queue_.push_back(std::move(call));
   if (!sweep_.is_armed()) sweep_.start(kSweepEvery);
+}
+
+// A trigger has few calls under way at once and waits with each for as long as it takes.
+void DeployedFunction::run(const TriggerCall& call, Callback<void(const CallResult&)> done) {
+  trigger_queue_.push_back({std::string(call.subject), {}, std::string(call.headers),
+                            std::string(call.payload), deps_.loop.now(), call.deliveries,
+                            std::move(done)});
+  dispatch_queues();
+}
+
+void DeployedFunction::dispatch(Instance& instance, const client::Message& message,
+                                MonotonicTime received, uint16_t deliveries,
+                                Callback<void(const CallResult&)> done) {
+  CallFacts facts;
+  facts.subject = message.subject;
+  facts.payload_bytes = static_cast<uint32_t>(message.payload.size());
+  facts.deliveries = deliveries;
+  facts.done = std::move(done);
+  std::string traced;
+  std::string_view headers = message.headers;
+  if (!headers.empty()) {
+    facts.hops = hops_of(headers);
+    facts.trace = trace_context_of(headers);
+  }
+  if (deps_.tracer != nullptr) {
+    if (facts.trace.is_set()) facts.parent_span = facts.trace.span_id;
+    facts.trace = deps_.tracer->start(facts.trace);
+    traced = with_trace_context(headers, facts.trace);
+    headers = traced;
+  }
+  // What a trigger waits with has all its time left when it begins.
+  const MonotonicTime waits_since = facts.done ? deps_.loop.now() : received;
+  instance.call(message.subject, message.reply, headers, message.payload, received, waits_since,
+                std::move(facts));
 }
 
 Instance* DeployedFunction::find_instance_with_room() {
@@ -136,14 +195,28 @@ Instance* DeployedFunction::find_instance_with_room() {
   return best;
 }
 
-void DeployedFunction::dispatch_queue() {
-  while (!queue_.empty()) {
+void DeployedFunction::dispatch_queues() {
+  while (!queue_.empty() || !trigger_queue_.empty()) {
     Instance* instance = find_instance_with_room();
     if (instance == nullptr) return;
-    const QueuedCall call = std::move(queue_.front());
-    queue_.pop_front();
-    instance->call(call.subject, call.reply, call.headers, call.payload, call.received);
+    is_triggers_turn_ = !trigger_queue_.empty() && (!is_triggers_turn_ || queue_.empty());
+    std::deque<QueuedCall>& queue = is_triggers_turn_ ? trigger_queue_ : queue_;
+    QueuedCall call = std::move(queue.front());
+    queue.pop_front();
+    dispatch(*instance, {call.subject, call.reply, call.headers, call.payload, {}}, call.received,
+             call.deliveries, std::move(call.done));
   }
+}
+
+// Answers a call no instance had.
+void DeployedFunction::refuse(const QueuedCall& call, const std::string& error) {
+  CallFacts facts;
+  facts.subject = call.subject;
+  facts.payload_bytes = static_cast<uint32_t>(call.payload.size());
+  facts.deliveries = call.deliveries;
+  const CallResult result = no_capacity(error);
+  answer({call.reply, call.received, {}, facts}, result);
+  if (call.done) call.done(result);
 }
 
 // Calls that have waited as long as one may run are answered: nobody knows when there will be room.
@@ -151,43 +224,44 @@ void DeployedFunction::sweep_queue() {
   const MonotonicTime now = deps_.loop.now();
   const Duration limit = options_.instance.spec.limits.wall_time;
   while (!queue_.empty() && now - queue_.front().received >= limit) {
-    const std::string error = "no capacity: waited " + format_go_duration(limit);
-    CallResult result;
-    result.code = runtime::OutcomeCode::NoCapacity;
-    result.error = error;
-    answer(queue_.front().reply, queue_.front().received, result);
+    const QueuedCall call = std::move(queue_.front());
     queue_.pop_front();
+    refuse(call, "no capacity: waited " + format_go_duration(limit));
   }
   if (!queue_.empty()) sweep_.start(kSweepEvery);
 }
 
 void DeployedFunction::on_result(Instance& instance, const Call& call, const CallResult& result) {
-  answer(call.reply, call.received, result);
+  answer({call.reply, call.received, call.sent, call.facts}, result);
+  if (call.facts.done) call.facts.done(result);
   // V8's heap is in doubt after it ran out: the next call gets a process of its own.
   if (result.code == runtime::OutcomeCode::OutOfMemory) instance.drain();
-  if (!queue_.empty()) dispatch_queue();
-  if (state_ == State::Stopping && is_idle() && draining_triggers_ == 0) {
+  dispatch_queues();
+  if (state_ == State::Stopping && is_idle() && draining_ == 0) {
     stop_limit_.start(Duration::zero());
   }
 }
 
-void DeployedFunction::answer(std::string_view reply, MonotonicTime received,
-                              const CallResult& result) {
-  total_ns_ += static_cast<uint64_t>((deps_.loop.clock().now() - received).count());
-  if (result.code != runtime::OutcomeCode::Ok) return answer_error(reply, result);
-  if (reply.empty() || !result.has_reply) return;
-  const Status sent = deps_.connection.publish(reply, result.payload,
-                                               {.reply = {}, .headers = result.headers});
-  if (sent) return;
-  CallResult failed;
-  failed.code = sent.error().code == Errc::LimitExceeded ? runtime::OutcomeCode::ReplyTooLarge
-                                                         : runtime::OutcomeCode::Exception;
-  failed.error = sent.error().text;
-  answer_error(reply, failed);
+void DeployedFunction::answer(const CallEnd& end, const CallResult& result) {
+  CallResult final = result;
+  std::string refusal;
+  const bool is_ok = result.code == runtime::OutcomeCode::Ok;
+  if (is_ok && !end.reply.empty() && result.has_reply) {
+    const Status sent = deps_.connection.publish(end.reply, result.payload,
+                                                 {.reply = {}, .headers = result.headers});
+    if (!sent) {
+      final = {};
+      final.code = sent.error().code == Errc::LimitExceeded ? runtime::OutcomeCode::ReplyTooLarge
+                                                            : runtime::OutcomeCode::Exception;
+      refusal = sent.error().text;
+      final.error = refusal;
+    }
+  }
+  if (final.code != runtime::OutcomeCode::Ok) send_error(end.reply, final);
+  record(end, final);
 }
 
-void DeployedFunction::answer_error(std::string_view reply, const CallResult& result) {
-  ++errors_;
+void DeployedFunction::send_error(std::string_view reply, const CallResult& result) {
   const std::string_view error = result.error.substr(0, kErrorBytesMax);
   const std::string_view stack = result.stack.substr(0, kStackBytesMax);
   last_error_ = error;
@@ -208,7 +282,64 @@ void DeployedFunction::answer_error(std::string_view reply, const CallResult& re
 }
 
 void DeployedFunction::on_host_call(Instance& instance, const HostCallRequest& request) {
-  host_calls_->serve(instance, request, options_.instance.spec.limits.wall_time);
+  const Call* call = instance.find_call(request.call.invocation);
+  const uint8_t hops = call != nullptr ? call->facts.hops : instance.hops_max();
+  HostCallRequest passed = request;
+  std::string headers(request.call.headers);
+  if (is_sending(request.call.service, request.call.method)) {
+    const std::string_view subject = call != nullptr ? std::string_view(call->facts.subject) : "";
+    if (stops_loop(instance, request, hops, subject)) return;
+    // Replies end at who asked.
+    if (!request.call.target.starts_with("_INBOX.")) {
+      headers = protocol::with_header(headers, kHopsHeader, std::to_string(hops + 1));
+    }
+  }
+  if (call != nullptr && call->facts.trace.is_set()) {
+    TraceContext context = call->facts.trace;
+    if (deps_.tracer != nullptr) context = deps_.tracer->start(context);
+    const bool is_carried = request.call.service == "messaging" || request.call.service == "http";
+    if (is_carried) headers = with_trace_context(headers, context);
+    if (deps_.tracer != nullptr && context.is_sampled() && open_spans_.size() < kOpenSpansMax) {
+      Span& span = open_spans_[{&instance, request.id}];
+      span.context = context;
+      span.parent = call->facts.trace.span_id;
+      span.kind = Span::Kind::Client;
+      span.name = std::string(request.call.service) + "." + std::string(request.call.method);
+      span.start = deps_.loop.clock().wall_now();
+      span.attributes = {{"brokkr.target", std::string(request.call.target)},
+                         {"brokkr.key", std::string(request.call.key)},
+                         {"faas.name", options_.name},
+                         {"brokkr.namespace", options_.ns}};
+    }
+  }
+  passed.call.headers = headers;
+  host_calls_->serve(instance, passed, options_.instance.spec.limits.wall_time);
+}
+
+bool DeployedFunction::stops_loop(Instance& instance, const HostCallRequest& request, uint8_t hops,
+                                  std::string_view subject) {
+  if (hops < kHopsMax) return false;
+  const std::string target(request.call.target);
+  runtime::HostReply reply;
+  reply.code = kLoopDetected;
+  reply.error = "trigger loop: the message has passed through " + std::to_string(hops) +
+                " functions, it is not sent to \"" + target + "\"";
+  publish_event("FUNCTIONLOOPSTOPPED", subject, reply.error, {});
+  publish_log(runtime::LogStream::Stderr, reply.error);
+  instance.reply_to_host_call(request.id, reply);
+  return true;
+}
+
+void DeployedFunction::on_host_reply(Instance& instance, uint64_t id, uint16_t code) {
+  if (open_spans_.empty()) return;
+  const auto found = open_spans_.find({&instance, id});
+  if (found == open_spans_.end()) return;
+  Span span = std::move(found->second);
+  open_spans_.erase(found);
+  span.end = deps_.loop.clock().wall_now();
+  span.attributes.emplace_back("brokkr.code", std::to_string(code));
+  span.has_failed = code >= 400;
+  deps_.tracer->end(std::move(span));
 }
 
 void DeployedFunction::on_log(Instance&, runtime::LogStream stream, std::string_view text) {
@@ -232,6 +363,8 @@ void DeployedFunction::on_dead(Instance& instance, const std::string& reason) {
   const auto found = std::find_if(instances_.begin(), instances_.end(),
                                   [&](const auto& i) { return i.get() == &instance; });
   host_calls_->forget(instance);
+  std::erase_if(open_spans_, [&](const auto& entry) { return entry.first.first == &instance; });
+  dead_cpu_time_ += instance.cpu_time();
   const bool was_ready = !instance.engine_version().empty();
   graveyard_.push_back(std::move(*found));
   instances_.erase(found);
@@ -262,25 +395,29 @@ void DeployedFunction::stop(Duration grace, Callback<void()> on_stopped) {
   restart_.stop();
   const Duration standard = options_.instance.spec.limits.wall_time + options_.instance.grace;
   stop_limit_.start(grace > Duration::zero() ? grace : standard);
-  draining_triggers_ = static_cast<uint32_t>(triggers_.size());
-  for (const auto& trigger : triggers_) {
-    trigger->drain([this](const Status&) {
-      if (--draining_triggers_ == 0 && is_idle()) stop_limit_.start(Duration::zero());
-    });
+  draining_ = static_cast<uint32_t>(subscriptions_.size() + triggers_.size()) + 1;
+  for (const auto& subscription : subscriptions_) {
+    subscription->drain([this](const Status&) { on_drained(); });
   }
-  if (triggers_.empty() && is_idle()) stop_limit_.start(Duration::zero());
+  for (const auto& trigger : triggers_) {
+    trigger->drain([this] { on_drained(); });
+  }
+  on_drained();
+}
+
+void DeployedFunction::on_drained() {
+  if (--draining_ == 0 && is_idle()) stop_limit_.start(Duration::zero());
 }
 
 void DeployedFunction::finish_stop() {
   state_ = State::Stopped;
-  triggers_.clear();
+  subscriptions_.clear();
   sweep_.stop();
   const std::string error = "no capacity: the function is stopping";
-  CallResult result;
-  result.code = runtime::OutcomeCode::NoCapacity;
-  result.error = error;
-  for (const QueuedCall& call : queue_) answer(call.reply, call.received, result);
-  queue_.clear();
+  for (std::deque<QueuedCall>* queue : {&queue_, &trigger_queue_}) {
+    const std::deque<QueuedCall> waiting = std::exchange(*queue, {});
+    for (const QueuedCall& call : waiting) refuse(call, error);
+  }
   for (const auto& instance : instances_) {
     host_calls_->forget(*instance);
     instance->kill(runtime::OutcomeCode::NoCapacity, error);
@@ -290,6 +427,7 @@ void DeployedFunction::finish_stop() {
     stop_limit_.start(std::chrono::milliseconds(1));
     return;
   }
+  triggers_.clear();
   if (const auto on_stopped = std::move(on_stopped_)) on_stopped();
 }
 
@@ -297,66 +435,6 @@ uint64_t DeployedFunction::in_flight() const {
   uint64_t count = 0;
   for (const auto& instance : instances_) count += instance->in_flight();
   return count;
-}
-
-WorkloadSummary DeployedFunction::summary() const {
-  WorkloadSummary summary;
-  summary.id = options_.id;
-  summary.ns = options_.ns;
-  summary.name = options_.name;
-  summary.start_time = format_rfc3339(started_wall_);
-  summary.runtime = format_uptime(deps_.loop.clock().now() - started_);
-  summary.workload_type = options_.workload_type;
-  summary.workload_lifecycle = "function";
-  const bool is_up = std::any_of(instances_.begin(), instances_.end(), [](const auto& instance) {
-    return instance->state() == Instance::State::Ready;
-  });
-  switch (state_) {
-    case State::Starting: summary.workload_state = "starting"; break;
-    case State::Live: summary.workload_state = is_up ? "running" : "error"; break;
-    case State::Stopping: summary.workload_state = "stopping"; break;
-    case State::Stopped: summary.workload_state = "stopped"; break;
-  }
-  summary.metadata = options_.metadata;
-  summary.tags = options_.tags;
-  return summary;
-}
-
-WorkloadInfo DeployedFunction::info() const {
-  WorkloadInfo info;
-  info.summary = summary();
-  info.description = options_.description;
-  info.sha256 = options_.sha256;
-  info.artifact_bytes = options_.artifact_bytes;
-  info.file_name = options_.instance.spec.file_name;
-  info.trigger_subjects = options_.trigger_subjects;
-  info.queue_group = options_.queue_group;
-  info.limits = options_.limits;
-  info.instances = static_cast<uint32_t>(instances_.size());
-  for (const auto& instance : instances_) {
-    if (instance->in_flight() > 0) ++info.instances_busy;
-    info.memory_bytes += instance->memory_bytes();
-  }
-  info.in_flight = in_flight();
-  info.queued = queue_.size();
-  info.calls = calls_;
-  info.errors = errors_;
-  info.restarts = restarts_;
-  info.log_lines_dropped = log_lines_dropped_;
-  info.total_ns = total_ns_;
-  info.last_error = last_error_;
-  return info;
-}
-
-WorkloadLog DeployedFunction::log() const {
-  WorkloadLog log;
-  log.id = options_.id;
-  log.name = options_.name;
-  for (const KeptLog::Entry& entry : kept_log_.entries()) {
-    log.entries.push_back(
-        {format_rfc3339(entry.time), entry.is_stdout ? "stdout" : "stderr", entry.text});
-  }
-  return log;
 }
 
 }  // namespace brokkr::workload

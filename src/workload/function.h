@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -11,11 +12,15 @@
 #include "base/log.h"
 #include "client/connection.h"
 #include "io/loop.h"
+#include "workload/call_stats.h"
 #include "workload/control.h"
 #include "workload/host_calls.h"
 #include "workload/instance.h"
+#include "workload/invocations.h"
 #include "workload/kept_log.h"
 #include "workload/log_limiter.h"
+#include "workload/tracer.h"
+#include "workload/trigger.h"
 #include "workload/workload.h"
 
 namespace brokkr::workload {
@@ -23,23 +28,24 @@ namespace brokkr::workload {
 // What a function was deployed as, with every default filled in.
 struct FunctionOptions : WorkloadIdentity {
   std::vector<std::string> trigger_subjects;
-  std::string queue_group;  // empty: none
+  std::vector<Trigger> triggers;  // none of them Subject
+  std::string queue_group;        // empty: none
   RunLimits limits;
   Instance::Options instance;
   HostCalls::Rights rights;
 };
 
-// One deployed function: its instances, its trigger subscriptions, the calls that wait for room, and
-// the answer to every call. Each call is answered exactly once: with the function's reply, or with
+// One deployed function: its instances, its triggers, the calls that wait for room, and the answer to
+// every call. Each call is answered exactly once: with the function's reply, or with
 //
 //   Nats-Service-Error: <one line>   Nats-Service-Error-Code: <code>
 //   {"error":{"code":500,"message":"TypeError: …","stack":"…"}}
 //
-// A message without a reply subject is run all the same; what goes wrong then only shows in the log.
-// Loop-confined.
+// A message without a reply subject is run all the same; what goes wrong then shows in the log, in an
+// event and in the record of the last calls. Loop-confined.
 //
 //   Starting -> Live -> Stopping -> Stopped
-class DeployedFunction final : public InstanceOwner, public Workload {
+class DeployedFunction final : public InstanceOwner, public Workload, private TriggerTarget {
  public:
   struct Deps {
     io::Loop& loop;
@@ -47,6 +53,7 @@ class DeployedFunction final : public InstanceOwner, public Workload {
     client::Connection& connection;
     HostServices& host_services;
     Instance::Deps instance;
+    Tracer* tracer = nullptr;  // null: spans are not recorded, contexts only passed on
   };
 
   // `on_live` is called once: with success when the triggers are in place at the server, or with why
@@ -65,7 +72,9 @@ class DeployedFunction final : public InstanceOwner, public Workload {
   WorkloadSummary summary() const override;
   WorkloadInfo info() const override;
   WorkloadLog log() const override;
-  bool is_idle() const { return in_flight() == 0 && queue_.empty(); }
+  const CallStats* call_stats() const override { return &stats_; }
+  const RecentInvocations* invocations() const override { return &recent_; }
+  bool is_idle() const { return in_flight() == 0 && queue_.empty() && trigger_queue_.empty(); }
 
  private:
   struct QueuedCall {
@@ -74,27 +83,59 @@ class DeployedFunction final : public InstanceOwner, public Workload {
     std::string headers;
     std::string payload;
     MonotonicTime received;
+    uint16_t deliveries = 0;
+    Callback<void(const CallResult&)> done;
   };
+  // A call as far as its end needs it.
+  struct CallEnd {
+    std::string_view reply;
+    MonotonicTime received;
+    MonotonicTime sent{};  // zero: no instance had it
+    const CallFacts& facts;
+  };
+  // How often one kind of event may be told.
+  struct EventGate {
+    MonotonicTime last{};
+    uint64_t suppressed = 0;
+  };
+
   void on_ready(Instance&) override;
   void on_load_failed(Instance&, const std::string& reason) override;
   void on_result(Instance&, const Call&, const CallResult&) override;
   void on_host_call(Instance&, const HostCallRequest&) override;
+  void on_host_reply(Instance&, uint64_t id, uint16_t code) override;
   void on_log(Instance&, runtime::LogStream, std::string_view text) override;
   void on_dead(Instance&, const std::string& reason) override;
+  void run(const TriggerCall&, Callback<void(const CallResult&)> done) override;
+  void report(std::string_view event, std::string_view text, std::string_view members) override;
 
   void add_instance();
-  void subscribe();
+  void put_triggers();
+  Status add_triggers();
+  void on_trigger_live(const Status&);
   void on_message(const client::Message& message);
   Instance* find_instance_with_room();
-  void dispatch_queue();
+  void dispatch(Instance&, const client::Message&, MonotonicTime received, uint16_t deliveries,
+                Callback<void(const CallResult&)> done);
+  void dispatch_queues();
   void sweep_queue();
-  void answer(std::string_view reply, MonotonicTime received, const CallResult& result);
-  void answer_error(std::string_view reply, const CallResult& result);
+  void refuse(const QueuedCall&, const std::string& error);
+  void answer(const CallEnd&, const CallResult&);
+  void send_error(std::string_view reply, const CallResult&);
+  void record(const CallEnd&, const CallResult&);
+  // A publish or write of a message that has come round too often is refused.
+  bool stops_loop(Instance&, const HostCallRequest&, uint8_t hops, std::string_view subject);
   void publish_log(runtime::LogStream stream, std::string_view text);
+  // False, and counted, when one of that type was told within the last second.
+  bool admit_event(const std::string& type, uint64_t& suppressed);
+  void publish_event(const std::string& type, std::string_view subject, std::string_view text,
+                     std::string_view members);
   void fail_start(Error error);
   void bury();
+  void on_drained();
   void finish_stop();
   uint64_t in_flight() const;
+  Duration cpu_time() const;
 
   const Deps deps_;
   FunctionOptions options_;
@@ -102,9 +143,12 @@ class DeployedFunction final : public InstanceOwner, public Workload {
   State state_ = State::Starting;
   std::vector<std::unique_ptr<Instance>> instances_;
   std::vector<std::unique_ptr<Instance>> graveyard_;  // dead, destroyed in the next turn
-  std::vector<std::unique_ptr<client::Subscription>> triggers_;
+  std::vector<std::unique_ptr<client::Subscription>> subscriptions_;
+  std::vector<std::unique_ptr<TriggerSource>> triggers_;
   std::unique_ptr<HostCalls> host_calls_;
   std::deque<QueuedCall> queue_;
+  std::deque<QueuedCall> trigger_queue_;  // bounded by the triggers' windows
+  bool is_triggers_turn_ = false;         // both queues are served in turns
   io::Timer sweep_;
   io::Timer restart_;
   io::Timer bury_;
@@ -118,12 +162,16 @@ class DeployedFunction final : public InstanceOwner, public Workload {
   KeptLog kept_log_;
   WallTime started_wall_{};
   MonotonicTime started_{};
-  uint64_t calls_ = 0;
-  uint64_t errors_ = 0;
+  CallStats stats_;
+  RecentInvocations recent_;
+  std::map<std::string, EventGate> event_gates_;  // by type
+  // Host calls whose spans have not ended, by instance and number.
+  std::map<std::pair<Instance*, uint64_t>, Span> open_spans_;
+  Duration dead_cpu_time_{};  // of instances that have gone
   uint64_t restarts_ = 0;
   uint64_t log_lines_dropped_ = 0;
-  uint64_t total_ns_ = 0;
-  uint32_t draining_triggers_ = 0;
+  uint32_t starting_ = 0;  // triggers that are not in place yet
+  uint32_t draining_ = 0;  // subscriptions and triggers that have not ended
   std::string last_error_;
 };
 

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -137,7 +138,8 @@ void Instance::send_load() {
 }
 
 void Instance::call(std::string_view subject, std::string_view reply, std::string_view headers,
-                    std::string_view payload, MonotonicTime received) {
+                    std::string_view payload, MonotonicTime received, MonotonicTime waits_since,
+                    CallFacts facts) {
   DCHECK(has_room());
   uint32_t slot = 0;
   if (free_.empty()) {
@@ -153,8 +155,9 @@ void Instance::call(std::string_view subject, std::string_view reply, std::strin
   call.reply = reply;
   call.received = received;
   call.sent = deps_.loop.now();
+  call.facts = std::move(facts);
   FrameWriter(out_, FrameType::Invoke, call.id)
-      .number(static_cast<uint64_t>(received.time_since_epoch().count()))
+      .number(static_cast<uint64_t>(waits_since.time_since_epoch().count()))
       .text(subject).text(reply).text(headers).text(payload)
       .finish();
   if (in_flight_++ == 0) {
@@ -169,6 +172,7 @@ void Instance::call(std::string_view subject, std::string_view reply, std::strin
 }
 
 void Instance::reply_to_host_call(uint64_t id, const runtime::HostReply& reply) {
+  owner_.on_host_reply(*this, id, reply.code);
   if (socket_ < 0) return;
   FrameWriter(out_, FrameType::HostReply, id, reply.code)
       .text(reply.error).text(reply.headers).text(reply.payload).text(reply.more)
@@ -281,6 +285,11 @@ void Instance::handle(const Frame& frame) {
       result.stack = in.text();
       if (!in.is_ok()) return;
       progress_ = deps_.loop.now();
+      if (result.code == runtime::OutcomeCode::OutOfMemory) {
+        // The heap is all calls' heap: who filled it is not known, and the others hear of it one by one.
+        has_lost_heap_ = has_lost_heap_ || in_flight_ > 1;
+        result.is_shared_fate = has_lost_heap_;
+      }
       return finish(calls_[slot], result);
     }
     case FrameType::HostCall: {
@@ -313,7 +322,8 @@ void Instance::finish(Call& call, const CallResult& result) {
   call.id = 0;
   --in_flight_;
   // The owner may hand over the next call from within, so the slot is freed after.
-  owner_.on_result(*this, calls_[slot], result);
+  const Call ended = std::move(calls_[slot]);
+  owner_.on_result(*this, ended, result);
   free_.push_back(slot);
   if (state_ == State::Draining && in_flight_ == 0) kill(runtime::OutcomeCode::Crashed, "stopped");
 }
@@ -384,8 +394,10 @@ void Instance::become_dead(runtime::OutcomeCode code, const std::string& reason)
   deadline_.stop();
   close_socket();
   if (pidfd_ >= 0) syscall(SYS_pidfd_send_signal, pidfd_, SIGKILL, nullptr, 0);
+  CallResult result = failure(code, reason);
+  result.is_shared_fate = in_flight_ > 1;
   for (size_t i = 0; i < calls_.size(); ++i) {
-    if (calls_[i].id != 0) finish(calls_[i], failure(code, reason));
+    if (calls_[i].id != 0) finish(calls_[i], result);
   }
   owner_.on_dead(*this, reason);
 }
@@ -395,6 +407,29 @@ void Instance::close_socket() {
   deps_.loop.unwatch(socket_);
   close(socket_);
   socket_ = -1;
+}
+
+const Call* Instance::find_call(uint64_t id) const {
+  const auto slot = static_cast<uint32_t>(id);
+  return id != 0 && slot < calls_.size() && calls_[slot].id == id ? &calls_[slot] : nullptr;
+}
+
+uint8_t Instance::hops_max() const {
+  uint8_t most = 0;
+  for (const Call& call : calls_) {
+    if (call.id != 0) most = std::max(most, call.facts.hops);
+  }
+  return most;
+}
+
+Duration Instance::cpu_time() {
+  clockid_t clock = 0;
+  timespec spent{};
+  if (pid_ != 0 && state_ != State::Dead && clock_getcpuclockid(pid_, &clock) == 0 &&
+      clock_gettime(clock, &spent) == 0) {
+    cpu_time_ = std::chrono::seconds(spent.tv_sec) + std::chrono::nanoseconds(spent.tv_nsec);
+  }
+  return cpu_time_;
 }
 
 uint64_t Instance::memory_bytes() const {

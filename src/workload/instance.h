@@ -1,16 +1,19 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/callback.h"
 #include "base/result.h"
 #include "io/loop.h"
 #include "runtime/engine.h"
 #include "sandbox/cgroup.h"
 #include "workload/instance_protocol.h"
+#include "workload/trace_context.h"
 #include "workload/zygote.h"
 
 namespace brokkr::workload {
@@ -41,6 +44,19 @@ struct CallResult {
   std::string_view headers;
   std::string_view error;
   std::string_view stack;
+  // It ended with its process, as others did: any of them may be the cause.
+  bool is_shared_fate = false;
+};
+
+// What the owner of an instance keeps with a call until its result; the instance looks at none of it.
+struct CallFacts {
+  std::string subject;
+  uint32_t payload_bytes = 0;
+  uint16_t deliveries = 0;  // of a durable trigger: which attempt this is
+  uint8_t hops = 0;         // functions the message has passed through
+  std::array<uint8_t, 8> parent_span{};
+  TraceContext trace;       // this call's place in it; not set when it is part of none
+  Callback<void(const CallResult&)> done;  // hears of the end instead of a reply subject
 };
 
 // A call an instance works on.
@@ -49,6 +65,7 @@ struct Call {
   std::string reply;
   MonotonicTime received{};
   MonotonicTime sent{};
+  CallFacts facts;
 };
 
 // A host call as the instance asked for it. The views live within the callback.
@@ -65,6 +82,8 @@ class InstanceOwner {
   virtual void on_load_failed(Instance&, const std::string& reason) = 0;
   virtual void on_result(Instance&, const Call&, const CallResult&) = 0;
   virtual void on_host_call(Instance&, const HostCallRequest&) = 0;
+  // A host call of it has been answered.
+  virtual void on_host_reply(Instance&, uint64_t /*id*/, uint16_t /*code*/) {}
   virtual void on_log(Instance&, runtime::LogStream, std::string_view text) = 0;
   // Its process has gone and every call has its result; nothing follows.
   virtual void on_dead(Instance&, const std::string& reason) = 0;
@@ -108,10 +127,22 @@ class Instance final : private ForkedChild, private io::FdHandler {
   uint32_t in_flight() const { return in_flight_; }
   const std::string& engine_version() const { return engine_version_; }
   uint64_t memory_bytes() const;
+  // CPU time of its process so far, or up to when it was last asked for once that has gone.
+  Duration cpu_time();
 
-  // Hands over a call; `has_room` must be true. Its result comes once, later.
+  // Hands over a call; `has_room` must be true. Its result comes once, later; NoCapacity when it had
+  // no turn within its wall time from `waits_since`.
   void call(std::string_view subject, std::string_view reply, std::string_view headers,
-            std::string_view payload, MonotonicTime received);
+            std::string_view payload, MonotonicTime received, MonotonicTime waits_since,
+            CallFacts facts);
+  void call(std::string_view subject, std::string_view reply, std::string_view headers,
+            std::string_view payload, MonotonicTime received) {
+    call(subject, reply, headers, payload, received, received, {});
+  }
+  // The call of that id while it has no result, or null; as instances name calls, so nothing to trust.
+  const Call* find_call(uint64_t id) const;
+  // The most hops of any call it works on.
+  uint8_t hops_max() const;
   void reply_to_host_call(uint64_t id, const runtime::HostReply& reply);
   // What waits until its process takes it.
   size_t pending_bytes() const { return out_.size() - out_sent_; }
@@ -166,6 +197,8 @@ class Instance final : private ForkedChild, private io::FdHandler {
   runtime::OutcomeCode kill_code_ = runtime::OutcomeCode::Crashed;
   std::string kill_reason_;
   std::string engine_version_;
+  Duration cpu_time_{};
+  bool has_lost_heap_ = false;
 };
 
 }  // namespace brokkr::workload

@@ -10,6 +10,7 @@
 #include "base/ids.h"
 #include "base/json.h"
 #include "workload/gate_connection.h"
+#include "workload/metrics_page.h"
 
 namespace brokkr::workload {
 namespace {
@@ -107,9 +108,16 @@ Status Node::open() {
                                              std::move(own), std::move(events));
   if (!connection) return connection.error();
   connection_ = std::move(*connection);
+  if (Tracer::Options traces = options_.traces; !traces.endpoint.empty()) {
+    traces.resource.emplace_back("service.instance.id", id_);
+    traces.resource.emplace_back("host.name", options_.name);
+    auto tracer = Tracer::open(deps_.loop, deps_.log, std::move(traces));
+    if (!tracer) return tracer.error();
+    tracer_ = std::move(*tracer);
+  }
   factory_ = std::make_unique<WorkloadFactory>(
       WorkloadFactory::Deps{deps_.loop, deps_.resolver, deps_.random, deps_.log, *connection_,
-                            *cgroups_, *artifacts_, options_});
+                            *cgroups_, *artifacts_, options_, tracer_.get()});
   return {};
 }
 
@@ -245,6 +253,18 @@ Workload* Node::find(std::string_view ns, std::string_view id_or_name) const {
 void Node::publish_event(std::string_view ns, std::string_view type, std::string_view json) {
   const Status sent = connection_->publish(event_subject(ns, type), json);
   if (!sent) deps_.log.debug("workload: event not sent: " + sent.error().text);
+}
+
+std::string Node::metrics() const {
+  MetricsText out;
+  std::vector<const Workload*> live;
+  for (const auto& [key, id] : names_) {
+    const auto found = workloads_.find(id);
+    if (found != workloads_.end()) live.push_back(found->second.get());
+  }
+  write_workload_metrics(out, options_.name, live);
+  if (tracer_ != nullptr) write_tracer_metrics(out, options_.name, tracer_->counts());
+  return out.text();
 }
 
 NodeInfo Node::info() const {

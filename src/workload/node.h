@@ -52,6 +52,8 @@ class Node {
   const std::string& id() const { return id_; }
   client::Connection& connection() const { return *connection_; }
   NodeInfo info() const;
+  // The node's workloads in Prometheus text format.
+  std::string metrics() const;
   size_t workload_count() const { return workloads_.size(); }
 
  private:
@@ -73,6 +75,7 @@ class Node {
   void on_workload_ping(client::ServiceRequest);
   void on_workload_info(client::ServiceRequest);
   void on_workload_log(client::ServiceRequest);
+  void on_invocations(client::ServiceRequest);
 
   // Checks whether there is room, and the deployment itself; `error_id` says what kind of mistake it was.
   Result<Deployment> plan(std::string_view ns, const DeployRequest& request, std::string& error_id);
@@ -101,6 +104,7 @@ class Node {
   std::unique_ptr<sandbox::CgroupTree> cgroups_;
   std::unique_ptr<client::Connection> connection_;
   std::unique_ptr<client::Service> service_;
+  std::unique_ptr<Tracer> tracer_;
   std::unique_ptr<WorkloadFactory> factory_;
   std::unordered_map<std::string, WorkloadPtr> workloads_;  // by id, stopping ones too
   std::unordered_map<std::string, std::string> names_;      // "ns name" -> id of the live one

@@ -57,6 +57,7 @@ Status Node::add_endpoints() {
       {"WorkloadPing", "*", "WPING", "*", &Node::on_workload_ping},
       {"WorkloadInfo", "*", "WINFO", "*", &Node::on_workload_info},
       {"WorkloadLog", "*", "WLOGS", "*", &Node::on_workload_log},
+      {"Invocations", "*", "INVOCATIONS", "*", &Node::on_invocations},
   };
   for (const auto& e : endpoints) {
     if (Status s = add_endpoint(e.name, e.ns, e.verb, e.argument, e.handler); !s) return s;
@@ -212,6 +213,18 @@ void Node::on_workload_info(client::ServiceRequest request) {
 void Node::on_workload_log(client::ServiceRequest request) {
   const Workload* workload = find(namespace_of(request), argument_of(request));
   if (workload != nullptr) respond(request, encode(workload->log()));
+}
+
+void Node::on_invocations(client::ServiceRequest request) {
+  const auto wanted = decode_invocations_request(request.message().payload);
+  if (!wanted) return respond_error(request, 400, {"bad-request", wanted.error().text});
+  const Workload* workload = find(namespace_of(request), argument_of(request));
+  if (workload == nullptr) return;
+  InvocationsReply reply{workload->identity().id, workload->identity().name, id_, {}};
+  if (workload->invocations() != nullptr) {
+    reply.invocations = workload->invocations()->list(wanted->limit, wanted->errors);
+  }
+  respond(request, encode(reply));
 }
 
 }  // namespace brokkr::workload

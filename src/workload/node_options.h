@@ -8,6 +8,7 @@
 #include "sandbox/layers.h"
 #include "workload/host_services/options.h"
 #include "workload/run_request.h"
+#include "workload/tracer.h"
 
 namespace brokkr::workload {
 
@@ -38,6 +39,8 @@ struct NodeOptions {
   HostServiceOptions host_services;
   Duration stop_grace = std::chrono::seconds(6);  // for running calls when the node stops
   client::Options connection;
+  // Where spans go, see tracer_options; empty: nowhere.
+  Tracer::Options traces;
 };
 
 }  // namespace brokkr::workload

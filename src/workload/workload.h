@@ -7,8 +7,10 @@
 #include "base/callback.h"
 #include "base/clock.h"
 #include "client/connection.h"
+#include "workload/call_stats.h"
 #include "workload/control.h"
 #include "workload/desired.h"
+#include "workload/invocations.h"
 
 namespace brokkr::workload {
 
@@ -52,6 +54,9 @@ class Workload {
   virtual WorkloadSummary summary() const = 0;
   virtual WorkloadInfo info() const = 0;
   virtual WorkloadLog log() const = 0;
+  // What its calls came to and the last of them; null where nothing is called.
+  virtual const CallStats* call_stats() const { return nullptr; }
+  virtual const RecentInvocations* invocations() const { return nullptr; }
   // Takes no more work, ends what runs within `grace` (zero: its own), then calls back once.
   virtual void stop(Duration grace, Callback<void()> on_stopped) = 0;
   // Namespaces have changed, and with them what it may do.

@@ -5,14 +5,12 @@
 
 #include "base/bytes.h"
 #include "base/sha256.h"
-#include "subject/subject.h"
 #include "workload/function.h"
 
 namespace brokkr::workload {
 namespace {
 
 constexpr size_t kNameLengthMax = 128;
-constexpr size_t kTriggersMax = 64;
 constexpr size_t kEnvironmentBytesMax = 256U << 10;
 constexpr std::string_view kWasmMagic("\0asm", 4);
 
@@ -60,26 +58,6 @@ Status choose_limits(RunLimits& limits, const RunLimits& wanted, const RunLimits
   if (!choose(limits.log_lines_per_second, wanted.log_lines_per_second,
               standard.log_lines_per_second, kLogLines)) {
     return out_of("log_lines_per_second", kLogLines);
-  }
-  return {};
-}
-
-Status check_triggers(const RunRequest& run) {
-  const Words& subjects = run.trigger_subjects;
-  if (subjects.empty() && run.triggers.empty()) {
-    return Error{Errc::InvalidArgument, "a function needs a trigger subject"};
-  }
-  if (subjects.size() > kTriggersMax) {
-    return Error{Errc::LimitExceeded, "at most " + std::to_string(kTriggersMax) + " triggers"};
-  }
-  for (const std::string& subject : subjects) {
-    if (!subject::is_valid(subject)) {
-      return Error{Errc::InvalidSubject, "trigger subject \"" + subject + "\" is not valid"};
-    }
-    if (is_denied_subject(subject)) {
-      return Error{Errc::PermissionDenied, "trigger subject \"" + subject +
-                                               "\" is not allowed: it covers $SYS, $JS or $NEX"};
-    }
   }
   return {};
 }
@@ -161,7 +139,7 @@ Result<Deployment> WorkloadFactory::plan(std::string_view ns, const DeployReques
   if (!run) return mistake("run_request: " + run.error().text);
   const bool is_function = is_function_type(request.workload_type);
   if (is_function) {
-    if (Status s = check_triggers(*run); !s) return refuse("bad-trigger", s.error());
+    if (Status s = check_triggers(ns, *run); !s) return refuse("bad-trigger", s.error());
   } else if (Status s = programs_.check(*run, request.workload_lifecycle); !s) {
     return refuse("bad-request", s.error());
   }
@@ -250,6 +228,13 @@ Result<std::unique_ptr<Workload>> WorkloadFactory::make_function(Deployment depl
   const bool is_wasm = options.workload_type == "wasm";
   options.limits = run.limits;
   options.trigger_subjects = std::move(run.trigger_subjects);
+  for (Trigger& trigger : run.triggers) {
+    if (trigger.kind == Trigger::Kind::Subject) {
+      options.trigger_subjects.push_back(std::move(trigger.subject));
+    } else {
+      options.triggers.push_back(std::move(trigger));
+    }
+  }
   if (!run.is_broadcast) {
     options.queue_group = run.queue_group.empty() ? "nex." + options.ns + "." + options.name
                                                   : std::move(run.queue_group);
@@ -270,7 +255,7 @@ Result<std::unique_ptr<Workload>> WorkloadFactory::make_function(Deployment depl
   options.instance.memory_bytes_max = 2 * options.limits.heap_bytes + (96U << 20);
   const DeployedFunction::Deps deps{
       deps_.loop, deps_.log, deps_.connection, **host_services_,
-      Instance::Deps{deps_.loop, zygote_of(options.ns), deps_.cgroups, flusher_}};
+      Instance::Deps{deps_.loop, zygote_of(options.ns), deps_.cgroups, flusher_}, deps_.tracer};
   return std::unique_ptr<Workload>(
       std::make_unique<DeployedFunction>(deps, std::move(options), std::move(on_live)));
 }

@@ -48,6 +48,7 @@ class WorkloadFactory {
     sandbox::CgroupTree& cgroups;
     ArtifactCache& artifacts;
     const NodeOptions& options;
+    Tracer* tracer = nullptr;
   };
   explicit WorkloadFactory(const Deps&);
   ~WorkloadFactory();

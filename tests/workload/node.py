@@ -31,10 +31,12 @@ class Node:
                 jetstream = ["-js", "-sd", str(self.folder / "js")] if with_jetstream else []
                 self.port = self._start([attach, "-a", "127.0.0.1", "-p", "-1", *jetstream], "server.log")
                 url = f"nats://127.0.0.1:{self.port}"
-                self._spawn([brokkr, "node", "up", "-s", url, *data, *flags], "node.log")
+                self.command = [brokkr, "node", "up", "-s", url, *data, *flags]
+                self._spawn(self.command, "node.log")
             else:
-                self.port = self._start([brokkr, "up", "-a", "127.0.0.1", "-p", "-1", *data, *flags],
-                                        "node.log")
+                self.command = [brokkr, "up", "-a", "127.0.0.1", *data, *flags]
+                self.port = self._start([*self.command, "-p", "-1"], "node.log")
+                self.command += ["-p", str(self.port)]
             self.client = self.connect()
             self.id = self._wait_ready()
         except Exception:
@@ -61,11 +63,27 @@ class Node:
     def _wait_ready(self) -> str:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
-            reply = self.client.request("$NEX.SVC.system.control.PING", b"{}")
+            try:
+                reply = self.client.request("$NEX.SVC.system.control.PING", b"{}", 1)
+            except TimeoutError:
+                continue
             if "node_id" in (answer := as_json(reply) if reply.data else {}):
                 return answer["node_id"]
             time.sleep(0.02)
         raise RuntimeError(f"no node answers:\n{self.log()}")
+
+    def kill(self) -> None:
+        """Ends the process that holds the node as a lost machine would; `start_again` brings it back."""
+        process = self.processes.pop()
+        process.kill()
+        process.wait()
+
+    def start_again(self) -> None:
+        is_attached = len(self.processes) == 1
+        (self._spawn if is_attached else self._start)(self.command, f"node{time.monotonic_ns()}.log")
+        if not is_attached:
+            self.client = self.connect()
+        self.id = self._wait_ready()
 
     @property
     def pid(self) -> int:
@@ -83,15 +101,16 @@ class Node:
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self.client.request(f"$NEX.SVC.{ns}.control.{verb}", data, timeout)
 
-    def request_for(self, name: str, artifact: bytes, triggers: list[str], *, type: str = "v8",
+    def request_for(self, name: str, artifact: bytes, triggers: list[str | dict], *, type: str = "v8",
                     ns: str = "default", **run) -> dict:
         run = {"artifact": base64.b64encode(artifact).decode(),
-               "sha256": hashlib.sha256(artifact).hexdigest(), "trigger_subjects": triggers,
+               "sha256": hashlib.sha256(artifact).hexdigest(), "trigger_subjects": [t for t in triggers if isinstance(t, str)],
+               "triggers": [t for t in triggers if isinstance(t, dict)],
                "file_name": f"{name}.{'wasm' if type == 'wasm' else 'js'}", **run}
         return {"name": name, "namespace": ns, "workload_type": type,
                 "workload_lifecycle": "function", "run_request": json.dumps(run)}
 
-    def deploy(self, name: str, artifact: bytes | str, triggers: list[str] | None = None, *,
+    def deploy(self, name: str, artifact: bytes | str, triggers: list[str | dict] | None = None, *,
                ns: str = "default", **options) -> dict:
         if isinstance(artifact, str):
             artifact = artifact.encode()
