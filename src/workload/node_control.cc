@@ -127,6 +127,7 @@ void Node::on_auction(client::ServiceRequest request) {
   bid.bidder_id = bid.node_id = id_;
   bid.xkey = identity_.xkey().public_key();
   bid.supported_lifecycles = lives;
+  bid.start_request_schema = run_request_schema();
   respond(request, encode(bid));
 }
 

@@ -144,6 +144,9 @@ Result<RunRequest> decode_run_request(std::string_view);
 // Leaves out what has its default.
 std::string encode(const RunRequest&);
 
+// The JSON Schema of a run request. Lives as long as the program.
+std::string_view run_request_schema();
+
 // One entry of `ports`. Fails with InvalidArgument, naming the text.
 Result<PublishedPort> parse_published_port(std::string_view);
 // "64MiB", "64MB" (the same), "1.5G", "1000"; "0.5", "500m" of a CPU. False on anything else.

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/json.h"
+
 namespace brokkr::workload {
 namespace {
 
@@ -167,6 +169,17 @@ TEST(RunRequest, NamesTheWrongMember) {
     const auto run = decode_run_request(text);
     ASSERT_FALSE(run) << text;
     EXPECT_EQ(run.error().text, words) << text;
+  }
+}
+
+TEST(RunRequest, SchemaIsJsonAndKnowsTheMembers) {
+  const auto schema = json::parse(run_request_schema());
+  ASSERT_TRUE(schema) << schema.error().text;
+  const json::Value* members = schema->find("properties");
+  const auto written = json::parse(encode(full_request()));
+  for (const auto& [name, value] : written->members()) {
+    if (name.ends_with("_ns")) continue;
+    EXPECT_NE(members->find(name), nullptr) << name;
   }
 }
 
