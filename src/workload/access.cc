@@ -100,11 +100,13 @@ class AccessRules final : public Access {
   }
 
   bool may_use_key_value(std::string_view bucket) const override {
-    return is_plain_name(bucket) && is_granted(grants_.buckets, bucket) &&
+    return is_plain_name(bucket) && !is_control_name(bucket) &&
+           is_granted(grants_.buckets, bucket) &&
            namespace_has(own_.buckets, claimed_buckets_, key_value_name(bucket));
   }
   bool may_use_object_store(std::string_view bucket) const override {
-    return is_plain_name(bucket) && is_granted(grants_.object_buckets, bucket) &&
+    return is_plain_name(bucket) && !is_control_name(bucket) &&
+           is_granted(grants_.object_buckets, bucket) &&
            namespace_has(own_.object_buckets, claimed_object_buckets_, object_store_name(bucket));
   }
   bool may_use_stream(std::string_view stream) const override {
@@ -163,6 +165,7 @@ class AccessRules final : public Access {
     }
     if (first == "$SRV") return may_service(pattern, is_publish);
     if (first == "_INBOX") return !is_publish && may_inbox(pattern);
+    if (first.starts_with("_INBOX")) return false;  // of clients that keep theirs apart
     const Words& granted = is_publish ? grants_.publish : grants_.subscribe;
     if (grants_.is_declared && !is_covered(pattern, granted)) return false;
     if (is_publish && is_covered(pattern, own_.imports)) return true;

@@ -45,7 +45,7 @@ TEST(Access, WhatServersKeepToThemselvesIsNobodys) {
     }
     for (const std::string pattern : {">", "*.>", "*.*", "$SYS.>", "$NEX.>", "$JS.>", "$JS.API.>", "$JS.ACK.>",
                                       "$KV.>", "$KV.*.>", "$O.>", "$SRV.>", "$SRV.PING.*", "_INBOX.>",
-                                      "_INBOX.*", "_INBOX", "*.abc", "_R_.>", "$JS.EVENT.>",
+                                      "_INBOX.*", "_INBOX", "*.abc", "_R_.>", "_INBOX_alice.>", "$JS.EVENT.>",
                                       "$JS.EVENT.ADVISORY.API", "$JS.EVENT.ADVISORY.STREAM.*.>"}) {
       EXPECT_FALSE(access->may_subscribe(pattern)) << ns << " " << pattern;
     }

@@ -125,8 +125,10 @@ void DeployedFunction::on_load_failed(Instance& instance, const std::string& rea
   fail_start({Errc::Syntax, reason});
 }
 
-void DeployedFunction::on_message(const client::Message& message) {
+void DeployedFunction::on_message(const client::Message& received) {
   const MonotonicTime now = deps_.loop.now();
+  client::Message message = received;
+  if (!options_.rights.access->may_answer(message.reply)) message.reply = {};
   // While calls wait, later ones do not overtake them.
   const bool may_start = queue_.empty() && trigger_queue_.empty();
   Instance* instance = may_start ? find_instance_with_room() : nullptr;

@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/sha256.h"
 #include "workload/function.h"
+#include "workload/trigger_rights.h"
 
 namespace brokkr::workload {
 namespace {
@@ -140,6 +141,8 @@ Result<Deployment> WorkloadFactory::plan(std::string_view ns, const DeployReques
   const bool is_function = is_function_type(request.workload_type);
   if (is_function) {
     if (Status s = check_triggers(ns, *run); !s) return refuse("bad-trigger", s.error());
+    const auto rights = Access::make({std::string(ns), request.name}, {}, namespaces_);
+    if (Status s = check_trigger_rights(*rights, *run); !s) return refuse("bad-trigger", s.error());
   } else if (Status s = programs_.check(*run, request.workload_lifecycle); !s) {
     return refuse("bad-request", s.error());
   }
@@ -232,6 +235,7 @@ Result<std::unique_ptr<Workload>> WorkloadFactory::make_function(Deployment depl
     if (trigger.kind == Trigger::Kind::Subject) {
       options.trigger_subjects.push_back(std::move(trigger.subject));
     } else {
+      resolve_trigger_bucket(*options.rights.access, trigger);
       options.triggers.push_back(std::move(trigger));
     }
   }

@@ -26,13 +26,13 @@ class Message:
 class NatsClient:
     """One connection. `request` waits for its own reply and keeps what else arrives for `next`."""
 
-    def __init__(self, host: str, port: int, timeout: float = 10, **connect):
+    def __init__(self, host: str, port: int, timeout: float = 10, inbox: str = "", **connect):
         self.socket = socket.create_connection((host, port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = bytearray()
         self.kept: dict[str, list[Message]] = {}
         self.sids: dict[str, str] = {}
-        self.inbox = "_INBOX." + os.urandom(8).hex()
+        self.inbox = inbox or "_INBOX." + os.urandom(8).hex()
         self.count = 0
         self._read_line(timeout)  # INFO
         options = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "protocol": 1}

@@ -1,0 +1,17 @@
+#pragma once
+
+#include "base/result.h"
+#include "workload/access.h"
+#include "workload/run_request.h"
+
+// Triggers bring a function what is sent to others, so they are held against what its namespace may use.
+// Pure functions.
+namespace brokkr::workload {
+
+// `access` is the namespace's. Fails with PermissionDenied, naming the trigger.
+Status check_trigger_rights(const Access& access, const RunRequest& run);
+
+// Gives the trigger's bucket the name it has at the server.
+void resolve_trigger_bucket(const Access& access, Trigger& trigger);
+
+}  // namespace brokkr::workload

@@ -1,0 +1,388 @@
+#!/usr/bin/env python3
+"""Tries to reach what another namespace has, by every way there is: each attempt must be blocked with a clear
+error, and the same by the owner must work.
+
+    tenants.py --brokkr PATH --gate PATH [--attach NATS-SERVER] [--show]
+
+Namespaces acme and beta share an account; acme attacks. Three attackers: a function (host services), a program
+(behind the gate) and a control client, whose user has the permissions docs/tenants.md gives a tenant.
+"""
+import argparse
+import base64
+import contextlib
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+sys.path.insert(0, str(ROOT / "tests" / "conformance"))
+import server as servers  # noqa: E402
+from nats_client import Message, NatsClient, NatsError, as_json  # noqa: E402
+
+START_SECONDS = 30
+SILENCE_SECONDS = 0.4
+RECORDS = {"acme": {"namespace": "acme", "subjects": ["acme.>"]},
+           "beta": {"namespace": "beta", "subjects": ["beta.>"]}}
+EVAL = """async (subject, payload) => {
+  try { return {ok: await eval(String.fromCharCode(...payload)) ?? null}; }
+  catch (e) { return {code: e.code ?? null, message: e.message}; }
+}"""
+
+
+def tenant(name: str) -> str:
+    """A user as docs/tenants.md has it."""
+    return f'''{{ user: {name}, password: pw, permissions: {{
+      publish: ["$NEX.SVC.{name}.control.>", "{name}.>"]
+      subscribe: ["$NEX.FEED.{name}.>", "{name}.>", "_INBOX_{name}.>"]
+    }} }}'''
+
+
+CONFIG = f'''jetstream {{ store_dir: "$FOLDER/js" }}
+authorization {{ users [ {{ user: admin, password: pw }}, {tenant("acme")}, {tenant("beta")} ] }}'''
+
+
+class World:
+    """A server with its users, a node, two namespaces with something in each, and the ways in."""
+
+    def __init__(self, args, stack: contextlib.ExitStack):
+        self.stack = stack
+        self.server = stack.enter_context(servers.Server(args.attach or args.brokkr, CONFIG))
+        self.host, self.port = self.server.address()
+        self.url = f"nats://admin:pw@{self.host}:{self.port}"
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        self.log = open(os.path.join(folder, "node.log"), "w+b")
+        node = subprocess.Popen([args.brokkr, "node", "up", "-s", self.url, "--data", f"{folder}/data"],
+                                stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        stack.callback(self._end, node)
+        self.admin = NatsClient(self.host, self.port, user="admin", **{"pass": "pw"})
+        self.node = self._wait_ready()
+        for record in RECORDS.values():
+            self._namespace(record)
+        self.gates = {name: self._gate(args, name) for name in RECORDS}
+        self.functions = {name: self._deploy(name) for name in RECORDS}
+        self._fill()
+
+    def _end(self, node: subprocess.Popen) -> None:
+        node.terminate()
+        try:
+            node.wait(15)
+        except subprocess.TimeoutExpired:
+            node.kill()
+            node.wait()
+        if sys.exc_info()[0]:
+            self.log.seek(0)
+            print(self.log.read().decode(errors="replace")[-3000:])
+        self.log.close()
+
+    def _wait_ready(self) -> str:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            reply = self.admin.request("$NEX.SVC.system.control.PING", b"{}")
+            if reply.data:
+                return as_json(reply)["node_id"]
+            time.sleep(0.02)
+        raise RuntimeError("no node answers")
+
+    def _namespace(self, record: dict) -> None:
+        reply = self.admin.request("$NEX.SVC.system.control.NAMESPACES",
+                                   json.dumps({"action": "set", "record": record}).encode())
+        if os.environ.get("NO_RECORDS"):
+            return
+        if reply.error_code or not reply.data:
+            raise RuntimeError(f"namespace {record}: {reply.headers} {reply.data}")
+
+    def _gate(self, args, namespace: str) -> int:
+        process = subprocess.Popen(
+            [args.gate, self.url, namespace, "{}", *(json.dumps(record) for record in RECORDS.values())],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.stack.callback(lambda: (process.stdin.close(), process.wait(10)))
+        return int(process.stdout.readline())
+
+    def _deploy(self, namespace: str) -> str:
+        reply = self.ask(self.admin, f"$NEX.SVC.{namespace}.control.ADEPLOY.{self.node}",
+                         deployment(namespace, "probe", [f"{namespace}.probe"]))
+        if reply.error_code:
+            raise RuntimeError(f"deploy: {reply.data}")
+        return as_json(reply)["id"]
+
+    def _fill(self) -> None:
+        """What beta has, made by its own function and program."""
+        for source in ('this.kv("ledger").set("balance", "100")', 'this.objectStore("files").put("doc", "text")'):
+            answer = self.function("beta", source)
+            if "ok" not in answer:
+                raise RuntimeError(f"{source}: {answer}")
+        for name in ("EVENTS", "SPARE"):
+            body = {"name": f"beta__{name}", "subjects": [f"beta.{name.lower()}.>"], "storage": "memory",
+                    "allow_direct": True}
+            done = self.program("beta", "ask", f"$JS.API.STREAM.CREATE.beta__{name}", body)
+            if not done.startswith("ok"):
+                raise RuntimeError(done)
+        self.program("beta", "ask", "$JS.API.CONSUMER.CREATE.beta__EVENTS.c",
+                     {"stream_name": "beta__EVENTS", "config": {"durable_name": "c", "ack_policy": "explicit"}})
+        self.program("beta", "ask", "beta.events.one", {"secret": 1})
+
+    @staticmethod
+    def ask(client: NatsClient, subject: str, body, timeout: float = 20) -> Message:
+        return client.request(subject, body if isinstance(body, bytes) else json.dumps(body).encode(), timeout)
+
+    # --- the three attackers; each says "ok ..." or why not
+
+    def function(self, namespace: str, source: str) -> dict:
+        return as_json(self.admin.request(f"{namespace}.probe", source.encode()))
+
+    def by_function(self, namespace: str, source: str) -> str:
+        answer = self.function(namespace, source)
+        return f"ok {answer['ok']}" if "ok" in answer else f"{answer.get('code')} {answer.get('message', answer)}"
+
+    def program(self, namespace: str, what: str, subject: str, body=b"", reply: str = "") -> str:
+        client = NatsClient("127.0.0.1", self.gates[namespace])
+        return attempt(client, what, subject, body, reply)
+
+    def control(self, namespace: str, what: str, subject: str, body=b"", reply: str = "") -> str:
+        client = NatsClient(self.host, self.port, user=namespace, inbox=f"_INBOX_{namespace}.{os.urandom(6).hex()}",
+                            **{"pass": "pw"})
+        return attempt(client, what, subject, body, reply)
+
+
+def attempt(client: NatsClient, what: str, subject: str, body, reply: str) -> str:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    try:
+        if what == "sub":
+            client.subscribe(subject)
+        elif what == "pub":
+            client.publish(subject, data, reply)
+        else:
+            answer = client.request(subject, data, SILENCE_SECONDS if what == "try" else 20)
+            if answer.headers.get("Status") == "503" or answer.head.startswith(b"NATS/1.0 503"):
+                return "503 no responders"
+            content = answer.data.decode(errors="replace")
+            if answer.error_code:
+                return f"{answer.error_code} {content}"
+            error = re.search(r'"error":\{[^}]*"description":"([^}]*)"\}', content)
+            return f"{error[0]}" if error else f"ok {content}"
+        client.flush()
+        return "ok"
+    except NatsError as error:
+        return str(error)
+    except TimeoutError:
+        return "silence"
+    finally:
+        client.close()
+
+
+def deployment(namespace: str, name: str, subjects: list, **run) -> dict:
+    run = {"artifact": base64.b64encode(EVAL.encode()).decode(), "trigger_subjects": subjects,
+           "file_name": "probe.js"} | run
+    return {"name": name, "namespace": namespace, "workload_type": "v8", "workload_lifecycle": "function",
+            "run_request": json.dumps(run)}
+
+
+# --- the table: what is tried, how acme tries it, how beta does the same -------------------------
+
+def by_functions(world: World):
+    def row(what: str, acme: str, beta: str):
+        return (f"function: {what}", lambda: world.by_function("acme", acme),
+                lambda: world.by_function("beta", beta), r"^403 ")
+
+    kv, theirs = 'this.kv("ledger")', 'this.kv("beta__ledger")'
+    for what in ('get("balance")', 'set("x", "1")', 'keys()', 'delete("x")'):
+        yield row(f"key-value {what}", f"{theirs}.{what}", f"{kv}.{what}")
+    objects, others = 'this.objectStore("files")', 'this.objectStore("beta__files")'
+    for what in ('get("doc")', 'put("y", "1")', 'list()', 'delete("y")'):
+        yield row(f"objects {what}", f"{others}.{what}", f"{objects}.{what}")
+    for bucket in ("NEX_WORKLOADS", "NEX_SECRETS", "NEX_NAMESPACES", "NEX_SLOTS"):
+        yield row(f"control bucket {bucket}", f'this.kv("{bucket}").keys()', f"{kv}.keys()")
+    yield row("artifacts of the other", 'this.objectStore("NEX_ARTIFACTS_beta").list()', f"{objects}.list()")
+    for bucket in ("beta__ledger.x", "*", ">", "../beta__ledger", "beta__"):
+        yield row(f"bucket {bucket}", f'this.kv("{bucket}").get("balance")', f'{kv}.get("balance")')[:3] + (r"^40[03] ",)
+    yield row("publish", 'this.messaging.publish("beta.x", "1")', 'this.messaging.publish("beta.x", "1")')
+    yield row("request", 'this.messaging.request("beta.echo", "1")', 'this.messaging.publish("beta.echo", "1")')
+    yield row("requestMany", 'this.messaging.requestMany("beta.echo", "1")', 'this.messaging.publish("beta.echo", "1")')
+    for subject in ("$KV.beta__ledger.balance", "$JS.API.STREAM.DELETE.beta__EVENTS", "$SYS.REQ.SERVER.PING",
+                    "$NEX.SVC.beta.control.UNDEPLOY.probe", "$SRV.INFO", "_INBOX.someone.1", "$O.beta__files.M.x",
+                    "$JS.API.STREAM.CREATE.acme__X", "$NEX.FEED.beta.logs.x.stdout", "$JS.ACK.beta__EVENTS.c.1.1.1.1.1"):
+        yield row(f"publish to {subject}", f'this.messaging.publish("{subject}", "1")',
+                  'this.messaging.publish("beta.x", "1")')
+
+
+def by_programs(world: World):
+    def row(what: str, *action):
+        return (f"program: {what}", lambda: world.program("acme", *action), lambda: world.program("beta", *action),
+                r"(?i)permissions violation")
+
+    def never(what: str, *action):
+        return row(what, *action)[:2] + (lambda: world.program("beta", "sub", "beta.>"), r"(?i)permissions violation")
+
+    yield row("publish", "pub", "beta.x")
+    yield row("subscribe", "sub", "beta.>")
+    yield row("subscribe in a queue group", "sub", "beta.x q")
+    yield row("put into a bucket", "pub", "$KV.beta__ledger.x")
+    yield row("hear a bucket", "sub", "$KV.beta__ledger.>")
+    yield row("hear objects", "sub", "$O.beta__files.>")
+    for pattern in (">", "*.>", "*.x", "*.*", "beta.*", "$KV.>", "$KV.*.>", "$O.>", "$JS.>", "$JS.API.>", "$JS.ACK.>",
+                    "$NEX.>", "$NEX.FEED.beta.>", "$NEX.FEED.*.logs.>", "$SYS.>", "$SRV.>", "$JS.EVENT.>", "_R_.>"):
+        if pattern == "beta.*":
+            yield row(f"subscribe {pattern}", "sub", pattern)
+        else:
+            yield never(f"subscribe {pattern}", "sub", pattern)
+    for subject in ("$NEX.SVC.beta.control.WPING", "$NEX.SVC.acme.control.WPING", "$SYS.REQ.SERVER.PING", "$SRV.INFO",
+                    "_INBOX.someone.1", "$JS.API.STREAM.RESTORE.acme__X", "$JS.API.META.LEADER.STEPDOWN"):
+        yield never(f"publish to {subject}", "pub", subject)
+    events = "beta__EVENTS"
+    for request, body in ((f"STREAM.INFO.{events}", b""), (f"STREAM.MSG.GET.{events}", {"seq": 1}),
+                          (f"DIRECT.GET.{events}", {"seq": 1}), (f"DIRECT.GET.{events}.beta.events.one", b""),
+                          (f"CONSUMER.CREATE.{events}.d", {"stream_name": events, "config": {"durable_name": "d", "ack_policy": "explicit"}}),
+                          (f"CONSUMER.INFO.{events}.c", b""), (f"CONSUMER.LIST.{events}", b""),
+                          (f"CONSUMER.NAMES.{events}", b""),
+                          (f"STREAM.SNAPSHOT.beta__SPARE", {"deliver_subject": "_INBOX.snap"}),
+                          (f"STREAM.UPDATE.beta__SPARE", {"name": "beta__SPARE", "subjects": ["beta.spare.>"], "storage": "memory"}),
+                          (f"STREAM.PURGE.beta__SPARE", b""), (f"CONSUMER.DELETE.{events}.d", b""),
+                          ("STREAM.INFO.KV_beta__ledger", b""), ("STREAM.INFO.OBJ_beta__files", b""),
+                          ("DIRECT.GET.KV_beta__ledger.$KV.beta__ledger.balance", b"")):
+        yield row(request, "ask", f"$JS.API.{request}", body)
+    yield row("pull", "pub", f"$JS.API.CONSUMER.MSG.NEXT.{events}.c", {"batch": 1, "no_wait": True}, "_INBOX.pull.1")
+    yield row("acknowledge", "pub", f"$JS.ACK.{events}.c.1.1.1.1.1", b"+TERM")
+    for what, members in (("captures subjects", {"subjects": ["beta.events.>"]}),
+                          ("captures everything", {"subjects": ["acme.y", ">"]}),
+                          ("captures inboxes", {"subjects": ["_INBOX.>"]}),
+                          ("captures logs", {"subjects": ["$NEX.FEED.>"]}),
+                          ("captures a bucket", {"subjects": ["$KV.beta__ledger.>"]}),
+                          ("mirrors a stream", {"mirror": {"name": events}}),
+                          ("mirrors a bucket", {"mirror": {"name": "KV_beta__ledger"}}),
+                          ("sources secrets", {"sources": [{"name": "KV_NEX_SECRETS"}]}),
+                          ("sources artifacts", {"sources": [{"name": "OBJ_NEX_ARTIFACTS_beta"}]}),
+                          ("republishes", {"subjects": ["acme.z"], "republish": {"src": ">", "dest": "beta.>"}}),
+                          ("republishes to the API", {"subjects": ["acme.z"], "republish": {"src": ">", "dest": "$JS.API.STREAM.DELETE.beta__EVENTS"}})):
+        yield never(f"a stream that {what}", "ask", "$JS.API.STREAM.CREATE.acme__X",
+                    {"name": "acme__X", "storage": "memory"} | members)
+    world.program("acme", "ask", "$JS.API.STREAM.CREATE.acme__MINE",
+                  {"name": "acme__MINE", "subjects": ["acme.mine"], "storage": "memory"})
+    for subject in ("beta.x", "$KV.beta__ledger.x", "$NEX.SVC.beta.control.UNDEPLOY.probe", "$JS.API.STREAM.DELETE.beta__EVENTS"):
+        yield never(f"a consumer that delivers to {subject}", "ask", "$JS.API.CONSUMER.CREATE.acme__MINE.e",
+                    {"stream_name": "acme__MINE", "config": {"name": "e", "deliver_subject": subject}})
+    for reply in ("beta.x", "$JS.API.STREAM.DELETE.beta__EVENTS", "$KV.beta__ledger.balance", "$NEX.SVC.beta.control.UNDEPLOY.probe"):
+        yield never(f"answers sent to {reply}", "pub", "$JS.API.STREAM.INFO.acme__MINE", b"", reply)
+
+
+def by_control(world: World):
+    node, theirs, own = world.node, world.functions["beta"], world.functions["acme"]
+    denied = r"Permissions Violation"
+
+    def row(what: str, subject: str, body=b"{}", action: str = "ask", expected: str = denied, beta=None):
+        return (f"control: {what}", lambda: world.control("acme", action, subject, body),
+                beta or (lambda: world.control("beta", action, subject, body)), expected)
+
+    def own_list():
+        return world.control("beta", "ask", "$NEX.SVC.beta.control.WPING", b"{}")
+
+    for pattern in ("beta.>", "$NEX.FEED.beta.logs.>", "$NEX.FEED.beta.events.>", "$NEX.SVC.beta.>"):
+        yield row(f"subscribe {pattern}", pattern, action="sub",
+                  beta=own_list if ".SVC." in pattern else None)
+    for pattern in (">", "$NEX.>", "$NEX.FEED.*.logs.>", "$KV.>", "$JS.API.>", "_INBOX.>", "$SYS.>", "_INBOX_beta.>"):
+        yield row(f"subscribe {pattern}", pattern, action="sub", beta=own_list)
+    yield row("call a function", "beta.probe", b"1")
+    for verb in ("WPING", "WINFO.probe", "WLOGS.probe", "STATUS", "STATUS.probe", "SECRETS"):
+        yield row(f"beta's {verb}", f"$NEX.SVC.beta.control.{verb}")
+    for verb in ("APPLY", "SCALE.probe", "ROLLBACK.probe", "MOVE.probe", "CLONE.probe", "UNDEPLOY.probe",
+                 f"ADEPLOY.{node}", "AUCTION"):
+        yield row(f"beta's {verb}", f"$NEX.SVC.beta.control.{verb}", beta=own_list)
+    for verb in ("NAMESPACES", f"DRAIN.{node}", f"LAMEDUCK.{node}", "WPING", f"INFO.{node}"):
+        yield row(f"the system's {verb}", f"$NEX.SVC.system.control.{verb}", beta=own_list)
+    for subject in ("$JS.API.STREAM.INFO.KV_NEX_WORKLOADS", "$JS.API.STREAM.NAMES", "$KV.NEX_NAMESPACES.acme",
+                    "$JS.API.DIRECT.GET.KV_NEX_SECRETS", "$SRV.INFO", "$SYS.REQ.SERVER.PING",
+                    "$JS.API.STREAM.INFO.OBJ_NEX_ARTIFACTS_beta"):
+        yield row(f"publish to {subject}", subject, beta=own_list)
+
+    # With what it may use: the namespace of the subject decides.
+    def mine(what: str, verb: str, body, beta_verb: str | None = None, expected: str = r"^(4\d\d|silence|503)",
+             action: str = "try"):
+        return row(what, f"$NEX.SVC.acme.control.{verb}", body, action, expected,
+                   (lambda: world.control("beta", "ask", f"$NEX.SVC.beta.control.{beta_verb}", b"{}"))
+                   if beta_verb else own_list)
+
+    for verb in ("WINFO", "WLOGS", "WPING", "STATUS"):
+        yield mine(f"{verb} of its id", f"{verb}.{theirs}", {}, f"{verb}.{theirs}")
+    for verb in ("UNDEPLOY", "CLONE", "SCALE", "ROLLBACK", "MOVE"):
+        yield mine(f"{verb} of its id", f"{verb}.{theirs}", {"replicas": 0})
+    yield mine("list with its namespace in the body", "WPING", {"namespace": "beta", "filter": [theirs]},
+               expected=r"^(4\d\d|silence|ok \[\])")
+    yield mine("deploy with its namespace in the body", f"ADEPLOY.{node}", deployment("beta", "x", ["acme.q"]), action="ask")
+    for name in ("a.b", "*", ">", "beta.probe", "../x", ""):
+        yield mine(f"deploy as {name!r}", f"ADEPLOY.{node}", deployment("acme", name, ["acme.q"]), action="ask")
+
+    def deploy(what: str, subjects: list, **run):
+        return mine(f"deploy with {what}", f"ADEPLOY.{node}", deployment("acme", "evil", subjects, **run), action="ask",
+                    expected=r"^4\d\d ")
+
+    for subject in ("beta.probe", "beta.>", ">", "*.probe", "$KV.beta__ledger.>", "$NEX.FEED.beta.>", "_INBOX.>", "$SRV.PING",
+                    "$SYS.>", "$JS.API.>", "$O.beta__files.>", "_INBOX_beta.>"):
+        yield deploy(f"trigger {subject}", [subject])
+    for what, trigger in (("stream", {"type": "stream", "stream": "beta__EVENTS"}),
+                          ("bucket", {"type": "kv", "bucket": "beta__ledger"}),
+                          ("secrets", {"type": "kv", "bucket": "NEX_SECRETS"}),
+                          ("objects", {"type": "object", "bucket": "beta__files"}),
+                          ("stream for dead letters", {"type": "stream", "stream": "acme__MINE", "dead_letter": "beta__SPARE"})):
+        yield deploy(f"trigger on its {what}", [], triggers=[trigger])
+    digest = as_json(world.admin.request(f"$NEX.SVC.beta.control.WINFO.{theirs}", b"{}")).get("sha256", "0" * 64)
+    for uri in (f"nats://NEX_ARTIFACTS_beta/{digest}", "nats://beta__files/doc", "nats://NEXCLIFILES/x", f"sha256://{'0' * 64}"):
+        yield deploy(f"the artifact {uri[:40]}", ["acme.q"], artifact="", uri=uri)
+    yield deploy("a secret of beta", ["acme.q"], environment={"X": "secret://beta.key"})
+    yield deploy("a secret that beta alone has", ["acme.q"], environment={"X": "secret://key"})
+
+    def unanswered(what: str, subject: str, data: bytes, reply: str):
+        """The answer would be a message where acme may not publish."""
+        def tried() -> str:
+            ears = NatsClient(world.host, world.port, user="admin", **{"pass": "pw"})
+            ears.subscribe(reply)
+            ears.flush()
+            world.control("acme", "pub", subject, data, reply)
+            try:
+                return f"ok {ears.next(reply, SILENCE_SECONDS).data}"
+            except TimeoutError:
+                return "silence"
+            finally:
+                ears.close()
+        return (f"control: {what} answers at {reply}", tried, own_list, "^silence$")
+
+    for reply in ("beta.x", "$KV.beta__ledger.balance", "$NEX.SVC.beta.control.WPING", "$JS.API.STREAM.PURGE.beta__SPARE"):
+        yield unanswered("the node", "$NEX.SVC.acme.control.WPING", b"{}", reply)
+        yield unanswered("its function", "acme.probe", b"1", reply)
+
+
+def run(args, where: str) -> bool:
+    wrong = total = 0
+    with contextlib.ExitStack() as stack:
+        world = World(args, stack)
+        for table in (by_functions, by_programs, by_control):
+            for what, attack, owner, expected in table(world):
+                total += 1
+                try:
+                    answer, own = attack(), owner()
+                except Exception as error:  # a row must not hide the others
+                    answer, own = f"ok? {type(error).__name__} {error}", ""
+                is_right = re.search(expected, answer) and not answer.startswith("ok") or answer == "ok []" and "ok \\[\\]" in expected
+                if args.show or not is_right or not own.startswith("ok"):
+                    print(f"{'blocked' if is_right else 'WRONG  '} {what}: {answer[:150]} | owner: {own[:80]}")
+                wrong += not is_right or not own.startswith("ok")
+    print(f"{'ok   ' if wrong == 0 else 'WRONG'} {where}: {total} attempts, {wrong} not as they should be")
+    return wrong == 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--brokkr", required=True)
+    parser.add_argument("--gate", required=True)
+    parser.add_argument("--attach", default="")
+    parser.add_argument("--show", action="store_true")
+    args = parser.parse_args()
+    return 0 if run(args, args.attach or args.brokkr) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
