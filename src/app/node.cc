@@ -7,6 +7,7 @@
 
 #include "app/ask_loop.h"
 #include "app/embedded_node.h"
+#include "app/http_gateway.h"
 #include "app/program.h"
 #include "base/log.h"
 #include "config/flags.h"
@@ -217,6 +218,13 @@ int run_node(const Invocation& invocation) {
   options->connection.tls = flags->tls;
   options->connection.name = options->name + " (workload node)";
   options->connection.reconnect_attempts_max = -1;
+  std::unique_ptr<HttpGateway> gateway;
+  if (!flags->own.http_triggers.empty()) {
+    auto opened = HttpGateway::open(**loop, **log, flags->own.http_triggers);
+    if (!opened) return fail(opened.error());
+    gateway = std::move(*opened);
+    options->http_routes = &gateway->routes();
+  }
   io::Worker resolver("resolver");
   SeededRandom random(secure_seed());
   auto started = workload::Node::start(
@@ -237,6 +245,7 @@ int run_node(const Invocation& invocation) {
   (*loop)->run();
   metrics.reset();
   node.reset();
+  gateway.reset();
   return exit_code;
 }
 

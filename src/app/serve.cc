@@ -9,6 +9,7 @@
 
 #include "app/ask_loop.h"
 #include "app/embedded_node.h"
+#include "app/http_gateway.h"
 #include "app/jetstream_setup.h"
 #include "app/process_files.h"
 #include "app/program.h"
@@ -97,6 +98,12 @@ class ServerProgram {
   Status start_node() {
     auto options = make_node_options(own_, options_);
     if (!options) return options.error();
+    if (!own_.http_triggers.empty()) {
+      auto gateway = HttpGateway::open(*loop_, *log_, own_.http_triggers);
+      if (!gateway) return gateway.error();
+      gateway_ = std::move(*gateway);
+      options->http_routes = &gateway_->routes();
+    }
     auto node = EmbeddedNode::start(*loop_, *log_, *server_, std::move(*options),
                                     [this](const Status& ready) {
                                       if (ready) return log_->info("Server is ready");
@@ -350,6 +357,7 @@ class ServerProgram {
 
   void stop() {
     node_.reset();
+    gateway_.reset();
     monitor_.reset();
     jetstream_.reset();
     if (server_ != nullptr) {
@@ -373,6 +381,7 @@ class ServerProgram {
   std::unique_ptr<broker::Server> server_;
   std::unique_ptr<jetstream::JetStream> jetstream_;
   std::unique_ptr<broker::Monitor> monitor_;
+  std::unique_ptr<HttpGateway> gateway_;
   std::unique_ptr<EmbeddedNode> node_;
   int exit_code_ = 0;
   ProcessFile pid_file_;

@@ -147,6 +147,8 @@ Result<OwnFlags> take_own_flags(std::vector<std::string>& args) {
         read = Error{Errc::Syntax, "--tag takes key=value, not \"" + *tag + "\""};
       }
       flags.tags.push_back(*tag);
+    } else if (auto address = taker.value("http-triggers")) {
+      flags.http_triggers = *address;
     } else if (auto endpoint = taker.value("otlp-endpoint")) {
       flags.otlp_endpoint = *endpoint;
     } else if (taker.toggle("cold-start")) {
@@ -170,6 +172,7 @@ std::string own_flags_text() {
          "    --sandbox <mode>                 required, best-effort (default) or off\n"
          "    --node-name <name>               Name of the workload node\n"
          "    --tag <key=value>                Tag of the workload node, repeatable\n"
+         "    --http-triggers <[host:]port>    Listen for functions with HTTP triggers\n"
          "    --otlp-endpoint <url>            OpenTelemetry collector for traces of workloads\n"
          "    --cold-start                     Start the engine in each function process\n"
          "    --resolve <host:port:addr[:port]>  Where functions find a web host, repeatable\n"

@@ -284,8 +284,10 @@ void KeyValue::publish(const std::string& key, std::string_view value,
 }
 
 void KeyValue::put(const std::string& key, std::string_view value,
-                   ApiHandler<uint64_t> handler) const {
-  publish(key, value, {}, std::move(handler));
+                   ApiHandler<uint64_t> handler, std::string_view headers) const {
+  StreamPublishOptions options;
+  options.headers = headers;
+  publish(key, value, options, std::move(handler));
 }
 
 void KeyValue::create_key(const std::string& key, std::string_view value,

@@ -89,7 +89,9 @@ class KeyValue {
   void get_revision(const std::string& key, uint64_t revision,
                     ApiHandler<KeyValueEntry> handler) const;
   // Each gives the new revision.
-  void put(const std::string& key, std::string_view value, ApiHandler<uint64_t> handler) const;
+  // `headers`: a block stored with the value.
+  void put(const std::string& key, std::string_view value, ApiHandler<uint64_t> handler,
+           std::string_view headers = {}) const;
   // Only when the key has no value. `ttl` needs a bucket with limit markers.
   void create_key(const std::string& key, std::string_view value, ApiHandler<uint64_t> handler,
                   Duration ttl = {}) const;

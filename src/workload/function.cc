@@ -93,7 +93,10 @@ Status DeployedFunction::add_triggers() {
                              options_.instance.spec.limits.wall_time + options_.instance.grace,
                              options_.limits.in_flight * options_.limits.max_instances};
   for (const Trigger& trigger : options_.triggers) {
-    auto source = make_trigger({deps_.loop, deps_.log, deps_.connection, *this}, facts, trigger);
+    const auto allowed = with_rights(*options_.rights.access, trigger);
+    if (!allowed) return allowed.error();
+    auto source = make_trigger(
+        {deps_.loop, deps_.log, deps_.connection, *this, deps_.routes}, facts, *allowed);
     if (!source) return source.error();
     triggers_.push_back(std::move(*source));
     ++facts.index;

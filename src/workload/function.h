@@ -54,6 +54,7 @@ class DeployedFunction final : public InstanceOwner, public Workload, private Tr
     HostServices& host_services;
     Instance::Deps instance;
     Tracer* tracer = nullptr;  // null: spans are not recorded, contexts only passed on
+    HttpRoutes* routes = nullptr;  // null: no HTTP triggers
   };
 
   // `on_live` is called once: with success when the triggers are in place at the server, or with why

@@ -7,6 +7,7 @@
 #include "client/options.h"
 #include "sandbox/layers.h"
 #include "workload/host_services/options.h"
+#include "workload/http_routes.h"
 #include "workload/run_request.h"
 #include "workload/tracer.h"
 
@@ -41,6 +42,8 @@ struct NodeOptions {
   client::Options connection;
   // Where spans go, see tracer_options; empty: nowhere.
   Tracer::Options traces;
+  // Where HTTP triggers put their paths; null: nobody listens. Outlives the node.
+  HttpRoutes* http_routes = nullptr;
 };
 
 }  // namespace brokkr::workload

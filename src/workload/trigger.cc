@@ -2,6 +2,7 @@
 
 #include "subject/subject.h"
 #include "workload/host_calls.h"
+#include "workload/http_trigger.h"
 #include "workload/schedule_trigger.h"
 #include "workload/stream_trigger.h"
 
@@ -56,6 +57,32 @@ Status check_triggers(std::string_view ns, const RunRequest& run) {
   return {};
 }
 
+Result<Trigger> with_rights(const Access& access, Trigger trigger) {
+  bool may_read = true;
+  std::string bucket;
+  switch (trigger.kind) {
+    case Trigger::Kind::Stream: may_read = access.may_use_stream(trigger.stream); break;
+    case Trigger::Kind::KeyValue:
+      may_read = access.may_use_key_value(trigger.bucket);
+      bucket = access.key_value_name(trigger.bucket);
+      break;
+    case Trigger::Kind::Object:
+      may_read = access.may_use_object_store(trigger.bucket);
+      bucket = access.object_store_name(trigger.bucket);
+      break;
+    default: return trigger;
+  }
+  // Its own dead letters are there to be looked at.
+  const bool is_own = trigger.kind == Trigger::Kind::Stream &&
+                      trigger.stream == dead_letter_stream_name(access.names().ns);
+  if (!may_read && !is_own) {
+    return Error{Errc::PermissionDenied, "trigger \"" + describe(trigger) +
+                                             "\" is not allowed: the workload may not read there"};
+  }
+  trigger.bucket = std::move(bucket);
+  return trigger;
+}
+
 Result<std::unique_ptr<TriggerSource>> make_trigger(const TriggerSource::Deps& deps,
                                                     const TriggerSource::Facts& facts,
                                                     const Trigger& trigger) {
@@ -71,10 +98,13 @@ Result<std::unique_ptr<TriggerSource>> make_trigger(const TriggerSource::Deps& d
       return std::unique_ptr<TriggerSource>(
           std::make_unique<ScheduleTrigger>(deps, facts, trigger, *schedule));
     }
-    case Trigger::Kind::Subject:
-    case Trigger::Kind::Http: break;
+    case Trigger::Kind::Http:
+      if (deps.routes == nullptr) break;
+      return std::unique_ptr<TriggerSource>(
+          std::make_unique<HttpTrigger>(deps, facts, trigger, *deps.routes));
+    case Trigger::Kind::Subject: break;
   }
-  return Error{Errc::Unsupported, describe(trigger) + " is not possible on this node"};
+  return Error{Errc::Unsupported, describe(trigger) + ": the node was started without --http-triggers"};
 }
 
 }  // namespace brokkr::workload

@@ -9,6 +9,8 @@
 #include "base/log.h"
 #include "client/connection.h"
 #include "io/loop.h"
+#include "workload/access.h"
+#include "workload/http_routes.h"
 #include "workload/instance.h"
 #include "workload/run_request.h"
 
@@ -43,6 +45,7 @@ class TriggerSource {
     Log& log;
     client::Connection& connection;
     TriggerTarget& target;
+    HttpRoutes* routes = nullptr;  // null: the node serves no HTTP
   };
   struct Facts {
     std::string ns;
@@ -59,7 +62,7 @@ class TriggerSource {
   virtual void drain(Callback<void()> done) = 0;
 };
 
-// For a Stream, KeyValue, Object or Schedule trigger. Fails with Syntax or InvalidArgument when its
+// For every kind but Subject. Fails with Syntax or InvalidArgument when its
 // members cannot be.
 Result<std::unique_ptr<TriggerSource>> make_trigger(const TriggerSource::Deps&,
                                                     const TriggerSource::Facts&, const Trigger&);
@@ -68,6 +71,8 @@ Status check_trigger(const Trigger&);
 // Whether a function of the namespace may be deployed with these triggers: there is one, and none
 // listens to the server's own subjects or reads what belongs to the control plane.
 Status check_triggers(std::string_view ns, const RunRequest&);
+// The trigger with its bucket's name at the server; PermissionDenied when the workload may not read there.
+Result<Trigger> with_rights(const Access&, Trigger);
 // "stream ORDERS orders.>", "kv CONFIG", "schedule @daily": for people.
 std::string describe(const Trigger&);
 

@@ -78,8 +78,12 @@ Status check_source(const Trigger& trigger) {
       const auto schedule = Schedule::parse(trigger.schedule);
       return schedule ? Status() : Status(bad_trigger(schedule.error().text));
     }
-    case Kind::Subject:
-    case Kind::Http: return {};
+    case Kind::Http:
+      if (!is_route_path(trigger.path)) {
+        return bad_trigger("trigger path \"" + trigger.path + "\" is no path");
+      }
+      return {};
+    case Kind::Subject: return {};
   }
   return {};
 }

@@ -259,7 +259,8 @@ Result<std::unique_ptr<Workload>> WorkloadFactory::make_function(Deployment depl
   options.instance.memory_bytes_max = 2 * options.limits.heap_bytes + (96U << 20);
   const DeployedFunction::Deps deps{
       deps_.loop, deps_.log, deps_.connection, **host_services_,
-      Instance::Deps{deps_.loop, zygote_of(options.ns), deps_.cgroups, flusher_}, deps_.tracer};
+      Instance::Deps{deps_.loop, zygote_of(options.ns), deps_.cgroups, flusher_}, deps_.tracer,
+      deps_.options.http_routes};
   return std::unique_ptr<Workload>(
       std::make_unique<DeployedFunction>(deps, std::move(options), std::move(on_live)));
 }

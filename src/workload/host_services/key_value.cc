@@ -4,6 +4,7 @@
 
 #include "base/bytes.h"
 #include "client/headers.h"
+#include "workload/hops.h"
 
 namespace brokkr::workload {
 namespace {
@@ -18,6 +19,7 @@ struct KeyCall {
   std::optional<uint64_t> revision;
   uint32_t limit = 0;
   bool is_retry = false;
+  std::string stored_headers;  // how far the message that led to the value has come
 };
 
 std::string entry_headers(const client::KeyValueEntry& entry) {
@@ -136,7 +138,9 @@ void run_on(const client::KeyValue& bucket, const KeyCall& call, const Answer& a
     if (done) return answer.send({});
     if (!retry(done.error())) answer.fail(done.error());
   };
-  if (method == "set" || method == "put") return bucket.put(call.key, call.value, written);
+  if (method == "set" || method == "put") {
+    return bucket.put(call.key, call.value, written, call.stored_headers);
+  }
   if (method == "create") return bucket.create_key(call.key, call.value, written);
   if (method == "update") {
     if (!call.revision) return answer.fail(400, "update needs a revision");
@@ -186,10 +190,13 @@ void KeyValueService::serve(const runtime::HostCall& call, const Answer& answer)
   }
   const auto kept = std::make_shared<KeyCall>(
       KeyCall{std::string(call.target), std::string(call.method), std::string(call.key),
-              std::string(call.payload), {}, call.replies_max, false});
+              std::string(call.payload), {}, call.replies_max, false, {}});
   if (!call.headers.empty()) {
     const auto headers = client::Headers::parse(call.headers);
     if (!headers) return answer.fail(400, "the headers are not a header block");
+    if (const auto hops = headers->find(kHopsHeader)) {
+      kept->stored_headers = client::with_header({}, kHopsHeader, *hops);
+    }
     if (const auto text = headers->find("Revision")) {
       kept->revision = parse_uint(*text);
       if (!kept->revision) return answer.fail(400, "the revision is not a number");
