@@ -31,6 +31,8 @@ constexpr uint64_t kSetUid = 1U << 7;    // CAP_SETUID
 constexpr uint64_t kKill = 1U << 5;      // CAP_KILL
 constexpr uint64_t kSetFcap = 1U << 31;  // CAP_SETFCAP: to map root into a user namespace
 
+constexpr int kParkedFrom = 64;
+
 struct Space {
   int flag;
   uint32_t layer;
@@ -86,6 +88,11 @@ class Keeper {
 
   [[noreturn]] void run() {
     prepare_signals();
+    LauncherPacket self;
+    self.kind = LauncherPacket::kKeeper;
+    const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0));
+    send_launcher_packet(kLauncherControl, self, pidfd);
+    close(pidfd);
     how_.host_proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (Status built = build(); !built) {
       send_failure(built.error().text);
@@ -315,10 +322,6 @@ class Keeper {
 
 // Stays behind outside, so that the chain of "dies with its parent" holds, and ends with the keeper.
 [[noreturn]] void wait_for_keeper(pid_t keeper) {
-  LauncherPacket packet;
-  packet.kind = LauncherPacket::kKeeper;
-  const int pidfd = static_cast<int>(syscall(SYS_pidfd_open, keeper, 0));
-  send_launcher_packet(kLauncherControl, packet, pidfd);
   syscall(SYS_close_range, 0U, ~0U, 0);
   int status = 0;
   while (waitpid(keeper, &status, 0) < 0 && errno == EINTR) {
@@ -326,7 +329,7 @@ class Keeper {
   _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 }
 
-[[noreturn]] void launch() {
+[[noreturn]] void launch(bool dies_with_parent) {
   syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
   Result<LaunchOrder> order = decode_order(read_memory_file(kLauncherOrder));
   close(kLauncherOrder);
@@ -346,7 +349,8 @@ class Keeper {
       is_root = false;
       layers = kUserNamespace | take_spaces(off);
     }
-    prctl(PR_SET_PDEATHSIG, SIGKILL);  // a new user namespace has cleared it
+    // A new user namespace has cleared it.
+    if (dies_with_parent) prctl(PR_SET_PDEATHSIG, SIGKILL);
   }
   const pid_t keeper = fork();
   if (keeper < 0) {
@@ -359,8 +363,36 @@ class Keeper {
   Keeper(std::move(*order), layers, is_root, was_root).run();
 }
 
+// The child becomes a launcher of its own with those descriptors.
+[[noreturn]] void become_launcher(const std::vector<int>& received) {
+  signal(SIGCHLD, SIG_DFL);
+  setsid();
+  std::vector<int> parked;
+  for (const int fd : received) parked.push_back(fcntl(fd, F_DUPFD_CLOEXEC, kParkedFrom));
+  int next = kLauncherControl;
+  for (const int fd : parked) dup2(fd, next++);
+  syscall(SYS_close_range, static_cast<unsigned>(next), ~0U, 0);
+  launch(false);
+}
+
+// Forks a launcher for each set of descriptors, until the node has gone. What it has forked does not
+// depend on it: each sees the node's end by itself.
+[[noreturn]] void serve_launches() {
+  syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC);
+  signal(SIGCHLD, SIG_IGN);
+  for (;;) {
+    const std::vector<int> received = receive_descriptors(kLauncherControl);
+    if (received.empty()) _exit(0);
+    if (fork() == 0) become_launcher(received);
+    for (const int fd : received) close(fd);
+  }
+}
+
 }  // namespace
 
-void launcher_main() { launch(); }
+void launcher_main() {
+  if (fcntl(kLauncherOrder, F_GETFD) < 0) serve_launches();
+  launch(true);
+}
 
 }  // namespace brokkr::sandbox

@@ -248,4 +248,51 @@ int receive_launcher_packet(int fd, LauncherPacket& packet, int& descriptor) {
   return 1;
 }
 
+bool send_descriptors(int fd, const std::vector<int>& descriptors) {
+  char byte = 'l';
+  iovec part{&byte, 1};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kLauncherDescriptorsMax)] = {};
+  const size_t bytes = sizeof(int) * descriptors.size();
+  if (descriptors.empty() || descriptors.size() > kLauncherDescriptorsMax) {
+    errno = EINVAL;
+    return false;
+  }
+  message.msg_control = control;
+  message.msg_controllen = CMSG_SPACE(bytes);
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(bytes);
+  std::memcpy(CMSG_DATA(header), descriptors.data(), bytes);
+  ssize_t sent = 0;
+  do {
+    sent = sendmsg(fd, &message, MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  return sent == 1;
+}
+
+std::vector<int> receive_descriptors(int fd) {
+  std::vector<int> descriptors;
+  char byte = 0;
+  iovec part{&byte, 1};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int) * kLauncherDescriptorsMax)] = {};
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  ssize_t received = 0;
+  do {
+    received = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+  } while (received < 0 && errno == EINTR);
+  const cmsghdr* header = received == 1 ? CMSG_FIRSTHDR(&message) : nullptr;
+  if (header == nullptr || header->cmsg_type != SCM_RIGHTS) return descriptors;
+  descriptors.resize((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+  std::memcpy(descriptors.data(), CMSG_DATA(header), descriptors.size() * sizeof(int));
+  return descriptors;
+}
+
 }  // namespace brokkr::sandbox

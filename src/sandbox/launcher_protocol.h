@@ -73,4 +73,11 @@ bool send_launcher_packet(int fd, const LauncherPacket&, int descriptor = -1);
 // close-on-exec and the caller's.
 int receive_launcher_packet(int fd, LauncherPacket&, int& descriptor);
 
+// For a launcher that is to be forked: its descriptors, at most kLauncherDescriptorsMax, from
+// kLauncherControl on.
+constexpr size_t kLauncherDescriptorsMax = 16;
+bool send_descriptors(int fd, const std::vector<int>& descriptors);
+// Close-on-exec and the caller's. Empty at the end.
+std::vector<int> receive_descriptors(int fd);
+
 }  // namespace brokkr::sandbox

@@ -20,6 +20,7 @@
 #include "sandbox/cgroup.h"
 #include "sandbox/elf.h"
 #include "sandbox/launcher_protocol.h"
+#include "sandbox/launchers.h"
 #include "sandbox/process_tree.h"
 #include "sandbox/program_sockets.h"
 
@@ -101,7 +102,6 @@ class LaunchedProgram final : public Program {
   void on_connected(const LauncherPacket& packet, int descriptor);
   void on_executing(const LauncherPacket& packet, int descriptor);
   void on_executed(const LauncherPacket& packet);
-  void on_launcher_exit();
   void check_end();
   void finish();
   void kill_everything();
@@ -169,26 +169,25 @@ Status LaunchedProgram::spawn(const ProgramDeps& deps, const LaunchOrder& given)
   const int file = make_memory_file(encode(order));
   if (file < 0) return system_error("memfd_create", errno);
   held.add(file);
-  io::SpawnOptions options;
-  options.path = deps.launcher;
-  options.arguments = {"brokkr", kLauncherRole};
-  options.descriptors = {{control[1], kLauncherControl}, {file, kLauncherOrder}};
+  std::vector<int> descriptors = {control[1], file};
   for (const OutputStream stream : {OutputStream::Stdout, OutputStream::Stderr}) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) return system_error("pipe", errno);
     held.add(ends[1]);
-    const auto index = static_cast<size_t>(stream);
-    outputs_[index] = std::make_unique<OutputPipe>(loop_, ends[0], [this, stream](std::string_view bytes) {
-      if (events_.on_output) events_.on_output(stream, bytes);
-    });
-    options.descriptors.emplace_back(
-        ends[1], stream == OutputStream::Stdout ? kLauncherStdout : kLauncherStderr);
+    descriptors.push_back(ends[1]);
+    outputs_[static_cast<size_t>(stream)] =
+        std::make_unique<OutputPipe>(loop_, ends[0], [this, stream](std::string_view bytes) {
+          if (events_.on_output) events_.on_output(stream, bytes);
+        });
   }
-  for (size_t i = 0; i < entries.size(); ++i) {
-    options.descriptors.emplace_back(entries[i], kLauncherGroups + static_cast<int>(i));
-  }
-  auto process = io::ChildProcess::start(loop_, options,
-                                         [this](const io::ExitStatus&) { on_launcher_exit(); });
+  descriptors.insert(descriptors.end(), entries.begin(), entries.end());
+  if (deps.launchers != nullptr) return deps.launchers->launch(descriptors);
+  io::SpawnOptions options;
+  options.path = deps.launcher;
+  options.arguments = {"brokkr", kLauncherRole};
+  int target = kLauncherControl;
+  for (const int fd : descriptors) options.descriptors.emplace_back(fd, target++);
+  auto process = io::ChildProcess::start(loop_, options, {});
   if (!process) return process.error();
   process_ = std::move(*process);
   return {};
@@ -214,8 +213,11 @@ void LaunchedProgram::on_control() {
     LauncherPacket packet;
     int descriptor = -1;
     const int got = receive_launcher_packet(control_->fd(), packet, descriptor);
-    if (got == 0) control_->pause();
-    if (got <= 0) return;
+    if (got < 0 && errno == EAGAIN) return;
+    if (got <= 0) {
+      control_->pause();
+      return check_end();
+    }
     on_packet(packet, descriptor);
   }
 }
@@ -384,14 +386,8 @@ ProgramUsage LaunchedProgram::usage() const {
   return usage;
 }
 
-// What it said last comes first. May destroy this.
-void LaunchedProgram::on_launcher_exit() {
-  const std::shared_ptr<bool> alive = is_alive_;
-  on_control();
-  if (*alive) check_end();
-}
-
-// The keeper outlives the launcher only when someone has killed that.
+// The other end is held by the launcher until the keeper is there, and by the keeper: both are gone or
+// about to be. May destroy this.
 void LaunchedProgram::check_end() {
   if (!has_ended(keeper_)) {
     end_check_.start(kEndPoll);

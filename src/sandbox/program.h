@@ -100,6 +100,7 @@ class Program {
 };
 
 class CgroupTree;
+class Launchers;
 
 // What is needed to start programs on this machine. All of it outlives the programs.
 struct ProgramDeps {
@@ -107,6 +108,7 @@ struct ProgramDeps {
   Log& log;
   CgroupTree& cgroups;
   std::string launcher = "/proc/self/exe";  // executed with kLauncherRole; calls launcher_main
+  Launchers* launchers = nullptr;  // starts are faster with one, see launchers.h
 };
 constexpr const char* kLauncherRole = "--role=program-launcher";
 // What the launcher process runs: reads its orders on descriptor 3, shuts itself in, and is the

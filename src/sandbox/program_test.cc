@@ -124,9 +124,11 @@ TEST_F(ProgramTest, StopsByForceAfterTheGrace) {
 }
 
 TEST_F(ProgramTest, ItsDescendantsEndWithIt) {
+  launchers_.reset();  // all that descends from us is then the program's
   start(guest({"daemon"}));
   ASSERT_TRUE(wait_for([&] { return status_.has_value(); }));
   EXPECT_EQ(out_, "left\n");
+  program_.reset();
   EXPECT_TRUE(descendants_of(getpid(), proc()).empty());
 }
 
@@ -201,6 +203,30 @@ TEST_F(ProgramTest, EachLayerCanBeLeftOut) {
   }
 }
 
+TEST_F(ProgramTest, RunsByALauncherOfItsOwn) {
+  launchers_.reset();
+  EXPECT_EQ(run(guest({"exit", "4"})), 4);
+  start(guest({"wait"}));
+  status_.reset();
+  ASSERT_TRUE(wait_for_output("waiting"));
+  program_->stop(std::chrono::seconds(10));
+  ASSERT_TRUE(wait_for([&] { return status_.has_value(); }));
+  EXPECT_EQ(status_->value, SIGTERM);
+}
+
+TEST_F(ProgramTest, OutlivesTheLaunchersThatStartedIt) {
+  start(guest({"wait"}));
+  ASSERT_TRUE(wait_for_output("waiting"));
+  launchers_ = std::make_unique<Launchers>(*loop_, BROKKR_SANDBOX_PROBE);  // kills the first
+  const std::unique_ptr<Program> first = std::move(program_);
+  EXPECT_EQ(run(guest({"exit", "4"})), 4);
+  EXPECT_NE(first->usage().memory_bytes, 0U);
+  status_.reset();
+  first->stop(std::chrono::seconds(10));
+  ASSERT_TRUE(wait_for([&] { return status_.has_value(); }));
+  EXPECT_EQ(status_->value, SIGTERM);
+}
+
 TEST_F(ProgramTest, StartsWithinItsTime) {
   std::vector<Duration> times;
   for (int i = 0; i < 20; ++i) {
@@ -243,12 +269,16 @@ TEST_F(ProgramTest, DestroyingItKillsEverything) {
 }
 
 TEST_F(ProgramTest, NothingOutlivesTheNode) {
-  for (const bool is_confined : {true, false}) {
+  for (const int way : {0, 1, 2, 3}) {
+    const bool is_confined = (way & 1) != 0;
+    const bool has_launchers = (way & 2) != 0;
     int told[2];
     ASSERT_EQ(pipe(told), 0);
     const pid_t node = fork();
     if (node == 0) {
+      launchers_.reset();
       loop_ = std::move(*io::Loop::open({}, clock_));
+      if (has_launchers) launchers_ = std::make_unique<Launchers>(*loop_, BROKKR_SANDBOX_PROBE);
       std::vector<uint16_t> ports;
       auto program = is_confined
                          ? start_program(deps(), guest({"daemon-wait"}), events())
@@ -265,7 +295,7 @@ TEST_F(ProgramTest, NothingOutlivesTheNode) {
     kill(node, SIGKILL);
     waitpid(node, nullptr, 0);
     pollfd waited{pidfd, POLLIN, 0};
-    EXPECT_EQ(poll(&waited, 1, 10'000), 1) << is_confined;
+    EXPECT_EQ(poll(&waited, 1, 10'000), 1) << way;
     for (const int fd : {told[0], told[1], pidfd}) close(fd);
   }
 }
@@ -307,6 +337,7 @@ TEST_F(ProgramTest, RequiredRefusesWhatIsMissing) {
 }
 
 TEST_F(ProgramTest, UnconfinedKeepsLimitsAndEndsEverything) {
+  launchers_.reset();
   std::vector<uint16_t> ports;
   ProgramSpec spec = guest({"daemon-wait"});
   spec.listeners = {{"192.168.127.1", 4222, ""}};
@@ -319,6 +350,7 @@ TEST_F(ProgramTest, UnconfinedKeepsLimitsAndEndsEverything) {
   EXPECT_EQ(program_->usage().pids, 2U);
   program_->stop(std::chrono::milliseconds(10));
   ASSERT_TRUE(wait_for([&] { return status_.has_value(); }));
+  program_.reset();
   EXPECT_TRUE(descendants_of(getpid(), proc()).empty());
 }
 

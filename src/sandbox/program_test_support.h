@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "sandbox/cgroup.h"
+#include "sandbox/launchers.h"
 #include "sandbox/program.h"
 
 // For the room's tests: starts the guest program and keeps what is told about it.
@@ -27,10 +28,11 @@ class ProgramTest : public testing::Test {
     loop_ = std::move(*opened);
     log_ = Log::discard();
     cgroups_ = CgroupTree::open();
+    launchers_ = std::make_unique<Launchers>(*loop_, BROKKR_SANDBOX_PROBE);
   }
   void TearDown() override { program_.reset(); }
 
-  ProgramDeps deps() { return {*loop_, *log_, *cgroups_, BROKKR_SANDBOX_PROBE}; }
+  ProgramDeps deps() { return {*loop_, *log_, *cgroups_, BROKKR_SANDBOX_PROBE, launchers_.get()}; }
 
   static ProgramSpec guest(std::vector<std::string> arguments) {
     ProgramSpec spec;
@@ -99,6 +101,7 @@ class ProgramTest : public testing::Test {
   std::unique_ptr<io::Loop> loop_;
   std::unique_ptr<Log> log_;
   std::unique_ptr<CgroupTree> cgroups_;
+  std::unique_ptr<Launchers> launchers_;
   std::unique_ptr<Program> program_;
   pid_t started_pid_ = 0;
   uint32_t layers_ = 0;
