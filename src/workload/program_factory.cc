@@ -99,7 +99,8 @@ ProgramWorkload::Start starter_of(const sandbox::ProgramDeps& deps, Isolation is
 
 }  // namespace
 
-ProgramFactory::ProgramFactory(const Deps& deps) : deps_(deps), ports_(deps.loop) {
+ProgramFactory::ProgramFactory(const Deps& deps)
+    : deps_(deps), ports_(deps.loop), launchers_(deps.loop, deps.options.executable) {
   remove_leftovers(deps_.options.data_folder + "/programs", 1);
 }
 
@@ -163,7 +164,8 @@ Result<std::unique_ptr<Workload>> ProgramFactory::make(
     plan->spec.executable = placed->path();
   }
   ProgramWorkload::Options options;
-  options.start = starter_of({deps_.loop, deps_.log, deps_.cgroups, deps_.options.executable},
+  options.start = starter_of({deps_.loop, deps_.log, deps_.cgroups, deps_.options.executable,
+                              &launchers_},
                              plan->isolation, std::move(placed));
   options.make_gate = [deps = deps_](Gate::Options gate) {
     gate.upstream = copy_options(deps.options.connection);

@@ -13,6 +13,7 @@
 #include "io/worker.h"
 #include "sandbox/cgroup.h"
 #include "sandbox/image.h"
+#include "sandbox/launchers.h"
 #include "workload/desired.h"
 #include "workload/node_options.h"
 #include "workload/port_table.h"
@@ -23,7 +24,7 @@
 namespace brokkr::workload {
 
 // Makes services and jobs: native programs, images and virtual machines. Owns what they share on a
-// node: its published ports. Loop-confined; outlives what it makes.
+// node: its published ports and what their sandboxes are launched from. Loop-confined; outlives what it makes.
 class ProgramFactory {
  public:
   struct Deps {
@@ -59,6 +60,7 @@ class ProgramFactory {
 
   const Deps deps_;
   PortTable ports_;
+  sandbox::Launchers launchers_;
 };
 
 }  // namespace brokkr::workload
