@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <deque>
 #include <map>
+#include <optional>
 
 #include "base/bytes.h"
 #include "cli/commands.h"
@@ -17,8 +18,10 @@ namespace {
 class LogView {
  public:
   LogView(WorkloadClient& workloads, const Values& values, bool is_following)
-      : workloads_(workloads), values_(values), wanted_(values.text("workload")),
-        is_following_(is_following) {}
+      : workloads_(workloads), values_(values), wanted_(wanted_of(values)),
+        is_following_(is_following), is_errors_only_(is_error_level(values.text("level"))) {
+    if (values.has("since")) since_ = workloads.session().clock().wall_now() - values.duration("since");
+  }
 
   Status run() {
     if (Status known = learn_names(); !known) return known;
@@ -38,6 +41,15 @@ class LogView {
   }
 
  private:
+  static std::string wanted_of(const Values& values) {
+    const std::string named = values.text("workload_name");
+    return values.has("workload") || named == "*" ? values.text("workload") : named;
+  }
+  // A line's level is its stream: what goes to stderr is worth a warning at least.
+  static bool is_error_level(std::string_view level) {
+    return level == "error" || level == "warn" || level == "warning" || level == "fatal" || level == "stderr";
+  }
+
   Status follow() {
     const Duration wait = values_.duration("wait");
     while (true) {
@@ -70,6 +82,8 @@ class LogView {
       if (!log) return log.error();
       for (const workload::LogEntry& entry : log->entries) {
         if (is_enough()) return {};
+        WallTime written{};
+        if (since_ && parse_rfc3339(entry.time, written) && written < *since_) continue;
         show_text(name, entry.stream, entry.text);
       }
     }
@@ -104,6 +118,7 @@ class LogView {
   }
 
   void show_text(const std::string& name, std::string_view stream, std::string_view text) {
+    if (is_errors_only_ && stream != "stderr") return;
     ++count_;
     while (text.ends_with('\n')) text.remove_suffix(1);
     const bool is_colored = is_terminal_stdout() && stream == "stderr";
@@ -118,6 +133,8 @@ class LogView {
   const Values& values_;
   const std::string wanted_;
   const bool is_following_;
+  const bool is_errors_only_;
+  std::optional<WallTime> since_;
   std::map<std::string, std::string> names_;
   std::map<std::string, bool> wanted_ids_;
   std::deque<client::OwnedMessage> waiting_;
@@ -142,8 +159,12 @@ Command logs_command() {
   command.arguments = {{"workload", "ID or name; all when absent", false}};
   command.flags = {namespace_flag(),
                    {"follow,f", "Go on until interrupted, as nex always does"},
+                   {"since", "Only what was written in this time", Kind::Duration, "DURATION"},
+                   {"level", "warn or error: only what went to stderr", Kind::Text, "LEVEL"},
                    {"count", "Quit after so many messages, wait for them", Kind::Number, "COUNT"},
-                   {"wait", "Quit after this long without a message", Kind::Duration, "WAIT"}};
+                   {"wait", "Quit after this long without a message", Kind::Duration, "WAIT"},
+                   {"node", "Of nex 0.2.7", Kind::Text, "", "", "", false, true},
+                   {"workload_name,workload_id", "Of nex 0.2.7: the workload", Kind::Text, "", "", "", false, true}};
   command.run = run_logs;
   return command;
 }

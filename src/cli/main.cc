@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/connect.h"
 #include "cli/terminal.h"
+#include "cli/workload_client.h"
 
 namespace brokkr::cli {
 namespace {
@@ -48,21 +49,57 @@ void attach(Command& root, ExternalCommand external) {
   parent->subcommands.push_back(std::move(command));
 }
 
+// nex 0.4.x writes "--nats.servers", 0.2.7 "--conn-name"; what only its own client did is read over.
+void add_nex_flags(std::vector<Flag>& flags) {
+  constexpr std::pair<std::string_view, const char*> kNames[] = {
+      {"server", ",nats.servers"},   {"context", ",nats.context"},     {"user", ",nats.user"},
+      {"password", ",nats.password"}, {"nkey", ",nats.nkey"},          {"seed", ",nats.seed"},
+      {"jwt", ",nats.jwt"},          {"creds", ",nats.creds-file"},    {"timeout", ",nats.timeout"},
+      {"tlscert", ",nats.tlscert"},  {"tlskey", ",nats.tlskey"},       {"tlsca", ",nats.tlsca"},
+      {"tlsfirst", ",nats.tlsfirst"}, {"js-domain", ",jsdomain,nats.jsdomain"},
+      {"connection-name", ",conn-name,nats.conn-name"}};
+  for (Flag& flag : flags) {
+    for (const auto& [name, more] : kNames) {
+      if (flag.name() == name) flag.names += more;
+    }
+  }
+  for (const char* name : {"logger", "loglevel", "timeformat", "config", "logger.target", "logger.level", "logger.timefmt"}) {
+    flags.push_back({name, "Of nex's own client", Kind::Text, "", "", "", true, true});
+  }
+  for (const char* name : {"logjson", "logcolor", "check", "disable-upgrade-check", "auto-upgrade", "dev-mode", "logger.color",
+                           "logger.short", "logger.with-pid", "logger.group-on-right", "logger.line-info"}) {
+    flags.push_back({name, "Of nex's own client", Kind::Bool, "", "", "", false, true});
+  }
+}
+
+// For nex these stand before the command as well as after it.
+void take_flags(Command& command, std::string_view name) {
+  std::erase_if(command.flags, [&](const Flag& flag) { return flag.name() == name; });
+  for (Command& sub : command.subcommands) take_flags(sub, name);
+}
+
 Command make_root(Program& program) {
   Command root{program.name};
   root.summary = program.name == "nats"  ? "NATS Utility"
                  : program.name == "nex" ? "Nex Utility"
                                          : "Brokkr: a message broker that runs your workloads";
   root.flags = connection_flags();
+  if (program.name == "nex") add_nex_flags(root.flags);
   for (auto make : {publish_command, subscribe_command, request_command, reply_command, rtt_command,
                     bench_command, server_command, service_command, stream_command, consumer_command,
                     kv_command, object_command, backup_command, account_command, auth_command, context_command, devrun_command, run_command,
                     apply_command, list_command, info_command, stop_command, scale_command, rollout_command,
                     clone_command, move_command, logs_command, events_command, stats_command, trace_command, top_command,
-                    latency_command, secret_command, namespace_command, workload_command, node_command, image_command}) {
+                    latency_command, invoke_command, invocations_command, dead_letters_command, secret_command, namespace_command, workload_command, node_command, image_command}) {
     root.subcommands.push_back(make());
   }
   root.subcommands.push_back(completion_command(program.name));
+  if (program.name == "nex") {
+    for (Flag flag : {namespace_flag(), Flag{"json,j", "Produce JSON output"}}) {
+      take_flags(root, flag.name());
+      root.flags.push_back(std::move(flag));
+    }
+  }
   for (ExternalCommand& external : program.commands) attach(root, std::move(external));
   return root;
 }

@@ -97,11 +97,50 @@ int run_lameduck(const Context& context, const Values& values) {
   return 0;
 }
 
+int run_drain(const Context& context, const Values& values) {
+  auto workloads = WorkloadClient::connect(context, values);
+  if (!workloads) return fail(context.program, workloads.error());
+  auto node = (*workloads)->node(values.text("node"));
+  if (!node) return fail(context.program, node.error());
+  const bool is_cancelled = values.is_on("cancel");
+  auto reply = (*workloads)->drain(node->node_id, {values.text("delay"), is_cancelled});
+  if (!reply) return fail(context.program, reply.error());
+  if (!reply->success) return fail(context.program, reply->message);
+  print_line("Node " + node->node_id + (is_cancelled ? " takes workloads again" : " hands its workloads over") +
+             (reply->message.empty() ? "" : ": " + reply->message));
+  return 0;
+}
+
+// What a node of this machine, or one that runs, can grant.
+int run_preflight(const Context& context, const Values& values) {
+  auto workloads = WorkloadClient::connect(context, values);
+  if (!workloads) return fail(context.program, workloads.error());
+  auto node = (*workloads)->node(values.text("node"));
+  if (!node) return fail(context.program, node.error());
+  auto info = (*workloads)->node_info(node->node_id);
+  if (!info) return fail(context.program, info.error());
+  if (values.is_on("json")) {
+    print_line(workload::encode(*info));
+    return info->sandbox_missing.empty() ? 0 : 1;
+  }
+  Table table("What node " + (info->name.empty() ? info->node_id : info->name) + " grants");
+  table.header({"What", "Granted", "Details"});
+  for (const std::string& layer : info->sandbox_layers) table.row({layer, "yes", ""});
+  for (const std::string& layer : info->sandbox_missing) table.row({layer, "no", "workloads run without it unless --sandbox=required"});
+  std::string types;
+  for (const workload::AgentSummary& agent : info->agents) (types += types.empty() ? "" : ", ") += agent.type;
+  table.row({"workload types", types.empty() ? "no" : "yes", types});
+  table.row({"engine", info->engine.empty() ? "not started" : "yes", info->engine});
+  table.row({"instances", "yes", info->instance_mode});
+  print(table.text());
+  return info->sandbox_missing.empty() ? 0 : 1;
+}
+
 }  // namespace
 
 Command node_command() {
   Command list{"list", {"ls"}, "List nodes"};
-  list.flags = {{"json,j", "Produce JSON output"}};
+  list.flags = {{"json,j", "Produce JSON output"}, {"full", "Show everything (always done)", Kind::Bool, "", "", "", false, true}};
   list.run = run_node_list;
   Command info{"info", {}, "Show one node"};
   info.arguments = {{"node", "ID or name; the only one when absent", false}};
@@ -111,8 +150,16 @@ Command node_command() {
   lameduck.arguments = {{"node", "ID or name; the only one when absent", false}};
   lameduck.flags = {{"delay", "Time until its workloads stop", Kind::Duration, "", "1m"}};
   lameduck.run = run_lameduck;
+  Command drain{"drain", {}, "Hand its workloads to other nodes and take none"};
+  drain.arguments = {{"node", "ID or name; the only one when absent", false}};
+  drain.flags = {{"delay", "Time until what nobody takes stops", Kind::Duration, "", "1m"}, {"cancel", "Take workloads again"}};
+  drain.run = run_drain;
+  Command preflight{"preflight", {}, "Show what a node can grant; exit code 1 when a layer is missing"};
+  preflight.arguments = {{"node", "ID or name; the only one when absent", false}};
+  preflight.flags = {{"json,j", "Produce JSON output"}};
+  preflight.run = run_preflight;
   Command command{"node", {"nodes"}, "Manage workload nodes"};
-  for (Command* one : {&list, &info, &lameduck}) command.subcommands.push_back(std::move(*one));
+  for (Command* one : {&list, &info, &lameduck, &drain, &preflight}) command.subcommands.push_back(std::move(*one));
   return command;
 }
 

@@ -231,6 +231,22 @@ Result<workload::NamespacesReply> WorkloadClient::namespaces(const workload::Nam
   return workload::decode_namespaces_reply(answer->payload);
 }
 
+Result<std::vector<workload::InvocationsReply>> WorkloadClient::invocations(
+    const std::string& workload, const workload::InvocationsRequest& request) {
+  auto answers = ask_all(workload::control_subject(ns_, "INVOCATIONS", workload), workload::encode(request));
+  if (!answers) return answers.error();
+  std::vector<workload::InvocationsReply> found;
+  for (const auto& answer : *answers) {
+    if (Status fine = check_answer(answer); !fine) return fine.error();
+    auto one = workload::decode_invocations_reply(answer.payload);
+    if (!one) return one.error();
+    found.push_back(std::move(*one));
+  }
+  if (!found.empty()) return found;
+  if (auto there = nodes(); !there) return there.error();
+  return Error{Errc::NotFound, "no function \"" + workload + "\" in namespace \"" + ns_ + "\""};
+}
+
 Result<workload::SecretsReply> WorkloadClient::secrets(const workload::SecretsRequest& request) {
   auto answer = ask(workload::control_subject(ns_, "SECRETS"), workload::encode(request));
   if (!answer) return answer.error();

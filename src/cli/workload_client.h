@@ -10,6 +10,7 @@
 #include "client/sync.h"
 #include "workload/control.h"
 #include "workload/control_desired.h"
+#include "workload/control_invocations.h"
 #include "workload/secrets.h"
 
 namespace brokkr::cli {
@@ -49,6 +50,9 @@ class WorkloadClient {
   Result<workload::DeployRequest> clone(const std::string& workload, const std::string& xkey);
   Result<workload::LameduckReply> drain(const std::string& node_id, const workload::DrainRequest&);
   Result<workload::NamespacesReply> namespaces(const workload::NamespacesRequest&);
+  // One for each node that runs it.
+  Result<std::vector<workload::InvocationsReply>> invocations(const std::string& workload,
+                                                              const workload::InvocationsRequest&);
   Result<workload::SecretsReply> secrets(const workload::SecretsRequest&);
 
   // In order of name.
