@@ -30,5 +30,11 @@ start_server "$binary" 127.0.0.1 "$port" --data "$folder/data" >"$folder/server.
 printf '%-10s  %-10s %-12s     %s\n' example subject request reply
 example echo.js echo 'hello nex!' '{"triggered_on":"echo","payload":"hello nex!"}'
 example echo.wasm echowasm 'hello nex!' 'hello nex!echowasm'
+{ "$binary" kv add dad_jokes -s "$url" && "$binary" kv put dad_jokes jokes '[{"setup":"a","punchline":"b"}]' -s "$url"; } \
+  >"$folder/kv.log" 2>&1 || { cat "$folder/kv.log" >&2; wrong=1; }
+example jokes.js jokes '' '{"joke":"a","punchline":"b"}'
+example telemetry.js devices.123 '{"deviceId":"123","temperature":23}' \
+  '{"ok":true,"subject":"devices.123","device":"123","temperature":23,"kv_bucket":"iot_devices","object_bucket":"iot_history","http_alert":null}'
+example host-c/visits.wasm visits.home 'hello' '1'
 [[ $wrong == 0 ]] || { echo "the server said:" >&2; tail -n 20 "$folder/server.log" >&2; }
 exit "$wrong"

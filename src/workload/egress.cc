@@ -215,6 +215,7 @@ Result<EgressPolicy> EgressPolicy::parse(const std::vector<std::string>& entries
 }
 
 bool EgressPolicy::may_resolve(std::string_view host, uint16_t port) const {
+  if (bound_ != nullptr && !bound_->may_resolve(host, port)) return false;
   const std::string name = lower_name(host);
   if (const auto address = NetAddress::parse(name)) return may_connect(name, *address, port);
   if (!is_host_name(name)) return false;
@@ -228,12 +229,34 @@ bool EgressPolicy::may_resolve(std::string_view host, uint16_t port) const {
 
 bool EgressPolicy::may_connect(std::string_view host, const NetAddress& address,
                                uint16_t port) const {
+  if (bound_ != nullptr && !bound_->may_connect(host, address, port)) return false;
   if (is_named(host, address, port)) return true;
   if (!is_public_address(address)) return false;
   if (entries_.empty()) return is_public_allowed_;
   const std::string name = lower_name(host);
   return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& entry) {
     return (entry.port == 0 || entry.port == port) && is_name_matched(entry, name);
+  });
+}
+
+EgressPolicy EgressPolicy::bounded_by(const EgressPolicy& bound) const {
+  EgressPolicy both = *this;
+  both.bound_ = std::make_shared<const EgressPolicy>(bound);
+  return both;
+}
+
+bool EgressPolicy::covers(const Entry& entry) const {
+  return std::any_of(entries_.begin(), entries_.end(), [&](const Entry& own) {
+    if (own.port != 0 && own.port != entry.port) return false;
+    if (entry.prefix >= 0) {
+      // "*" is all that is public, of networks a part that is.
+      if (own.host == "*") return is_public_address(entry.network);
+      return own.prefix >= 0 && own.prefix <= entry.prefix &&
+             own.network.bytes.size() == entry.network.bytes.size() &&
+             is_within(entry.network.bytes,
+                       reinterpret_cast<const unsigned char*>(own.network.bytes.data()), own.prefix);
+    }
+    return own.host == entry.host || is_name_matched(own, entry.host);
   });
 }
 

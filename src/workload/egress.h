@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,10 +41,15 @@ class EgressPolicy {
   bool may_connect(std::string_view host, const NetAddress& address, uint16_t port) const;
   // Does an entry name this address, its network, or exactly this host?
   bool is_named(std::string_view host, const NetAddress& address, uint16_t port) const;
+  // What both allow.
+  EgressPolicy bounded_by(const EgressPolicy& bound) const;
+  // Is everything that the entry stands for named by one of ours? The bound does not count.
+  bool covers(const Entry& entry) const;
 
  private:
   std::vector<Entry> entries_;
   bool is_public_allowed_ = true;
+  std::shared_ptr<const EgressPolicy> bound_;
 };
 
 // Whether an address is on the public internet.

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "workload/namespace_egress.h"
+
 namespace brokkr::workload {
 namespace {
 
@@ -106,6 +108,45 @@ TEST(Egress, WildcardsStandForNamesBelow) {
   EXPECT_FALSE(policy.may_resolve("example.com", 443));
   EXPECT_FALSE(policy.may_resolve("badexample.com", 443));
   EXPECT_FALSE(policy.may_resolve("example.com.evil.org", 443));
+}
+
+TEST(Egress, ABoundHoldsToo) {
+  const EgressPolicy bound = policy_of({"*.example.com:443", "10.1.0.0/16"}, false);
+  const EgressPolicy open = policy_of({}).bounded_by(bound);
+  EXPECT_TRUE(open.may_resolve("a.example.com", 443));
+  EXPECT_TRUE(open.may_connect("a.example.com", address_of("8.8.8.8"), 443));
+  EXPECT_FALSE(open.may_connect("a.example.com", address_of("8.8.8.8"), 80));
+  EXPECT_FALSE(open.may_connect("other.com", address_of("8.8.8.8"), 443));
+  EXPECT_FALSE(open.may_connect("x", address_of("10.1.0.1"), 443)) << "it names no private address itself";
+  const EgressPolicy named = policy_of({"a.example.com", "10.0.0.0/8"}).bounded_by(bound);
+  EXPECT_FALSE(named.may_connect("a.example.com", address_of("127.0.0.1"), 443));
+  EXPECT_TRUE(named.may_connect("x", address_of("10.1.0.1"), 80));
+  EXPECT_FALSE(named.may_connect("x", address_of("10.2.0.1"), 80));
+  const auto covers = [&](const char* text) { return bound.covers(policy_of({text}).entries()[0]); };
+  EXPECT_TRUE(covers("a.example.com:443"));
+  EXPECT_TRUE(covers("*.b.example.com:443"));
+  EXPECT_TRUE(covers("*.example.com:443"));
+  EXPECT_TRUE(covers("10.1.2.0/24:5432"));
+  for (const char* text : {"a.example.com", "a.example.com:80", "example.com:443", "*", "*:443", "10.0.0.0/8", "10.2.0.1"}) {
+    EXPECT_FALSE(covers(text)) << text;
+  }
+}
+
+TEST(Egress, ANamespacesRecordIsTheBound) {
+  NamespaceRecord record;
+  record.ns = "team";
+  record.egress = {"api.example.com"};
+  EXPECT_TRUE(check_declared_egress({"api.example.com:443"}, "team", {record}));
+  EXPECT_TRUE(check_declared_egress({"any.org"}, "other", {record}));
+  const Status refused = check_declared_egress({"api.example.com", "any.org"}, "team", {record});
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().code, Errc::PermissionDenied);
+  EXPECT_NE(refused.error().text.find("any.org"), std::string::npos);
+  const EgressPolicy policy = within_namespace(policy_of({}), "team", {record});
+  EXPECT_TRUE(policy.may_connect("api.example.com", address_of("8.8.8.8"), 1));
+  EXPECT_FALSE(policy.may_connect("any.org", address_of("8.8.8.8"), 1));
+  record.egress = {"not an entry"};
+  EXPECT_FALSE(within_namespace(policy_of({}), "team", {record}).may_resolve("any.org", 1));
 }
 
 TEST(Egress, NamesTheEntryThatIsWrong) {

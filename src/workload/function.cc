@@ -6,6 +6,7 @@
 #include "protocol/headers.h"
 #include "workload/header_line.h"
 #include "workload/hops.h"
+#include "workload/namespace_egress.h"
 
 namespace brokkr::workload {
 namespace {
@@ -345,6 +346,12 @@ void DeployedFunction::on_host_reply(Instance& instance, uint64_t id, uint16_t c
   span.attributes.emplace_back("brokkr.code", std::to_string(code));
   span.has_failed = code >= 400;
   deps_.tracer->end(std::move(span));
+}
+
+void DeployedFunction::set_namespaces(const std::vector<NamespaceRecord>& namespaces) {
+  options_.rights = {Access::make({options_.ns, options_.name}, options_.grants, namespaces),
+                     within_namespace(options_.egress, options_.ns, namespaces)};
+  host_calls_->set_rights(options_.rights);
 }
 
 void DeployedFunction::on_log(Instance&, runtime::LogStream stream, std::string_view text) {

@@ -32,6 +32,8 @@ struct FunctionOptions : WorkloadIdentity {
   std::string queue_group;        // empty: none
   RunLimits limits;
   Instance::Options instance;
+  Grants grants;        // as declared, and
+  EgressPolicy egress;  // what they come to among the namespaces there are:
   HostCalls::Rights rights;
 };
 
@@ -66,6 +68,7 @@ class DeployedFunction final : public InstanceOwner, public Workload, private Tr
 
   // Its own grace is as long as one call may take.
   void stop(Duration grace, Callback<void()> on_stopped) override;
+  void set_namespaces(const std::vector<NamespaceRecord>& namespaces) override;
 
   const WorkloadIdentity& identity() const override { return options_; }
   State state() const override { return state_; }

@@ -49,6 +49,13 @@ void HostCalls::forget(Instance& instance) {
   state_->object_store.forget(instance);
 }
 
+void HostCalls::set_rights(Rights rights) {
+  state_->messaging.set_access(rights.access);
+  state_->key_value.set_access(rights.access);
+  state_->object_store.set_access(rights.access);
+  state_->http.set_egress(std::make_shared<const EgressPolicy>(std::move(rights.egress)));
+}
+
 void HostCalls::serve(Instance& instance, const HostCallRequest& request, Duration time_limit) {
   const runtime::HostCall& call = request.call;
   // Leaves the function a moment to make something of the failure.

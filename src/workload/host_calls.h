@@ -42,6 +42,9 @@ class HostCalls {
   void serve(Instance& instance, const HostCallRequest& request, Duration time_limit);
   // The instance is about to be destroyed.
   void forget(Instance& instance);
+  // For calls from here on. Buckets being opened under the rights of before are given up: those calls
+  // time out.
+  void set_rights(Rights rights);
 
  private:
   struct State;

@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/sha256.h"
 #include "workload/function.h"
+#include "workload/namespace_egress.h"
 #include "workload/trigger_rights.h"
 
 namespace brokkr::workload {
@@ -158,8 +159,8 @@ Result<Deployment> WorkloadFactory::plan(std::string_view ns, const DeployReques
       return refuse("bad-limits", s.error());
     }
   }
-  if (const auto egress = EgressPolicy::parse(run->egress); !egress) {
-    return refuse("bad-egress", egress.error());
+  if (Status s = check_declared_egress(run->egress, ns, namespaces_); !s) {
+    return refuse("bad-egress", s.error());
   }
   if (run->artifact.empty() && run->uri.empty()) {
     return refuse("bad-artifact", mistake("the artifact is empty"));
@@ -224,9 +225,11 @@ Result<std::unique_ptr<Workload>> WorkloadFactory::make_function(Deployment depl
   FunctionOptions options;
   auto egress = EgressPolicy::parse(run.egress);
   if (!egress) return egress.error();
-  options.rights.egress = std::move(*egress);
-  options.rights.access = Access::make({deployment.identity.ns, deployment.identity.name},
-                                       run.grants, namespaces_);
+  options.egress = std::move(*egress);
+  options.grants = run.grants;
+  const WorkloadIdentity& who = deployment.identity;
+  options.rights = {Access::make({who.ns, who.name}, options.grants, namespaces_),
+                    within_namespace(options.egress, who.ns, namespaces_)};
   static_cast<WorkloadIdentity&>(options) = std::move(deployment.identity);
   const bool is_wasm = options.workload_type == "wasm";
   options.limits = run.limits;

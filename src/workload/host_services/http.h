@@ -17,10 +17,11 @@ class HttpService {
   HttpService(HttpClient& client, std::shared_ptr<const EgressPolicy> egress)
       : client_(client), egress_(std::move(egress)) {}
   void serve(const runtime::HostCall& call, Duration timeout, const Answer& answer);
+  void set_egress(std::shared_ptr<const EgressPolicy> egress) { egress_ = std::move(egress); }
 
  private:
   HttpClient& client_;
-  const std::shared_ptr<const EgressPolicy> egress_;
+  std::shared_ptr<const EgressPolicy> egress_;
   const std::shared_ptr<size_t> open_ = std::make_shared<size_t>(0);
 };
 

@@ -22,12 +22,19 @@ class KeyValueService {
  public:
   KeyValueService(const client::JetStream& js, std::shared_ptr<const Access> access,
                   const HostServiceOptions& options)
-      : buckets_(std::make_shared<Buckets<client::KeyValue>>(js, std::move(access), options)) {}
+      : js_(js), options_(options) {
+    set_access(std::move(access));
+  }
+  void set_access(std::shared_ptr<const Access> access) {
+    buckets_ = std::make_shared<Buckets<client::KeyValue>>(js_, std::move(access), options_);
+  }
 
   void serve(const runtime::HostCall& call, const Answer& answer);
 
  private:
-  const std::shared_ptr<Buckets<client::KeyValue>> buckets_;
+  const client::JetStream js_;
+  const HostServiceOptions& options_;
+  std::shared_ptr<Buckets<client::KeyValue>> buckets_;
 };
 
 }  // namespace brokkr::workload

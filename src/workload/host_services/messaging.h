@@ -11,6 +11,7 @@ class MessagingService {
  public:
   MessagingService(client::Connection& connection, std::shared_ptr<const Access> access)
       : connection_(connection), access_(std::move(access)) {}
+  void set_access(std::shared_ptr<const Access> access) { access_ = std::move(access); }
 
   // `timeout` is of the call; `own_timeout` says whether the function named it.
   void serve(const runtime::HostCall& call, const Instance& instance, Duration timeout,
@@ -23,7 +24,7 @@ class MessagingService {
                     const Answer& answer);
 
   client::Connection& connection_;
-  const std::shared_ptr<const Access> access_;
+  std::shared_ptr<const Access> access_;
 };
 
 }  // namespace brokkr::workload

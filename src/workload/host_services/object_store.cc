@@ -1,6 +1,7 @@
 #include "workload/host_services/object_store.h"
 
 #include <functional>
+#include <optional>
 
 #include "base/bytes.h"
 #include "client/headers.h"
@@ -147,12 +148,18 @@ struct ObjectStoreService::State : std::enable_shared_from_this<State> {
     std::unique_ptr<ObjectUpload> upload;
   };
 
-  State(io::Loop& l, const client::JetStream& js, std::shared_ptr<const Access> access,
-        const HostServiceOptions& options)
-      : loop(l), buckets(js, std::move(access), options), sweep(l, [this] { close_idle(); }) {}
+  State(io::Loop& l, const client::JetStream& jetstream, std::shared_ptr<const Access> access,
+        const HostServiceOptions& o)
+      : loop(l), js(jetstream), options(o), sweep(l, [this] { close_idle(); }) {
+    set_access(std::move(access));
+  }
+
+  void set_access(std::shared_ptr<const Access> access) {
+    buckets.emplace(js, std::move(access), options);
+  }
 
   void open_and_run(const std::shared_ptr<ObjectCall>& call, const Answer& answer) {
-    buckets.open(call->bucket, [weak = weak_from_this(), call,
+    buckets->open(call->bucket, [weak = weak_from_this(), call,
                                 answer](client::ApiResult<client::ObjectStore> store) {
       const auto self = weak.lock();
       if (self == nullptr || !answer.is_open()) return;
@@ -160,7 +167,7 @@ struct ObjectStoreService::State : std::enable_shared_from_this<State> {
       const Retry retry = [weak, call, answer](const client::ApiError& error) {
         const auto again = weak.lock();
         if (again == nullptr || !is_bucket_gone(error)) return false;
-        again->buckets.forget(call->bucket);
+        again->buckets->forget(call->bucket);
         if (call->is_retry || !answer.is_open()) return false;
         call->is_retry = true;
         again->open_and_run(call, answer);
@@ -297,7 +304,9 @@ struct ObjectStoreService::State : std::enable_shared_from_this<State> {
   }
 
   io::Loop& loop;
-  Buckets<client::ObjectStore> buckets;
+  const client::JetStream js;
+  const HostServiceOptions& options;
+  std::optional<Buckets<client::ObjectStore>> buckets;
   std::map<uint64_t, Handle> handles;
   uint64_t next_handle = 0;
   io::Timer sweep;
@@ -309,6 +318,10 @@ ObjectStoreService::ObjectStoreService(io::Loop& loop, const client::JetStream& 
     : state_(std::make_shared<State>(loop, js, std::move(access), options)) {}
 
 ObjectStoreService::~ObjectStoreService() = default;
+
+void ObjectStoreService::set_access(std::shared_ptr<const Access> access) {
+  state_->set_access(std::move(access));
+}
 
 void ObjectStoreService::forget(const Instance& instance) {
   std::erase_if(state_->handles,

@@ -43,6 +43,7 @@ class ObjectStoreService {
 
   void serve(const runtime::HostCall& call, const Instance& instance, const Answer& answer);
   void forget(const Instance& instance);
+  void set_access(std::shared_ptr<const Access> access);
 
  private:
   struct State;
