@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/json.h"
 #include "subject/subject.h"
+#include "workload/image_reference.h"
 #include "workload/node.h"
 
 namespace brokkr::workload {
@@ -151,7 +152,9 @@ void Node::on_deploy(client::ServiceRequest request) {
   std::string error_id;
   Result<Deployment> planned = plan(namespace_of(request), *wanted, error_id);
   Status status = planned ? Status() : Status(planned.error());
-  if (status) {
+  // An image is looked up while its workload is starting.
+  const bool is_image = planned && planned->run.artifact.empty() && parse_image_uri(planned->run.uri);
+  if (status && !is_image) {
     std::string bytes = std::move(planned->run.artifact);
     status = factory_->take_artifact(*planned, std::move(bytes), error_id);
   }

@@ -8,13 +8,13 @@
 
 #include <cerrno>
 
+#include "client/jetstream.h"
 #include "sandbox/program.h"
 #include "workload/folders.h"
 #include "workload/gate.h"
 #include "workload/gate_connection.h"
 #include "workload/namespace_egress.h"
 #include "workload/program_file.h"
-#include "workload/program_workload.h"
 
 namespace brokkr::workload {
 namespace {
@@ -86,7 +86,7 @@ void remove_leftovers(const std::string& folder, int levels) {
 }
 
 ProgramWorkload::Start starter_of(const sandbox::ProgramDeps& deps, Isolation isolation,
-                                  std::shared_ptr<PlacedProgram> placed) {
+                                  std::shared_ptr<void> placed) {
   if (isolation == Isolation::None) {
     return [deps, placed](sandbox::ProgramSpec spec, sandbox::ProgramEvents events) {
       std::vector<uint16_t> ports;
@@ -104,6 +104,8 @@ ProgramFactory::ProgramFactory(const Deps& deps)
     : deps_(deps), ports_(deps.loop), launchers_(deps.loop, deps.options.executable) {
   remove_leftovers(deps_.options.data_folder + "/programs", 1);
 }
+
+ProgramFactory::~ProgramFactory() = default;
 
 bool ProgramFactory::is_program_type(std::string_view type) {
   return type == "native" || type == "oci" || type == "microvm";
@@ -139,35 +141,64 @@ Status ProgramFactory::make_volumes(const WorkloadIdentity& identity, const RunR
   return {};
 }
 
+Result<ProgramPlan> ProgramFactory::plan_executable(const Order& order,
+                                                   std::shared_ptr<void>& kept) const {
+  auto plan = plan_program(order.identity, order.run, {order.artifact_file, {}, false}, defaults());
+  if (!plan) return plan.error();
+  const auto file = inspect_program(order.artifact_file);
+  if (!file) return file.error();
+  if (file->is_script && plan->isolation != Isolation::None) {
+    return Error{Errc::Unsupported, "the program is a script and " + file->interpreter +
+                                        " is not in its sandbox: use an image"};
+  }
+  auto placed = PlacedProgram::make(order.artifact_file,
+                                    deps_.options.data_folder + "/programs/" + order.identity.id,
+                                    plan->file_name);
+  if (!placed) return placed.error();
+  plan->spec.executable = (*placed)->path();
+  kept = std::move(*placed);
+  return plan;
+}
+
+ProgramWorkload::Prepare ProgramFactory::image_of(const Order& order) {
+  if (images_ == nullptr) {
+    ImageSource::Options options;
+    options.folder = deps_.options.data_folder + "/images";
+    images_ = std::make_unique<ImageSource>(deps_.loop, client::JetStream(deps_.connection),
+                                            std::move(options));
+  }
+  return [this, identity = order.identity, run = order.run](ProgramWorkload::Prepared done) {
+    images_->resolve(identity.ns, run.uri,
+                     [identity, run, defaults = defaults(),
+                      done = std::move(done)](Result<sandbox::UnpackedImage> image) {
+                       if (!image) return done(image.error(), "");
+                       std::string digest = image->config.digest;
+                       digest.erase(0, digest.find(':') + 1);
+                       done(plan_program(identity, run, {"", std::move(*image), false}, defaults),
+                            digest);
+                     });
+  };
+}
+
 Result<std::unique_ptr<Workload>> ProgramFactory::make(
     Order order, const std::vector<NamespaceRecord>& namespaces, WorkloadEvents events,
     client::DoneHandler on_live) {
   const WorkloadIdentity& identity = order.identity;
   if (Status s = check(order.run, identity.workload_lifecycle); !s) return s.error();
   if (Status s = make_volumes(identity, order.run); !s) return s.error();
-  std::shared_ptr<PlacedProgram> placed;
-  ProgramSource source;
-  source.image = std::move(order.image);
-  auto plan = plan_program(identity, order.run, {order.artifact_file, source.image}, defaults());
-  if (!plan) return plan.error();
-  if (!order.artifact_file.empty()) {
-    const auto file = inspect_program(order.artifact_file);
-    if (!file) return file.error();
-    if (file->is_script && plan->isolation != Isolation::None) {
-      return Error{Errc::Unsupported, "the program is a script and " + file->interpreter +
-                                          " is not in its sandbox: use an image"};
-    }
-    auto made = PlacedProgram::make(order.artifact_file,
-                                    deps_.options.data_folder + "/programs/" + identity.id,
-                                    plan->file_name);
-    if (!made) return made.error();
-    placed = std::move(*made);
-    plan->spec.executable = placed->path();
-  }
   ProgramWorkload::Options options;
+  std::shared_ptr<void> kept;
+  const bool is_image = order.artifact_file.empty();
+  if (is_image && order.run.isolation == Isolation::None) {
+    return Error{Errc::Unsupported, "an image needs a sandbox"};
+  }
+  auto plan = is_image ? plan_program(identity, order.run, {"", {}, true}, defaults())
+                       : plan_executable(order, kept);
+  if (!plan) return plan.error();
+  if (is_image) options.prepare = image_of(order);
   options.start = starter_of({deps_.loop, deps_.log, deps_.cgroups, deps_.options.executable,
                               &launchers_},
-                             plan->isolation, std::move(placed));
+                             plan->isolation, std::move(kept));
   options.make_gate = [deps = deps_](Gate::Options gate) {
     gate.upstream = copy_options(deps.options.connection);
     return Gate::make({deps.loop, deps.resolver, deps.random, deps.log}, std::move(gate));

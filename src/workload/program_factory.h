@@ -12,12 +12,13 @@
 #include "io/loop.h"
 #include "io/worker.h"
 #include "sandbox/cgroup.h"
-#include "sandbox/image.h"
 #include "sandbox/launchers.h"
 #include "workload/desired.h"
+#include "workload/image_source.h"
 #include "workload/node_options.h"
 #include "workload/port_table.h"
 #include "workload/program_plan.h"
+#include "workload/program_workload.h"
 #include "workload/run_request.h"
 #include "workload/workload.h"
 
@@ -38,6 +39,7 @@ class ProgramFactory {
   };
   // Removes what programs of an earlier node in this data folder have left.
   explicit ProgramFactory(const Deps&);
+  ~ProgramFactory();
 
   static bool is_program_type(std::string_view type);
   // Whether this node could run it; its artifact is looked at by `make`. Fails as check_program does, and
@@ -47,8 +49,7 @@ class ProgramFactory {
   struct Order {
     WorkloadIdentity identity;
     RunRequest run;
-    std::string artifact_file;      // of a native program
-    sandbox::UnpackedImage image;   // of an image
+    std::string artifact_file;  // of a program; empty: `run.uri` is an image
   };
   // As WorkloadFactory::make. `namespaces` are all there are.
   Result<std::unique_ptr<Workload>> make(Order order, const std::vector<NamespaceRecord>& namespaces,
@@ -56,11 +57,15 @@ class ProgramFactory {
 
  private:
   ProgramDefaults defaults() const;
+  Result<ProgramPlan> plan_executable(const Order& order, std::shared_ptr<void>& kept) const;
+  // Looks the image up while the workload is starting.
+  ProgramWorkload::Prepare image_of(const Order& order);
   Status make_volumes(const WorkloadIdentity& identity, const RunRequest& run) const;
 
   const Deps deps_;
   PortTable ports_;
   sandbox::Launchers launchers_;
+  std::unique_ptr<ImageSource> images_;  // with the first one
 };
 
 }  // namespace brokkr::workload

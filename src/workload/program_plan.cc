@@ -157,6 +157,9 @@ Status fill_command(ProgramPlan& plan, const RunRequest& run, const ProgramSourc
     spec.arguments.insert(spec.arguments.end(), run.argv.begin(), run.argv.end());
     return {};
   }
+  // As the image specification has it; the sandbox sees to it that this root is nobody outside.
+  if (spec.user.empty()) spec.user = "0:0";
+  if (source.is_awaited) return {};
   spec.lower = source.image.lower;
   spec.arguments = command_of(run, source);
   if (spec.arguments.empty() || spec.arguments[0].empty()) {
@@ -195,13 +198,13 @@ Result<ProgramPlan> plan_program(const WorkloadIdentity& identity, const RunRequ
   plan.file_name = run.file_name.empty() ? identity.name : run.file_name;
   plan.file_name = plan.file_name.substr(plan.file_name.rfind('/') + 1);
   if (plan.file_name.empty() || plan.file_name[0] == '.') plan.file_name = identity.name;
-  if (Status s = fill_command(plan, run, source); !s) return s.error();
   const sandbox::ImageConfig& config = source.image.config;
   sandbox::ProgramSpec& spec = plan.spec;
+  spec.user = !run.user.empty() ? run.user : config.user;
+  if (Status s = fill_command(plan, run, source); !s) return s.error();
   spec.name = identity.name;
   spec.working_folder = !run.workdir.empty() ? run.workdir : config.working_folder;
   if (spec.working_folder.empty()) spec.working_folder = "/";
-  spec.user = !run.user.empty() ? run.user : config.user;
   spec.limits = choose_resources(run.resources, defaults.resources);
   spec.policy = defaults.policy;
   for (const auto& [name, path] : run.volumes) {

@@ -25,6 +25,7 @@ constexpr uint16_t kGatePort = 4222;
 struct ProgramSource {
   std::string file;  // empty: the image
   sandbox::UnpackedImage image;
+  bool is_awaited = false;  // an image that is not here yet: the plan is without its command
 };
 
 // What a program gets that declares nothing; `max` of 0 means no bound.

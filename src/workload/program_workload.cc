@@ -49,8 +49,35 @@ Result<std::unique_ptr<ProgramWorkload>> ProgramWorkload::make(const Deps& deps,
       new ProgramWorkload(deps, std::move(options), std::move(events), std::move(on_live)));
   if (Status s = workload->open_ports(); !s) return s.error();
   if (Status s = workload->open_gate_listener(); !s) return s.error();
+  if (workload->options_.prepare) {
+    workload->prepare();
+    return workload;
+  }
   if (Status s = workload->start_program(); !s) return s.error();
   return workload;
+}
+
+void ProgramWorkload::prepare() {
+  *run_ = ++runs_;
+  options_.prepare([this, run = run_, number = *run_](Result<ProgramPlan> plan,
+                                                      const std::string& digest) {
+    if (*run == number) on_prepared(std::move(plan), digest);
+  });
+}
+
+void ProgramWorkload::on_prepared(Result<ProgramPlan> plan, const std::string& digest) {
+  if (state_ != State::Starting) return;
+  Status started = plan ? Status() : Status(plan.error());
+  if (plan) {
+    options_.plan = std::move(*plan);
+    options_.identity.sha256 = digest;
+    started = start_program();
+  }
+  if (started) return;
+  log_.note("not started: " + started.error().text);
+  state_ = State::Stopped;
+  has_failed_ = true;
+  fail_live(started.error());
 }
 
 ProgramWorkload::ProgramWorkload(const Deps& deps, Options options, WorkloadEvents events,

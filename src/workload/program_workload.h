@@ -43,6 +43,10 @@ class ProgramWorkload final : public Workload {
                                                                   sandbox::ProgramEvents)>;
   // A gate of these options, to which it adds the way to the server.
   using MakeGate = Callback<std::unique_ptr<Gate>(Gate::Options)>;
+  // Completes the plan with what is not here yet: an image. Answers once, not from within; the answer
+  // may come after the workload has gone.
+  using Prepared = Callback<void(Result<ProgramPlan> plan, const std::string& digest)>;
+  using Prepare = Callback<void(Prepared)>;
   struct Deps {
     io::Loop& loop;
     io::Worker& resolver;
@@ -54,6 +58,7 @@ class ProgramWorkload final : public Workload {
   struct Options {
     WorkloadIdentity identity;
     ProgramPlan plan;
+    Prepare prepare;  // empty: the plan is complete
     Start start;
     MakeGate make_gate;
     Grants grants;
@@ -81,6 +86,8 @@ class ProgramWorkload final : public Workload {
   ProgramWorkload(const Deps&, Options, WorkloadEvents, client::DoneHandler on_live);
   Status open_ports();
   Status open_gate_listener();
+  void prepare();
+  void on_prepared(Result<ProgramPlan> plan, const std::string& digest);
   Status start_program();
   Pairs connection_environment(const std::string& token, std::string& nkey) const;
   void restart();

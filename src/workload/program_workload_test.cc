@@ -90,6 +90,9 @@ class ProgramWorkloadTest : public testing::Test {
       stage_.events = std::move(events);
       return std::unique_ptr<sandbox::Program>(std::make_unique<PlayedProgram>(stage_));
     };
+    if (is_image_) {
+      options.prepare = [this](ProgramWorkload::Prepared done) { prepared_ = std::move(done); };
+    }
     options.make_gate = [this](Gate::Options gate) {
       gate_ = std::move(gate);
       return std::make_unique<PlayedGate>(accepted_);
@@ -143,6 +146,8 @@ class ProgramWorkloadTest : public testing::Test {
   RunRequest run_;
   Stage stage_;
   std::optional<Error> refusal_;
+  bool is_image_ = false;
+  ProgramWorkload::Prepared prepared_;
   Gate::Options gate_;
   int accepted_ = 0;
   std::string live_;
@@ -250,6 +255,46 @@ TEST_F(ProgramWorkloadTest, AStartThatIsRefusedLaterIsTriedAgain) {
   refusal_.reset();
   turn(seconds(1));
   EXPECT_EQ(stage_.starts, 2);
+}
+
+TEST_F(ProgramWorkloadTest, WaitsForItsImage) {
+  is_image_ = true;
+  ASSERT_TRUE(make());
+  EXPECT_EQ(stage_.starts, 0);
+  EXPECT_EQ(workload_->summary().workload_state, "starting");
+  ProgramSource source;
+  source.image.config.command = {"/bin/serve"};
+  prepared_(plan_program(identity_, run_, source, {}), "abc");
+  ASSERT_EQ(stage_.starts, 1);
+  EXPECT_EQ(stage_.spec.arguments, Words{"/bin/serve"});
+  stage_.events.on_started(1, 0);
+  EXPECT_EQ(live_, "live");
+  EXPECT_EQ(workload_->info().sha256, "abc");
+}
+
+TEST_F(ProgramWorkloadTest, AnImageThatIsNotThereIsAFailedDeployment) {
+  is_image_ = true;
+  ASSERT_TRUE(make());
+  prepared_(Error{Errc::NotFound, "no such image"}, "");
+  turn({});
+  EXPECT_EQ(live_, "no such image");
+  EXPECT_EQ(workload_->state(), Workload::State::Stopped);
+}
+
+TEST_F(ProgramWorkloadTest, AnImageThatComesTooLateIsNotStarted) {
+  is_image_ = true;
+  ASSERT_TRUE(make());
+  bool is_stopped = false;
+  workload_->stop({}, [&] { is_stopped = true; });
+  turn({});
+  EXPECT_TRUE(is_stopped);
+  ProgramSource source;
+  source.image.config.command = {"/bin/serve"};
+  prepared_(plan_program(identity_, run_, source, {}), "abc");
+  EXPECT_EQ(stage_.starts, 0);
+  const auto late = std::move(prepared_);
+  workload_.reset();
+  late(Error{Errc::NotFound, "gone"}, "");
 }
 
 TEST_F(ProgramWorkloadTest, SaysThatMemoryWasTheReason) {

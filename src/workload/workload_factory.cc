@@ -103,7 +103,7 @@ WorkloadFactory::WorkloadFactory(const Deps& deps)
 
 WorkloadFactory::~WorkloadFactory() = default;
 
-Words WorkloadFactory::types() const { return {"v8", "wasm", "native"}; }
+Words WorkloadFactory::types() const { return {"v8", "wasm", "native", "oci"}; }
 
 Words WorkloadFactory::lifecycles(std::string_view type) const {
   if (is_function_type(type)) return {"function"};
@@ -211,7 +211,7 @@ Result<std::unique_ptr<Workload>> WorkloadFactory::make(Deployment deployment, W
   }
   if (ProgramFactory::is_program_type(type)) {
     return programs_.make({std::move(deployment.identity), std::move(deployment.run),
-                           std::move(deployment.artifact_file), std::move(deployment.image)},
+                           std::move(deployment.artifact_file)},
                           namespaces_, std::move(events), std::move(on_live));
   }
   return Error{Errc::Unsupported, "workload type \"" + type + "\" is not known here"};

@@ -31,7 +31,6 @@ struct Deployment {
   RunRequest run;             // with the limits it gets; without the artifact's bytes
   std::string artifact;       // the bytes, of a function
   std::string artifact_file;  // the cached file of them; empty for an image
-  sandbox::UnpackedImage image;
 };
 
 // The one place where deployments become workloads: a kind of workload is known to a node when it is

@@ -10,6 +10,8 @@ import hashlib
 import json
 import os
 import pathlib
+import platform
+import shutil
 import socket
 import subprocess
 import sys
@@ -17,7 +19,10 @@ import threading
 import time
 import traceback
 
-from node import Node, as_json
+from node import ROOT, Node, as_json
+
+sys.path[:0] = [str(ROOT / "tests" / "support")]
+from oci_images import Image, layer  # noqa: E402
 
 PROGRAMS = pathlib.Path()
 INLINE_BYTES_MAX = 700_000  # what goes into one message
@@ -324,6 +329,61 @@ def test_logs(node: Node) -> None:
     check(node.info("flood")["log_lines_dropped"] > 100_000, node.info("flood"))
     node.undeploy("flood")
     client.close()
+
+
+def image_of(node: Node, name: str, run: dict) -> str:
+    """An image of busybox in a folder on this machine; its URI."""
+    busybox = pathlib.Path(shutil.which("busybox") or "/bin/busybox").read_bytes()
+    base = layer(("bin", None), ("bin/busybox", busybox, 0o755), ("bin/sh", "-> busybox"),
+                 ("etc", None), ("etc/passwd", b"root:x:0:0::/:/bin/sh\napp:x:1000:1000::/home/app:/bin/sh\n", 0o644),
+                 ("etc/group", b"root:x:0:\napp:x:1000:\n", 0o644), ("tmp", None, 0o1777))
+    top = layer(("bin/only", b"#!/bin/sh\necho from an upper layer\n", 0o755))
+    image = Image([base, top], run, {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()])
+    return f"oci:{image.write_layout(node.folder / name)}"
+
+
+def deploy_image(node: Node, name: str, uri: str, lifecycle: str = "job", **run) -> dict:
+    body = {"name": name, "namespace": "default", "workload_type": "oci", "workload_lifecycle": lifecycle,
+            "run_request": json.dumps({"uri": uri, **run})}
+    reply = node.control(f"ADEPLOY.{node.id}", body, timeout=60)
+    if reply.error_code:
+        raise RuntimeError(f"deploy {name}: {reply.data.decode()}")
+    return as_json(reply)
+
+
+def test_images(node: Node) -> None:
+    script = ("only; echo user $(id -u):$(id -g) in $(pwd) has $COLOUR; echo x > /tmp/new && echo wrote;"
+              "echo y > /bin/only || echo kept; echo $0 $@")
+    uri = image_of(node, "image", {"Entrypoint": ["/bin/sh", "-c", script, "entry"], "Cmd": ["first"],
+                                   "Env": ["COLOUR=blue", "PATH=/bin"], "WorkingDir": "/etc"})
+    # Root of the image is nobody outside, where its files are somebody else's.
+    deploy_image(node, "whole", uri)
+    eventually(lambda: node.info("whole")["program"]["runs"] == 1, "it ends")
+    lines = log_of(node, "whole").splitlines()
+    for line in ("from an upper layer", "user 0:0 in /etc has blue", "wrote", "kept", "entry first"):
+        check(line in lines, f"{line!r} is not in {lines}")
+    check(len(node.info("whole")["sha256"]) == 64, node.info("whole"))
+    deploy_image(node, "changed", uri, user="app", workdir="/tmp", argv=["second"],
+                 environment={"COLOUR": "red"})
+    eventually(lambda: node.info("changed")["program"]["runs"] == 1, "it ends")
+    lines = log_of(node, "changed").splitlines()
+    for line in ("user 1000:1000 in /tmp has red", "entry second"):
+        check(line in lines, f"{line!r} is not in {lines}")
+    uri = image_of(node, "server", {"Cmd": ["/bin/sh", "-c",
+                                            "while true; do echo hello | busybox nc -l -p 80; done"],
+                                    "Env": ["PATH=/bin"]})
+    deploy_image(node, "web", uri, "service", ports=["0:80"], entrypoint=[])
+    port = int(node.info("web")["program"]["ports"][0].split(":")[1])
+    eventually(lambda: ask_port(port, b"") == b"hello\n", "the image's server answers")
+    for name in ("whole", "changed", "web"):
+        node.undeploy(name)
+    for uri, text in (("oci:/no/such/folder", "/no/such/folder"), ("image:nothing", "nothing")):
+        try:
+            deploy_image(node, "absent", uri)
+        except RuntimeError as error:
+            check(text in str(error), error)
+            continue
+        raise AssertionError(f"{uri} was deployed")
 
 
 def test_least_privilege(node: Node) -> None:
