@@ -12,15 +12,17 @@
 #include "base/sha256.h"
 
 namespace brokkr::sandbox::image {
+
+// Not in the unnamed namespace: a type of the header has members of it.
+struct ArchiveCloser {
+  void operator()(archive* a) const { archive_read_free(a); }
+};
+using Archive = std::unique_ptr<archive, ArchiveCloser>;
+
 namespace {
 
 constexpr size_t kPartBytes = 128 * 1024;
 constexpr uint64_t kPathBytesMax = 4096;
-
-struct ReadDeleter {
-  void operator()(archive* a) const { archive_read_free(a); }
-};
-using Archive = std::unique_ptr<archive, ReadDeleter>;
 
 std::string text_or_empty(const char* text) { return text == nullptr ? std::string() : text; }
 
