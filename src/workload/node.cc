@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include "base/ids.h"
 #include "base/json.h"
@@ -17,7 +18,9 @@ namespace {
 
 constexpr const char* kEngineFile = "libbrokkr_engine_v8.so";
 constexpr auto kAnnounceTimeout = std::chrono::seconds(5);
-constexpr auto kUndeployGrace = std::chrono::seconds(2);
+// How long the first deploys wait to learn whether there is JetStream.
+constexpr auto kReadyLimit = std::chrono::seconds(5);
+constexpr size_t kResultBytesMax = 4096;
 
 std::string name_key(std::string_view ns, std::string_view name) {
   return std::string(ns) + " " + std::string(name);
@@ -34,7 +37,22 @@ uint64_t resident_bytes() {
   return count == 2 ? resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) : 0;
 }
 
+// The end of what it wrote to stdout.
+std::string last_output(const WorkloadLog& log) {
+  std::string text;
+  for (const LogEntry& entry : log.entries) {
+    if (entry.stream == "stdout") text += entry.text;
+  }
+  return text.size() <= kResultBytesMax ? text : text.substr(text.size() - kResultBytesMax);
+}
+
 }  // namespace
+
+bool is_users_fault(const Error& error) {
+  return error.code == Errc::Syntax || error.code == Errc::InvalidSubject ||
+         error.code == Errc::PermissionDenied || error.code == Errc::InvalidArgument ||
+         error.code == Errc::Unsupported || error.code == Errc::LimitExceeded;
+}
 
 std::string find_engine_plugin() {
   char path[PATH_MAX];
@@ -57,7 +75,13 @@ Node::Node(const Deps& deps, NodeOptions options, NodeIdentity identity)
       started_wall_(deps.loop.clock().wall_now()), started_(deps.loop.clock().now()),
       bury_(deps.loop, [this] { graveyard_.clear(); }),
       stop_limit_(deps.loop, [this] { finish_stop(); }),
-      lameduck_(deps.loop, [this] { retire_all(); }) {}
+      lameduck_(deps.loop,
+                [this] {
+                  plane_->release_all();
+                  retire_all();
+                }),
+      ready_limit_(deps.loop, [this] { become_ready({}); }),
+      undecided_limit_(deps.loop, [this] { decide(); }) {}
 
 Node::~Node() = default;
 
@@ -118,6 +142,9 @@ Status Node::open() {
   factory_ = std::make_unique<WorkloadFactory>(
       WorkloadFactory::Deps{deps_.loop, deps_.resolver, deps_.random, deps_.log, *connection_,
                             *cgroups_, *artifacts_, options_, tracer_.get()});
+  plane_ = std::make_unique<ControlPlane>(
+      ControlPlane::Deps{deps_.loop, deps_.log, deps_.random, *connection_, *this}, id_);
+  source_ = std::make_unique<ArtifactSource>(ArtifactSource::Deps{*artifacts_, plane_->store()});
   return {};
 }
 
@@ -142,65 +169,71 @@ void Node::on_connected() {
     for (const auto& [key, value] : options_.tags) event.field(key, value);
     event.end_object().end_object();
     publish_event(kSystemNamespace, "NODESTARTED", event.text());
-    if (const auto on_ready = std::move(on_ready_)) on_ready(flushed);
+    if (!flushed) return become_ready(flushed);
+    plane_->open();
+    ready_limit_.start(kReadyLimit);
   });
 }
 
-void Node::deploy(Deployment deployment, client::ServiceRequest request) {
-  deployment.identity.id = Nuid(deps_.random).next();
+void Node::decide() {
+  undecided_limit_.stop();
+  for (const auto& go_on : std::exchange(undecided_, {})) go_on();
+}
+
+void Node::become_ready(const Status& status) {
+  ready_limit_.stop();
+  if (const auto on_ready = std::move(on_ready_)) on_ready(status);
+}
+
+Status Node::run(Deployment deployment, client::DoneHandler on_live) {
   const std::string id = deployment.identity.id;
-  const auto pending = std::make_shared<client::ServiceRequest>(std::move(request));
   WorkloadEvents events;
+  events.health = [this, id](bool is_healthy) { plane_->copy_health(id, is_healthy); };
   events.ended = [this, id](int exit_code, const std::string& error) {
     on_ended(id, exit_code, error);
   };
-  auto workload = factory_->make(
-      std::move(deployment), std::move(events),
-      [this, id, pending](const Status& status) { on_live(id, status, *pending); });
-  if (!workload) {
-    const bool is_users_fault = workload.error().code != Errc::System;
-    return respond_error(*pending, is_users_fault ? 400 : 500,
-                         {is_users_fault ? "bad-artifact" : "not-started", workload.error().text});
-  }
+  auto workload = factory_->make(std::move(deployment), std::move(events), std::move(on_live));
+  if (!workload) return workload.error();
   workloads_[id] = std::move(*workload);
+  return {};
 }
 
-void Node::on_live(const std::string& id, const Status& status, client::ServiceRequest& request) {
+void Node::deploy_directly(Deployment deployment, SharedRequest request) {
+  deployment.identity.id = Nuid(deps_.random).next();
+  const std::string id = deployment.identity.id;
+  const Status begun = run(std::move(deployment), [this, id, request](const Status& status) {
+    on_live_directly(id, status, *request);
+  });
+  if (!begun) refuse(*request, {"not-started", begun.error()});
+}
+
+void Node::on_live_directly(const std::string& id, const Status& status,
+                            client::ServiceRequest& request) {
   const auto found = workloads_.find(id);
   if (found == workloads_.end()) return;
   if (!status) {
-    const bool is_users_fault = status.error().code == Errc::Syntax ||
-                                status.error().code == Errc::InvalidSubject ||
-                                status.error().code == Errc::InvalidArgument ||
-                                status.error().code == Errc::PermissionDenied;
-    respond_error(request, is_users_fault ? 400 : 500,
-                  {is_users_fault ? "bad-artifact" : "not-started", status.error().text});
-    graveyard_.push_back(std::move(found->second));
-    workloads_.erase(found);
-    bury_.start(Duration::zero());
-    return;
+    refuse(request, {is_users_fault(status.error()) ? "bad-artifact" : "not-started", status.error()});
+    return destroy(id);
   }
-  const WorkloadIdentity& identity = found->second->identity();
+  const Workload& workload = *found->second;
   DeployReply reply;
   reply.id = id;
-  reply.name = identity.name;
+  reply.name = workload.identity().name;
   reply.node_id = id_;
-  reply.trigger_subjects = found->second->info().trigger_subjects;
-  std::string& current = names_[name_key(identity.ns, identity.name)];
-  reply.replaced_id = current;
-  current = id;
+  reply.trigger_subjects = workload.info().trigger_subjects;
+  const auto names = names_.find(name_key(workload.identity().ns, workload.identity().name));
+  if (names != names_.end() && !names->second.empty()) reply.replaced_id = names->second.front();
+  add_name(workload);
   // It is live; its predecessor, in the same queue group, may go.
-  if (!reply.replaced_id.empty()) retire(reply.replaced_id, {});
-  json::Writer event;
-  event.begin_object().field("id", id).field("namespace", identity.ns);
-  event.field("name", identity.name).field("workload_type", identity.workload_type);
-  publish_event(identity.ns, "WORKLOADSTARTED", event.end_object().text());
+  if (!reply.replaced_id.empty()) retire(reply.replaced_id, Duration::zero(), {});
+  announce(workload);
   respond(request, encode(reply));
 }
 
 void Node::on_ended(const std::string& id, int exit_code, const std::string& error) {
   const auto found = workloads_.find(id);
   if (found == workloads_.end()) return;
+  plane_->copy_ended(id, exit_code, error, last_output(found->second->log()));
   const WorkloadIdentity& identity = found->second->identity();
   json::Writer event;
   event.begin_object().field("id", id).field("namespace", identity.ns);
@@ -212,14 +245,43 @@ void Node::on_ended(const std::string& id, int exit_code, const std::string& err
   publish_event(identity.ns, "WORKLOADSTOPPED", event.end_object().text());
 }
 
-void Node::retire(const std::string& id, Callback<void()> on_stopped) {
+void Node::announce(const Workload& workload) {
+  const WorkloadIdentity& identity = workload.identity();
+  json::Writer event;
+  event.begin_object().field("id", identity.id).field("namespace", identity.ns);
+  event.field("name", identity.name).field("workload_type", identity.workload_type);
+  publish_event(identity.ns, "WORKLOADSTARTED", event.end_object().text());
+}
+
+void Node::add_name(const Workload& workload) {
+  const WorkloadIdentity& identity = workload.identity();
+  names_[name_key(identity.ns, identity.name)].push_back(identity.id);
+}
+
+void Node::remove_name(const Workload& workload) {
+  const auto found = names_.find(name_key(workload.identity().ns, workload.identity().name));
+  if (found == names_.end()) return;
+  std::erase(found->second, workload.identity().id);
+  if (found->second.empty()) names_.erase(found);
+}
+
+void Node::destroy(const std::string& id) {
   const auto found = workloads_.find(id);
   if (found == workloads_.end()) return;
+  remove_name(*found->second);
+  graveyard_.push_back(std::move(found->second));
+  workloads_.erase(found);
+  bury_.start(Duration::zero());
+}
+
+void Node::retire(const std::string& id, Duration grace, Callback<void()> on_stopped) {
+  const auto found = workloads_.find(id);
+  if (found == workloads_.end()) {
+    if (on_stopped) on_stopped();
+    return;
+  }
   Workload& workload = *found->second;
-  const auto name = names_.find(name_key(workload.identity().ns, workload.identity().name));
-  if (name != names_.end() && name->second == id) names_.erase(name);
-  const bool is_function = workload.identity().workload_lifecycle == "function";
-  const Duration grace = on_stopped && is_function ? Duration(kUndeployGrace) : Duration::zero();
+  remove_name(workload);
   // What has ended by itself was told then.
   const bool has_ended = workload.state() == Workload::State::Stopped;
   workload.stop(grace, [this, id, has_ended, on_stopped = std::move(on_stopped)] {
@@ -231,9 +293,7 @@ void Node::retire(const std::string& id, Callback<void()> on_stopped) {
       event.field("name", summary.name).field("workload_type", summary.workload_type);
       event.end_object();
       if (!has_ended) publish_event(summary.ns, "WORKLOADSTOPPED", event.text());
-      graveyard_.push_back(std::move(stopped->second));
-      workloads_.erase(stopped);
-      bury_.start(Duration::zero());
+      destroy(id);
     }
     if (on_stopped) on_stopped();
     if (state_ == State::Stopping && workloads_.empty()) stop_limit_.start(Duration::zero());
@@ -241,13 +301,14 @@ void Node::retire(const std::string& id, Callback<void()> on_stopped) {
 }
 
 Workload* Node::find(std::string_view ns, std::string_view id_or_name) const {
-  const auto name = names_.find(name_key(ns, id_or_name));
-  const auto found = workloads_.find(name != names_.end() ? name->second : std::string(id_or_name));
+  const auto names = names_.find(name_key(ns, id_or_name));
+  const auto found =
+      workloads_.find(names != names_.end() ? names->second.front() : std::string(id_or_name));
   if (found == workloads_.end() || found->second->identity().ns != ns) return nullptr;
-  // A job that has ended is there until it is removed: its result is of interest.
-  const Workload::State state = found->second->state();
-  const bool is_there = state == Workload::State::Live || state == Workload::State::Stopped;
-  return is_there ? found->second.get() : nullptr;
+  const auto state = found->second->state();
+  // What has ended by itself is still asked for its log and its exit code.
+  const bool is_told = state == Workload::State::Live || state == Workload::State::Stopped;
+  return is_told ? found->second.get() : nullptr;
 }
 
 void Node::publish_event(std::string_view ns, std::string_view type, std::string_view json) {
@@ -258,9 +319,11 @@ void Node::publish_event(std::string_view ns, std::string_view type, std::string
 std::string Node::metrics() const {
   MetricsText out;
   std::vector<const Workload*> live;
-  for (const auto& [key, id] : names_) {
-    const auto found = workloads_.find(id);
-    if (found != workloads_.end()) live.push_back(found->second.get());
+  for (const auto& [key, ids] : names_) {
+    for (const std::string& id : ids) {
+      const auto found = workloads_.find(id);
+      if (found != workloads_.end()) live.push_back(found->second.get());
+    }
   }
   write_workload_metrics(out, options_.name, live);
   if (tracer_ != nullptr) write_tracer_metrics(out, options_.name, tracer_->counts());
@@ -301,6 +364,7 @@ void Node::stop(Callback<void()> on_stopped) {
   state_ = State::Stopping;
   // No new deployments, and no bids for them.
   service_.reset();
+  plane_->halt();
   stop_limit_.start(options_.stop_grace);
   retire_all();
   if (workloads_.empty()) stop_limit_.start(Duration::zero());
@@ -309,7 +373,7 @@ void Node::stop(Callback<void()> on_stopped) {
 void Node::retire_all() {
   std::vector<std::string> ids;
   for (const auto& [id, workload] : workloads_) ids.push_back(id);
-  for (const std::string& id : ids) retire(id, {});
+  for (const std::string& id : ids) retire(id, Duration::zero(), {});
 }
 
 void Node::finish_stop() {
@@ -317,8 +381,10 @@ void Node::finish_stop() {
   factory_->shut_down();
   publish_event(kSystemNamespace, "NODESTOPPED",
                 json::Writer().begin_object().field("id", id_).end_object().text());
-  connection_->drain([this](const Status&) {
-    if (const auto on_stopped = std::move(on_stopped_)) on_stopped();
+  plane_->say_goodbye([this] {
+    connection_->drain([this](const Status&) {
+      if (const auto on_stopped = std::move(on_stopped_)) on_stopped();
+    });
   });
 }
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "base/callback.h"
@@ -15,7 +16,10 @@
 #include "io/loop.h"
 #include "io/worker.h"
 #include "workload/artifact_cache.h"
+#include "workload/artifact_source.h"
 #include "workload/control.h"
+#include "workload/control_desired.h"
+#include "workload/control_plane.h"
 #include "workload/node_identity.h"
 #include "workload/node_options.h"
 #include "workload/workload.h"
@@ -27,9 +31,13 @@ namespace brokkr::workload {
 // Empty when it is nowhere.
 std::string find_engine_plugin();
 
+// Whether an error is one of what was deployed, so that trying again would give the same.
+bool is_users_fault(const Error&);
+
 // A workload node: runs what is deployed and answers the control API, as a NATS client like any other.
-// Loop-confined.
-class Node {
+// Where the server has JetStream, deployments are desired state: this node takes its part of it and has it
+// again after a restart. Without JetStream a deployment lives as long as the node. Loop-confined.
+class Node final : public ControlPlaneHost {
  public:
   struct Deps {
     io::Loop& loop;
@@ -42,7 +50,7 @@ class Node {
   // Unsupported when `sandbox` is required and a layer is missing, or System.
   static Result<std::unique_ptr<Node>> start(const Deps&, NodeOptions, client::DoneHandler on_ready);
   // Kills every workload's processes.
-  ~Node();
+  ~Node() override;
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
 
@@ -76,15 +84,66 @@ class Node {
   void on_workload_info(client::ServiceRequest);
   void on_workload_log(client::ServiceRequest);
   void on_invocations(client::ServiceRequest);
+  void on_clone(client::ServiceRequest);
+  void on_drain(client::ServiceRequest);
+  // Of the desired state; any node answers.
+  void on_apply(client::ServiceRequest);
+  void on_status(client::ServiceRequest);
+  void on_scale(client::ServiceRequest);
+  void on_rollback(client::ServiceRequest);
+  void on_move(client::ServiceRequest);
+  void on_namespace_request(client::ServiceRequest);
+
+  // ControlPlaneHost.
+  void start_copy(const std::string& id, uint32_t slot, const DesiredWorkload& workload,
+                  const WorkloadRevision& revision) override;
+  void stop_copy(const std::string& id, bool is_urgent) override;
+  NodeRecord describe_node() override;
+  void on_namespaces(const std::map<std::string, NamespaceRecord>& namespaces) override;
+  void on_plane_state(DesiredStore::State state) override;
 
   // Checks whether there is room, and the deployment itself; `error_id` says what kind of mistake it was.
   Result<Deployment> plan(std::string_view ns, const DeployRequest& request, std::string& error_id);
   void respond(client::ServiceRequest& request, const std::string& body);
   void respond_error(client::ServiceRequest& request, int code, const ControlError& error);
-  void deploy(Deployment deployment, client::ServiceRequest request);
-  void on_live(const std::string& id, const Status& status, client::ServiceRequest& request);
   void on_ended(const std::string& id, int exit_code, const std::string& error);
-  void retire(const std::string& id, Callback<void()> on_stopped);
+  using SharedRequest = std::shared_ptr<client::ServiceRequest>;
+  // Why a deployment did not come about.
+  struct Refusal {
+    std::string error_id;
+    Error error;
+  };
+  void refuse(client::ServiceRequest& request, const Refusal& refusal);
+  // Gets the artifact and checks it; `done` may be called from within.
+  using Prepared = Callback<void(Result<Deployment>, const std::string& error_id)>;
+  void prepare(Deployment deployment, Prepared done);
+  Status run(Deployment deployment, client::DoneHandler on_live);
+  void deploy_directly(Deployment deployment, SharedRequest request);
+  void on_live_directly(const std::string& id, const Status& status, client::ServiceRequest& request);
+  // A deployment that becomes desired state when it is live and its artifact is stored.
+  struct Arrival;
+  void deploy_as_desired(Deployment deployment, SharedRequest request);
+  void advance(const std::shared_ptr<Arrival>& arrival);
+  void finish(const std::shared_ptr<Arrival>& arrival, const Result<ControlPlane::Adopted>& adopted);
+  WorkloadRevision make_revision(const Deployment& deployment) const;
+  DesiredWorkload make_desired(const WorkloadIdentity& identity, const WorkloadRevision& revision,
+                               const DesiredWorkload* old) const;
+  std::string quota_problem(const WorkloadIdentity& identity, const WorkloadRevision& revision,
+                            uint32_t replicas) const;
+  void reply_when_settled(SharedRequest request, const DesiredWorkload& workload, uint64_t wait_ms);
+  void answer_change(SharedRequest request, const Result<DesiredWorkload>& changed, uint64_t wait_ms);
+  bool is_responder(const Scheduler::WorkloadView& view) const;
+  void remove_desired(const Scheduler::WorkloadView& view, SharedRequest request);
+  Status add_desired_endpoints();
+  void become_lame(Duration delay);
+  void become_ready(const Status& status);
+  void decide();
+
+  void announce(const Workload& workload);
+  void destroy(const std::string& id);
+  void retire(const std::string& id, Duration grace, Callback<void()> on_stopped);
+  void add_name(const Workload& workload);
+  void remove_name(const Workload& workload);
   Workload* find(std::string_view ns, std::string_view id_or_name) const;
   void publish_event(std::string_view ns, std::string_view type, std::string_view json);
   void retire_all();
@@ -106,12 +165,19 @@ class Node {
   std::unique_ptr<client::Service> service_;
   std::unique_ptr<Tracer> tracer_;
   std::unique_ptr<WorkloadFactory> factory_;
+  std::unique_ptr<ControlPlane> plane_;
+  std::unique_ptr<ArtifactSource> source_;
+  bool has_desired_endpoints_ = false;
   std::unordered_map<std::string, WorkloadPtr> workloads_;  // by id, stopping ones too
-  std::unordered_map<std::string, std::string> names_;      // "ns name" -> id of the live one
+  std::unordered_map<std::string, std::vector<std::string>> names_;  // "ns name" -> ids of live ones
+  std::vector<Callback<void()>> undecided_;  // deploys that wait for the state of the control plane
+  std::unordered_set<std::string> preparing_;               // ids of copies whose artifact is awaited
   std::vector<WorkloadPtr> graveyard_;
   io::Timer bury_;
   io::Timer stop_limit_;
   io::Timer lameduck_;
+  io::Timer ready_limit_;
+  io::Timer undecided_limit_;
 };
 
 }  // namespace brokkr::workload

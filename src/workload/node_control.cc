@@ -1,6 +1,7 @@
 // The control API of a node: one handler an endpoint.
 #include <algorithm>
 #include <string>
+#include <tuple>
 
 #include "base/bytes.h"
 #include "base/json.h"
@@ -13,6 +14,12 @@ namespace {
 
 constexpr size_t kNamespaceToken = 2;  // $NEX.SVC.<ns>.control.<verb>.<argument>
 constexpr size_t kArgumentToken = 5;
+constexpr auto kUndeployGrace = std::chrono::seconds(2);
+// How many deploys wait how long to learn whether there is JetStream.
+constexpr size_t kUndecidedMax = 256;
+constexpr auto kUndecidedTime = std::chrono::seconds(5);
+// Of one message of a reply in several.
+constexpr size_t kReplyBytesMax = 400U << 10;
 
 std::string_view namespace_of(const client::ServiceRequest& request) {
   return subject::token_at(request.message().subject, kNamespaceToken);
@@ -20,6 +27,29 @@ std::string_view namespace_of(const client::ServiceRequest& request) {
 
 std::string_view argument_of(const client::ServiceRequest& request) {
   return subject::token_at(request.message().subject, kArgumentToken);
+}
+
+// Sends a list in as many messages as it takes.
+template <typename Item>
+void send_in_parts(client::Connection& connection, client::ServiceRequest& request,
+                   const std::vector<Item>& items) {
+  const std::string reply(request.message().reply);
+  std::vector<Item> part;
+  size_t bytes = 0;
+  for (const Item& item : items) {
+    const size_t size = encode(std::vector<Item>{item}).size();
+    if (bytes + size > kReplyBytesMax && !part.empty()) {
+      // Those before the last go around the service, whose answers are one a request.
+      const Status sent = connection.publish(reply, encode(part));
+      if (!sent) break;
+      part.clear();
+      bytes = 0;
+    }
+    bytes += size;
+    part.push_back(item);
+  }
+  const Status sent = request.respond(encode(part));
+  if (!sent) part.clear();
 }
 
 }  // namespace
@@ -59,6 +89,8 @@ Status Node::add_endpoints() {
       {"WorkloadInfo", "*", "WINFO", "*", &Node::on_workload_info},
       {"WorkloadLog", "*", "WLOGS", "*", &Node::on_workload_log},
       {"Invocations", "*", "INVOCATIONS", "*", &Node::on_invocations},
+      {"CloneWorkload", "*", "CLONE", "*", &Node::on_clone},
+      {"DrainNode", system, "DRAIN", id_, &Node::on_drain},
   };
   for (const auto& e : endpoints) {
     if (Status s = add_endpoint(e.name, e.ns, e.verb, e.argument, e.handler); !s) return s;
@@ -104,13 +136,38 @@ void Node::on_lameduck(client::ServiceRequest request) {
   if (!parse_go_duration(wanted->delay, delay) || delay < Duration::zero()) {
     return respond_error(request, 400, {"bad-request", "\"delay\" is no duration"});
   }
+  become_lame(delay);
+  respond(request, encode(LameduckReply{true, "functions stop in " + format_go_duration(delay)}));
+}
+
+void Node::become_lame(Duration delay) {
   state_ = State::Lameduck;
+  plane_->set_draining(true);
   lameduck_.start(delay);
   json::Writer event;
   event.begin_object().field("id", id_);
   event.field("time", format_rfc3339(deps_.loop.clock().wall_now()));
   publish_event(kSystemNamespace, "NODELAMEDUCKSET", event.end_object().text());
-  respond(request, encode(LameduckReply{true, "functions stop in " + format_go_duration(delay)}));
+}
+
+void Node::on_drain(client::ServiceRequest request) {
+  const auto wanted = decode_drain_request(request.message().payload);
+  Duration delay{};
+  if (!wanted) return respond_error(request, 400, {"bad-request", wanted.error().text});
+  if (!parse_go_duration(wanted->delay, delay) || delay < Duration::zero()) {
+    return respond_error(request, 400, {"bad-request", "\"delay\" is no duration"});
+  }
+  if (!wanted->is_cancelled) {
+    become_lame(delay);
+    return respond(request, encode(LameduckReply{true, "what nobody takes stops in " +
+                                                           format_go_duration(delay)}));
+  }
+  if (state_ == State::Lameduck) {
+    state_ = State::Running;
+    lameduck_.stop();
+    plane_->set_draining(false);
+  }
+  respond(request, encode(LameduckReply{true, "the node takes work"}));
 }
 
 void Node::on_auction(client::ServiceRequest request) {
@@ -146,28 +203,78 @@ Result<Deployment> Node::plan(std::string_view ns, const DeployRequest& request,
   return factory_->plan(ns, request, error_id);
 }
 
+void Node::refuse(client::ServiceRequest& request, const Refusal& refusal) {
+  const Errc code = refusal.error.code;
+  const int status = refusal.error_id == "not-started"                        ? 500
+                     : code == Errc::Unavailable || code == Errc::System      ? 503
+                     : code == Errc::NotFound                                 ? 404
+                                                                              : 400;
+  respond_error(request, status, {refusal.error_id, refusal.error.text});
+}
+
 void Node::on_deploy(client::ServiceRequest request) {
   const auto wanted = decode_deploy_request(request.message().payload);
   if (!wanted) return respond_error(request, 400, {"bad-request", wanted.error().text});
   std::string error_id;
   Result<Deployment> planned = plan(namespace_of(request), *wanted, error_id);
-  Status status = planned ? Status() : Status(planned.error());
+  if (!planned) return refuse(request, {error_id, planned.error()});
+  const auto pending = std::make_shared<client::ServiceRequest>(std::move(request));
+  prepare(std::move(*planned), [this, pending](Result<Deployment> ready, const std::string& id) {
+    if (!ready) return refuse(*pending, {id, ready.error()});
+    const auto go_on = [this, pending, deployment = std::make_shared<Deployment>(std::move(*ready))] {
+      if (plane_->is_ready()) return deploy_as_desired(std::move(*deployment), pending);
+      // An acknowledged deploy must be there after a restart.
+      if (plane_->is_probing()) {
+        return refuse(*pending, {"not-ready", {Errc::Unavailable, "JetStream does not answer"}});
+      }
+      deploy_directly(std::move(*deployment), pending);
+    };
+    if (!plane_->is_probing() || undecided_.size() >= kUndecidedMax) return go_on();
+    undecided_.emplace_back(go_on);
+    if (!undecided_limit_.is_armed()) undecided_limit_.start(kUndecidedTime);
+  });
+}
+
+void Node::prepare(Deployment deployment, Prepared done) {
+  if (!deployment.run.artifact.empty()) {
+    std::string bytes = std::move(deployment.run.artifact);
+    std::string error_id;
+    if (Status s = factory_->take_artifact(deployment, std::move(bytes), error_id); !s) {
+      return done(s.error(), error_id);
+    }
+    return done(std::move(deployment), {});
+  }
+  const auto uri = parse_artifact_uri(deployment.run.uri);
+  if (!uri) return done(uri.error(), "bad-artifact");
   // An image is looked up while its workload is starting.
-  const bool is_image = planned && planned->run.artifact.empty() && parse_image_uri(planned->run.uri);
-  if (status && !is_image) {
-    std::string bytes = std::move(planned->run.artifact);
-    status = factory_->take_artifact(*planned, std::move(bytes), error_id);
-  }
-  if (!status) {
-    const bool is_ours = status.error().code == Errc::Unavailable ||
-                         status.error().code == Errc::System;
-    return respond_error(request, is_ours ? 503 : 400, {error_id, status.error().text});
-  }
-  deploy(std::move(*planned), std::move(request));
+  if (uri->kind == ArtifactUri::Kind::Image) return done(std::move(deployment), {});
+  const WorkloadIdentity& identity = deployment.identity;
+  std::vector<NamespaceRecord> namespaces;
+  for (const auto& [ns, record] : plane_->scheduler().namespaces()) namespaces.push_back(record);
+  const std::string ns = identity.ns;
+  auto access = Access::make({ns, identity.name}, Grants{}, namespaces);
+  source_->fetch(*uri, ns, std::move(access),
+                 [this, deployment = std::move(deployment),
+                  done = std::move(done)](Result<std::string> bytes) mutable {
+                   if (!bytes) return done(bytes.error(), "no-artifact");
+                   std::string error_id;
+                   const Status taken =
+                       factory_->take_artifact(deployment, std::move(*bytes), error_id);
+                   if (!taken) return done(taken.error(), error_id);
+                   done(std::move(deployment), {});
+                 });
 }
 
 void Node::on_undeploy(client::ServiceRequest request) {
-  const Workload* workload = find(namespace_of(request), argument_of(request));
+  const std::string ns(namespace_of(request));
+  const std::string argument(argument_of(request));
+  if (plane_->is_ready()) {
+    if (const auto* view = plane_->scheduler().find(ns, argument); view != nullptr) {
+      if (!is_responder(*view)) return;
+      return remove_desired(*view, std::make_shared<client::ServiceRequest>(std::move(request)));
+    }
+  }
+  const Workload* workload = find(ns, argument);
   if (workload == nullptr) return;
   UndeployReply reply;
   reply.id = workload->identity().id;
@@ -175,7 +282,8 @@ void Node::on_undeploy(client::ServiceRequest request) {
   reply.stopped = true;
   reply.message = "stopped";
   const std::string id = reply.id;
-  retire(id, [this, reply = std::move(reply), request = std::move(request)]() mutable {
+  const bool is_function = workload->identity().workload_lifecycle == "function";
+  retire(id, is_function ? Duration(kUndeployGrace) : Duration::zero(), [this, reply = std::move(reply), request = std::move(request)]() mutable {
     respond(request, encode(reply));
   });
 }
@@ -188,22 +296,22 @@ void Node::on_workload_ping(client::ServiceRequest request) {
   const std::string_view argument = argument_of(request);
   if (!argument.empty()) filter.emplace_back(argument);
   std::vector<WorkloadSummary> summaries;
-  for (const auto& [key, id] : names_) {
-    const auto found = workloads_.find(id);
-    if (found == workloads_.end()) continue;
-    const WorkloadIdentity& identity = found->second->identity();
+  for (const auto& [id, workload] : workloads_) {
+    const WorkloadIdentity& identity = workload->identity();
     // The system namespace sees all.
     if (identity.ns != ns && ns != kSystemNamespace) continue;
+    const auto state = workload->state();
+    if (state != Workload::State::Live && state != Workload::State::Stopped) continue;
     const bool is_wanted = filter.empty() || std::any_of(filter.begin(), filter.end(), [&](auto& f) {
       return f == identity.id || f == identity.name;
     });
-    if (is_wanted) summaries.push_back(found->second->summary());
+    if (is_wanted) summaries.push_back(workload->summary());
   }
   if (summaries.empty() && !argument.empty()) return;
   std::sort(summaries.begin(), summaries.end(), [](const auto& a, const auto& b) {
-    return a.ns != b.ns ? a.ns < b.ns : a.name < b.name;
+    return std::tie(a.ns, a.name, a.id) < std::tie(b.ns, b.name, b.id);
   });
-  respond(request, encode(summaries));
+  send_in_parts(*connection_, request, summaries);
 }
 
 void Node::on_workload_info(client::ServiceRequest request) {

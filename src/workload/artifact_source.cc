@@ -1,0 +1,117 @@
+#include "workload/artifact_source.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/bytes.h"
+#include "workload/image_reference.h"
+
+namespace brokkr::workload {
+namespace {
+
+constexpr uint64_t kArtifactBytesMax = 512U << 20;
+constexpr size_t kSha256HexLength = 64;
+
+// A regular file that everybody may read: what a deployment names must not open what only the node may.
+Result<std::string> read_public_file(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (fd < 0) return Error{Errc::NotFound, path + " cannot be read on the node"};
+  struct stat facts {};
+  Result<std::string> bytes = std::string();
+  if (fstat(fd, &facts) != 0 || !S_ISREG(facts.st_mode) || (facts.st_mode & S_IROTH) == 0) {
+    bytes = Error{Errc::PermissionDenied, path + " is no file everybody on the node may read"};
+  } else if (static_cast<uint64_t>(facts.st_size) > kArtifactBytesMax) {
+    bytes = Error{Errc::LimitExceeded, path + " is too large"};
+  } else {
+    char piece[64 << 10];
+    for (ssize_t n; (n = read(fd, piece, sizeof piece)) > 0;) {
+      bytes->append(piece, static_cast<size_t>(n));
+    }
+  }
+  close(fd);
+  return bytes;
+}
+
+}  // namespace
+
+Result<ArtifactUri> parse_artifact_uri(std::string_view uri) {
+  const auto mistake = [&](const char* text) {
+    return Error{Errc::InvalidArgument, "\"" + std::string(uri) + "\" " + text};
+  };
+  ArtifactUri into;
+  if (uri.starts_with("sha256://")) {
+    into.kind = ArtifactUri::Kind::Digest;
+    into.name = to_lower(uri.substr(9));
+    const bool is_hex = std::all_of(into.name.begin(), into.name.end(), [](char c) {
+      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+    });
+    if (into.name.size() != kSha256HexLength || !is_hex) return mistake("is no SHA-256 digest");
+    return into;
+  }
+  if (uri.starts_with("file://")) {
+    into.kind = ArtifactUri::Kind::File;
+    into.name = uri.substr(7);
+    if (!into.name.starts_with("/")) return mistake("has no absolute path");
+    return into;
+  }
+  if (uri.starts_with("nats://")) {
+    into.kind = ArtifactUri::Kind::Object;
+    const std::string_view rest = uri.substr(7);
+    const size_t slash = rest.find('/');
+    if (slash == 0 || slash == std::string_view::npos || slash + 1 == rest.size()) {
+      return mistake("is not nats://BUCKET/name");
+    }
+    into.bucket = rest.substr(0, slash);
+    into.name = rest.substr(slash + 1);
+    if (const size_t colon = into.name.rfind(':'); colon != std::string::npos && colon > 0) {
+      into.name[colon] = '_';
+      into.has_tag = true;
+    }
+    return into;
+  }
+  if (parse_image_uri(uri)) return into;
+  return mistake("is of no kind this node knows");
+}
+
+void ArtifactSource::fetch(const ArtifactUri& uri, const std::string& ns,
+                           std::shared_ptr<const Access> access,
+                           Callback<void(Result<std::string>)> handler) {
+  using Kind = ArtifactUri::Kind;
+  if (uri.kind == Kind::File) return handler(read_public_file(uri.name));
+  if (uri.kind == Kind::Image) {
+    return handler(Error{Errc::InvalidArgument, "an image is no artifact of this type"});
+  }
+  if (uri.kind == Kind::Digest) {
+    if (auto cached = deps_.cache.get(uri.name); cached) return handler(std::move(*cached));
+    return deps_.store.get_artifact(
+        ns, uri.name, kArtifactBytesMax,
+        [handler = std::move(handler)](client::ApiResult<std::string> bytes) {
+          if (!bytes) return handler(Error(bytes.error()));
+          handler(std::move(*bytes));
+        });
+  }
+  // NEXCLIFILES is where clients of old put what they deploy.
+  const bool is_upload = uri.bucket == "NEXCLIFILES";
+  if (!is_upload && (is_control_bucket(uri.bucket) || !access->may_use_object_store(uri.bucket))) {
+    return handler(Error{Errc::PermissionDenied, "bucket \"" + uri.bucket +
+                                                     "\" is not of namespace \"" + ns + "\""});
+  }
+  const std::string bucket = is_upload ? uri.bucket : access->object_store_name(uri.bucket);
+  deps_.store.get_object(
+      bucket, uri.name, kArtifactBytesMax,
+      [this, bucket, uri, handler = std::move(handler)](client::ApiResult<std::string> bytes) mutable {
+        if (bytes) return handler(std::move(*bytes));
+        if (uri.has_tag) return handler(Error(bytes.error()));
+        deps_.store.get_object(bucket, uri.name + "_latest", kArtifactBytesMax,
+                               [handler = std::move(handler)](client::ApiResult<std::string> again) {
+                                 if (!again) return handler(Error(again.error()));
+                                 handler(std::move(*again));
+                               });
+      });
+}
+
+}  // namespace brokkr::workload

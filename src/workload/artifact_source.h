@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/callback.h"
+#include "base/result.h"
+#include "workload/access.h"
+#include "workload/artifact_cache.h"
+#include "workload/desired_store.h"
+
+namespace brokkr::workload {
+
+// Where a deployment's artifact is, by its `uri`.
+struct ArtifactUri {
+  enum class Kind : uint8_t {
+    Digest,  // sha256://HEX: the namespace's artifacts
+    Object,  // nats://BUCKET/name[:tag]: object "name_tag", without a tag "name", else "name_latest"
+    File,    // file:///path on the node
+    Image,   // oci: docker-archive: oci-archive: image: docker://: not bytes but an image
+  };
+  Kind kind = Kind::Image;
+  std::string bucket;
+  std::string name;  // digest, object or path
+  bool has_tag = false;
+};
+// Fails with InvalidArgument. Pure.
+Result<ArtifactUri> parse_artifact_uri(std::string_view uri);
+
+// Gets artifacts from where they are. Loop-confined.
+class ArtifactSource {
+ public:
+  struct Deps {
+    ArtifactCache& cache;
+    DesiredStore& store;
+  };
+  explicit ArtifactSource(const Deps& deps) : deps_(deps) {}
+
+  // The bytes; `access` is the workload's. `handler` may be called from within. Fails with NotFound,
+  // PermissionDenied (a bucket that is not the namespace's, a file that not everybody may read),
+  // LimitExceeded, or as the store does.
+  void fetch(const ArtifactUri&, const std::string& ns, std::shared_ptr<const Access> access,
+             Callback<void(Result<std::string>)> handler);
+
+ private:
+  const Deps deps_;
+};
+
+}  // namespace brokkr::workload

@@ -1,0 +1,430 @@
+#include "workload/control_plane.h"
+
+#include <algorithm>
+
+namespace brokkr::workload {
+namespace {
+
+constexpr Duration kIdleTick = std::chrono::milliseconds(250);
+constexpr Duration kBusyTick = std::chrono::milliseconds(50);
+constexpr Duration kGoodbyeTimeout = std::chrono::milliseconds(700);
+constexpr int kChangeAttempts = 8;
+
+uint64_t incarnation_at(WallTime now) {
+  return static_cast<uint64_t>(now.time_since_epoch().count());
+}
+
+bool is_conflict(const client::ApiError& error) {
+  return error.code == Errc::AlreadyExists || error.err_code == client::kWrongLastSequenceError ||
+         error.err_code == client::kWrongLastSequenceConstantError;
+}
+
+}  // namespace
+
+ControlPlane::ControlPlane(const Deps& deps, std::string node_id)
+    : deps_(deps), self_{std::move(node_id), incarnation_at(deps.loop.clock().wall_now())},
+      scheduler_(self_, deps.random),
+      store_(deps.loop, deps.log, deps.connection,
+             {[this](std::string_view bucket, const std::string& key, const StoredKey& stored) {
+                on_key(bucket, key, stored);
+              },
+              [this](DesiredStore::State state) { on_state(state); }}),
+      tick_(deps.loop, [this] { run_turn(); }), beat_(deps.loop, [this] { beat(); }) {}
+
+ControlPlane::~ControlPlane() { *alive_ = false; }
+
+void ControlPlane::kick() {
+  if (is_ready()) deps_.loop.schedule(turn_);
+}
+
+void ControlPlane::on_state(DesiredStore::State state) {
+  if (state == DesiredStore::State::Ready) {
+    scheduler_.on_beat(now());
+    scheduler_.on_synced(now());
+    beat();
+    kick();
+  }
+  deps_.host.on_plane_state(state);
+}
+
+void ControlPlane::on_key(std::string_view bucket, const std::string& key, const StoredKey& stored) {
+  const auto complain = [&](const Error& error) {
+    deps_.log.warn("workload: " + std::string(bucket) + " " + key + ": " + error.text);
+  };
+  if (bucket == kWorkloadsBucket) {
+    if (stored.is_gone) {
+      scheduler_.on_workload_gone(key, stored.revision);
+    } else if (auto workload = decode_desired_workload(stored.value); workload) {
+      scheduler_.on_workload(key, std::move(*workload), stored.revision);
+    } else {
+      complain(workload.error());
+    }
+  } else if (bucket == kSlotsBucket) {
+    if (stored.is_gone) {
+      scheduler_.on_slot_gone(key, stored.revision);
+    } else if (auto lease = decode_slot_lease(stored.value); lease) {
+      scheduler_.on_slot(key, std::move(*lease), stored.revision);
+    } else {
+      complain(lease.error());
+    }
+  } else if (bucket == kNodesBucket) {
+    if (stored.is_gone) return;
+    if (auto record = decode_node_record(stored.value); record) {
+      scheduler_.on_node(std::move(*record), now());
+    } else {
+      complain(record.error());
+    }
+  } else if (bucket == kNamespacesBucket) {
+    if (stored.is_gone) {
+      scheduler_.on_namespace_gone(key);
+    } else if (auto record = decode_namespace_record(stored.value); record) {
+      record->ns = key;
+      scheduler_.on_namespace(std::move(*record));
+    } else {
+      complain(record.error());
+    }
+    deps_.host.on_namespaces(scheduler_.namespaces());
+  }
+  kick();
+}
+
+void ControlPlane::run_turn() {
+  if (is_halted_) return;
+  const bool was_fenced = scheduler_.is_fenced();
+  for (const Scheduler::Action& action : scheduler_.step(now())) act(action);
+  if (scheduler_.is_fenced() != was_fenced) {
+    deps_.log.warn(was_fenced ? "workload: the desired state can be reached again"
+                              : "workload: the desired state cannot be reached: what it gave this node stops");
+  }
+  check_waiters();
+  if (scheduler_.is_synced()) tick_.start(scheduler_.is_waiting() ? kBusyTick : kIdleTick);
+}
+
+void ControlPlane::act(const Scheduler::Action& action) {
+  using Kind = Scheduler::Action::Kind;
+  switch (action.kind) {
+    case Kind::PutSlot:
+    case Kind::DeleteSlot: return write_slot(action);
+    case Kind::Start:
+      return deps_.host.start_copy(action.id, action.slot, action.workload, action.run);
+    case Kind::Stop: return deps_.host.stop_copy(action.id, action.is_urgent);
+    case Kind::DeleteWorkload:
+      store_.erase(kWorkloadsBucket, action.key, action.revision,
+                   [this, key = action.key, ns = action.workload.ns, digests = action.digests,
+                    alive = alive_](client::ApiStatus erased) {
+                     if (!*alive || !erased) return;
+                     scheduler_.on_workload_gone(key, UINT64_MAX);
+                     for (const std::string& digest : digests) {
+                       if (!scheduler_.is_digest_used(ns, digest)) store_.remove_artifact(ns, digest);
+                     }
+                     kick();
+                   });
+  }
+}
+
+void ControlPlane::write_slot(const Scheduler::Action& action) {
+  const std::string& key = action.key;
+  if (action.kind == Scheduler::Action::Kind::DeleteSlot) {
+    return store_.erase(kSlotsBucket, key, action.revision,
+                        [this, key, alive = alive_](client::ApiStatus erased) {
+                          if (!*alive) return;
+                          finish_write(key, erased ? client::ApiResult<uint64_t>(uint64_t{0})
+                                                   : client::ApiResult<uint64_t>(erased.error()));
+                        });
+  }
+  SlotLease lease = action.lease;
+  if (lease.since.empty()) lease.since = format_rfc3339(deps_.loop.clock().wall_now());
+  store_.put(kSlotsBucket, key, encode(lease), action.revision,
+             [this, key, lease, alive = alive_](client::ApiResult<uint64_t> written) {
+               if (!*alive) return;
+               if (written) scheduler_.on_slot(key, lease, *written);
+               finish_write(key, written);
+             });
+}
+
+void ControlPlane::finish_write(const std::string& key,
+                                const client::ApiResult<uint64_t>& written) {
+  if (written) {
+    scheduler_.on_written(key, true, *written);
+    return kick();
+  }
+  // Refused, or nobody knows: what is there now says.
+  store_.read_surely(kSlotsBucket, key, [this, key, alive = alive_](const StoredKey& stored) {
+    if (!*alive) return;
+    on_key(kSlotsBucket, key, stored);
+    scheduler_.on_written(key, false, 0);
+    kick();
+  });
+}
+
+void ControlPlane::beat() {
+  if (is_halted_) return;
+  beat_.start(kBeatEvery);
+  if (!is_ready()) return;
+  NodeRecord record = deps_.host.describe_node();
+  record.incarnation = self_.incarnation;
+  record.beat = ++beats_;
+  record.state = state_;
+  const MonotonicTime sent = now();
+  store_.put_always(kNodesBucket, self_.node, encode(record),
+                    [this, sent, alive = alive_](client::ApiResult<uint64_t> written) {
+                      if (!*alive || !written) return;
+                      scheduler_.on_beat(sent);
+                    });
+}
+
+void ControlPlane::set_draining(bool is_draining) {
+  state_ = is_draining ? "draining" : "running";
+  scheduler_.set_state(state_);
+  if (!is_draining) scheduler_.cancel_release();
+  beat();
+  kick();
+}
+
+void ControlPlane::release_all() {
+  scheduler_.release_all();
+  kick();
+}
+
+void ControlPlane::halt() {
+  is_halted_ = true;
+  tick_.stop();
+  beat_.stop();
+  waiting_.clear();
+}
+
+void ControlPlane::say_goodbye(Callback<void()> done) {
+  if (!is_ready()) return done();
+  NodeRecord record = deps_.host.describe_node();
+  record.incarnation = self_.incarnation;
+  record.beat = ++beats_;
+  record.state = "stopped";
+  store_.put_always(kNodesBucket, self_.node, encode(record), [](client::ApiResult<uint64_t>) {});
+  deps_.connection.flush(kGoodbyeTimeout, [done = std::move(done)](const Status&) { done(); });
+}
+
+void ControlPlane::change(const std::string& ns, const std::string& name, Change change,
+                          Changed done) {
+  try_change(ns, name, std::move(change), std::move(done), kChangeAttempts);
+}
+
+void ControlPlane::try_change(const std::string& ns, const std::string& name, Change change,
+                              Changed done, int attempts) {
+  const std::string key = workload_key(ns, name);
+  store_.read(kWorkloadsBucket, key, [=, this, alive = alive_, change = std::move(change),
+                                      done = std::move(done)](
+                                         client::ApiResult<StoredKey> stored) mutable {
+    if (!*alive) return;
+    if (!stored) return done(Error{Errc::Unavailable, stored.error().text});
+    Result<DesiredWorkload> old = stored->is_gone ? Result<DesiredWorkload>(DesiredWorkload{})
+                                                  : decode_desired_workload(stored->value);
+    if (!old) return done(old.error());
+    Result<DesiredWorkload> wanted = change(stored->is_gone ? nullptr : &*old);
+    if (!wanted) return done(wanted.error());
+    store_.put(kWorkloadsBucket, key, encode(*wanted), stored->is_gone ? 0 : stored->revision,
+               [=, this, workload = *wanted, change = std::move(change),
+                done = std::move(done)](client::ApiResult<uint64_t> written) mutable {
+                 if (!*alive) return;
+                 if (written) {
+                   scheduler_.on_workload(key, workload, *written);
+                   kick();
+                   return done(std::move(workload));
+                 }
+                 if (!is_conflict(written.error()) || attempts <= 1) {
+                   return done(Error{Errc::Unavailable, written.error().text});
+                 }
+                 try_change(ns, name, std::move(change), std::move(done), attempts - 1);
+               });
+  });
+}
+
+void ControlPlane::change_slot(const std::string& key, std::function<bool(SlotLease&)> change,
+                               client::DoneHandler done) {
+  store_.read(kSlotsBucket, key, [this, key, alive = alive_, change = std::move(change),
+                                  done = std::move(done)](client::ApiResult<StoredKey> stored) mutable {
+    if (!*alive) return;
+    if (!stored) return done(stored.error());
+    auto lease = decode_slot_lease(stored->value);
+    if (stored->is_gone || !lease || !change(*lease)) return done({});
+    store_.put(kSlotsBucket, key, encode(*lease), stored->revision,
+               [done = std::move(done)](client::ApiResult<uint64_t> written) {
+                 done(written ? Status() : Status(written.error()));
+               });
+  });
+}
+
+void ControlPlane::put_namespace(const NamespaceRecord& record, client::DoneHandler done) {
+  store_.put_always(kNamespacesBucket, record.ns, encode(record),
+                    [this, record, alive = alive_,
+                     done = std::move(done)](client::ApiResult<uint64_t> written) {
+                      if (!*alive) return;
+                      if (!written) return done(written.error());
+                      scheduler_.on_namespace(record);
+                      deps_.host.on_namespaces(scheduler_.namespaces());
+                      kick();
+                      done({});
+                    });
+}
+
+void ControlPlane::remove_namespace(const std::string& ns, client::DoneHandler done) {
+  store_.read(kNamespacesBucket, ns, [this, ns, alive = alive_, done = std::move(done)](
+                                         client::ApiResult<StoredKey> stored) mutable {
+    if (!*alive) return;
+    if (!stored) return done(stored.error());
+    if (stored->is_gone) return done(Error{Errc::NotFound, "there is no namespace " + ns});
+    store_.erase(kNamespacesBucket, ns, stored->revision,
+                 [this, ns, alive, done = std::move(done)](client::ApiStatus erased) {
+                   if (!*alive) return;
+                   if (!erased) return done(erased.error());
+                   scheduler_.on_namespace_gone(ns);
+                   deps_.host.on_namespaces(scheduler_.namespaces());
+                   kick();
+                   done({});
+                 });
+  });
+}
+
+void ControlPlane::await(const std::string& ns, const std::string& name, Duration wait,
+                         Waiter waiter) {
+  waiting_.push_back({ns, name, now() + wait, std::move(waiter)});
+  kick();
+}
+
+void ControlPlane::check_waiters() {
+  // A waiter may add another.
+  std::vector<Waiting> waiting = std::move(waiting_);
+  waiting_.clear();
+  const MonotonicTime time = now();
+  for (Waiting& one : waiting) {
+    const auto* view = scheduler_.find(one.ns, one.name);
+    std::optional<RolloutStatus> status;
+    if (view != nullptr) status = scheduler_.status(*view, time);
+    if (!one.waiter(status ? &*status : nullptr, time >= one.until)) {
+      waiting_.push_back(std::move(one));
+    }
+  }
+}
+
+void ControlPlane::copy_live(const std::string& id) {
+  scheduler_.on_live(id, now());
+  kick();
+}
+
+void ControlPlane::copy_failed(const std::string& id, const std::string& error, bool is_final) {
+  scheduler_.on_start_failed(id, error, is_final, now());
+  kick();
+}
+
+void ControlPlane::copy_health(const std::string& id, bool is_healthy) {
+  scheduler_.on_health(id, is_healthy);
+  kick();
+}
+
+void ControlPlane::copy_ended(const std::string& id, int exit_code, const std::string& error,
+                              const std::string& result) {
+  scheduler_.on_ended(id, exit_code, error, result);
+  kick();
+}
+
+void ControlPlane::copy_stopped(const std::string& id) {
+  scheduler_.on_stopped(id);
+  kick();
+}
+
+// ---- Adoption: a copy that runs already becomes replica 0. ----
+
+struct ControlPlane::Adoption {
+  std::string ns;
+  std::string name;
+  std::string copy_id;
+  Change change;
+  Callback<void(const Result<Adopted>&)> done;
+  std::string slot_key;
+  StoredKey old_workload;
+  DesiredWorkload workload;
+  SlotLease lease;
+  uint64_t slot_revision = 0;
+  std::string replaced_id;
+  int attempts = kChangeAttempts;
+};
+
+void ControlPlane::adopt(const std::string& ns, const std::string& name, const std::string& copy_id,
+                         Change change, Callback<void(const Result<Adopted>&)> done) {
+  auto adoption = std::make_shared<Adoption>();
+  adoption->ns = ns;
+  adoption->name = name;
+  adoption->copy_id = copy_id;
+  adoption->change = std::move(change);
+  adoption->done = std::move(done);
+  adoption->slot_key = slot_key(ns, name, 0);
+  scheduler_.hold(adoption->slot_key);
+  adopt_slot(std::move(adoption));
+}
+
+void ControlPlane::finish_adoption(const std::shared_ptr<Adoption>& adoption, const Status& status) {
+  if (status) {
+    scheduler_.adopt(adoption->slot_key, adoption->lease, adoption->slot_revision);
+  }
+  scheduler_.unhold(adoption->slot_key);
+  // Its predecessor takes nothing more by the time this is told.
+  run_turn();
+  if (!status) return adoption->done(status.error());
+  adoption->done(Adopted{adoption->workload, adoption->replaced_id});
+}
+
+void ControlPlane::adopt_slot(std::shared_ptr<Adoption> adoption) {
+  if (adoption->attempts-- <= 0) {
+    return finish_adoption(adoption, Error{Errc::Unavailable, "others change the same workload"});
+  }
+  store_.read(kWorkloadsBucket, workload_key(adoption->ns, adoption->name), [=, this, alive = alive_](
+                                                                   client::ApiResult<StoredKey> old) {
+    if (!*alive) return;
+    if (!old) return finish_adoption(adoption, old.error());
+    adoption->old_workload = *old;
+    Result<DesiredWorkload> before = old->is_gone ? Result<DesiredWorkload>(DesiredWorkload{})
+                                                  : decode_desired_workload(old->value);
+    if (!before) return finish_adoption(adoption, before.error());
+    Result<DesiredWorkload> wanted = adoption->change(old->is_gone ? nullptr : &*before);
+    if (!wanted) return finish_adoption(adoption, wanted.error());
+    adoption->workload = std::move(*wanted);
+    store_.read(kSlotsBucket, adoption->slot_key, [=, this](client::ApiResult<StoredKey> slot) {
+      if (!*alive) return;
+      if (!slot) return finish_adoption(adoption, slot.error());
+      const auto lease_before = decode_slot_lease(slot->value);
+      if (!slot->is_gone && lease_before && lease_before->workload_id != adoption->copy_id) {
+        adoption->replaced_id = lease_before->workload_id;
+      }
+      SlotLease& lease = adoption->lease;
+      lease = {};
+      lease.node = self_.node;
+      lease.incarnation = self_.incarnation;
+      lease.workload_id = adoption->copy_id;
+      lease.generation = adoption->workload.current.generation;
+      lease.state = "running";
+      lease.since = format_rfc3339(deps_.loop.clock().wall_now());
+      store_.put(kSlotsBucket, adoption->slot_key, encode(lease), slot->is_gone ? 0 : slot->revision,
+                 [=, this](client::ApiResult<uint64_t> written) {
+                   if (!*alive) return;
+                   if (!written && is_conflict(written.error())) return adopt_slot(adoption);
+                   if (!written) return finish_adoption(adoption, written.error());
+                   adoption->slot_revision = *written;
+                   adopt_workload(adoption);
+                 });
+    });
+  });
+}
+
+void ControlPlane::adopt_workload(std::shared_ptr<Adoption> adoption) {
+  const std::string key = workload_key(adoption->ns, adoption->name);
+  store_.put(kWorkloadsBucket, key, encode(adoption->workload),
+             adoption->old_workload.is_gone ? 0 : adoption->old_workload.revision,
+             [=, this, alive = alive_](client::ApiResult<uint64_t> written) {
+               if (!*alive) return;
+               if (!written && is_conflict(written.error())) return adopt_slot(adoption);
+               if (!written) return finish_adoption(adoption, written.error());
+               scheduler_.on_workload(key, adoption->workload, *written);
+               finish_adoption(adoption, {});
+             });
+}
+
+}  // namespace brokkr::workload

@@ -1,0 +1,242 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "workload/control_desired.h"
+#include "workload/desired.h"
+#include "workload/placement.h"
+
+namespace brokkr::workload {
+
+constexpr Duration kBeatEvery = std::chrono::seconds(1);
+// Counted from when the last acknowledged beat was sent. After it a node stops what it holds leases for...
+constexpr Duration kFenceAfter = std::chrono::seconds(4);
+// ...and after this one, counted from when a beat was heard last, others may take them.
+constexpr Duration kLostAfter = std::chrono::seconds(5);
+
+// What one node does about the desired state: which leases it takes, keeps and gives up, and what it starts
+// and stops. Every node has one and they only meet in the key-value store: each change is a
+// compare-and-set on one key, and who comes second looks again. No I/O, no clock: what happened is told
+// by the on_ functions, `step` says what to do. Loop-confined.
+class Scheduler {
+ public:
+  struct Action {
+    enum class Kind : uint8_t {
+      PutSlot,         // lease at `key`, only when `revision` is its last (0: it has no value)
+      DeleteSlot,      // the same for its deletion
+      DeleteWorkload,  // of `key` at `revision`
+      Start,           // `run` of `workload` as copy `id`
+      Stop,            // copy `id`; at once when `is_urgent`
+    };
+    Kind kind;
+    std::string key;
+    uint64_t revision = 0;
+    SlotLease lease;
+    std::string id;
+    uint32_t slot = 0;
+    DesiredWorkload workload;  // without its revisions
+    WorkloadRevision run;
+    std::vector<std::string> digests;  // DeleteWorkload: artifacts it had
+    bool is_urgent = false;
+  };
+  struct Self {
+    std::string node;
+    uint64_t incarnation = 0;
+  };
+
+  Scheduler(Self self, Random& random);
+
+  // What the buckets hold; `gone` when the key was deleted.
+  void on_workload(const std::string& key, DesiredWorkload workload, uint64_t revision);
+  void on_workload_gone(const std::string& key, uint64_t revision);
+  void on_slot(const std::string& key, SlotLease lease, uint64_t revision);
+  void on_slot_gone(const std::string& key, uint64_t revision);
+  void on_node(NodeRecord record, MonotonicTime now);
+  void on_namespace(NamespaceRecord record);
+  void on_namespace_gone(const std::string& ns);
+  // All of the buckets was read once.
+  void on_synced(MonotonicTime now);
+
+  // A write of a slot that `step` asked for has ended. After a failure the key is told again by on_slot or
+  // on_slot_gone before this.
+  void on_written(const std::string& key, bool is_ok, uint64_t revision);
+  // What became of copies. `is_final`: starting it again would give the same.
+  void on_live(const std::string& id, MonotonicTime now);
+  void on_start_failed(const std::string& id, const std::string& error, bool is_final,
+                       MonotonicTime now);
+  void on_health(const std::string& id, bool is_healthy);
+  void on_ended(const std::string& id, int exit_code, const std::string& error,
+                const std::string& result);
+  void on_stopped(const std::string& id);
+  // A beat that was sent at that time has been acknowledged.
+  void on_beat(MonotonicTime sent_at);
+  // "running", "draining" or "stopped": what our own record says from now on.
+  void set_state(const std::string& state) { state_ = state; mark_all(); }
+  // A draining node waits for nobody any more.
+  void release_all() { releases_ = true; mark_all(); }
+  void cancel_release() { releases_ = false; mark_all(); }
+  // Leaves a slot alone while somebody else writes it.
+  void hold(const std::string& key) { held_.insert(key); }
+  void unhold(const std::string& key);
+  // A copy that runs already is the slot's now: `lease` was written with `revision`.
+  void adopt(const std::string& key, SlotLease lease, uint64_t revision);
+
+  std::vector<Action> step(MonotonicTime now);
+  // Whether something waits for time to pass, so that `step` should come again soon.
+  bool is_waiting() const { return !pending_.empty() || !timed_.empty(); }
+  bool is_fenced() const { return is_fenced_; }
+  bool is_synced() const { return synced_at_.has_value(); }
+
+  // Views for the control API.
+  struct WorkloadView {
+    DesiredWorkload workload;
+    uint64_t revision = 0;
+  };
+  const std::map<std::string, WorkloadView>& workloads() const { return workloads_; }
+  const WorkloadView* find(std::string_view ns, std::string_view id_or_name) const;
+  // Those that are alive as far as this node knows.
+  std::vector<NodeRecord> nodes(MonotonicTime now) const;
+  const std::map<std::string, NamespaceRecord>& namespaces() const { return namespaces_; }
+  struct SlotView {
+    SlotLease lease;
+    uint64_t revision = 0;
+    bool is_gone = false;     // deleted, or never there
+    bool is_writing = false;
+    std::string counted_node;  // whose load it is part of
+    Demand counted;
+  };
+  const SlotView* find_slot(const std::string& workload_key, uint32_t slot) const;
+  RolloutStatus status(const WorkloadView&, MonotonicTime now) const;
+  NamespaceUse use_of(const std::string& ns) const;
+  // Whether a workload of the namespace has an artifact in any of its revisions.
+  bool is_digest_used(const std::string& ns, const std::string& sha256) const;
+  size_t lease_count() const;  // this node's
+
+ private:
+  enum class Owner : uint8_t { Alive, Lost };
+  struct Copy {
+    enum class State : uint8_t { Starting, Running, Unhealthy, Ended, Failed };
+    std::string id;
+    uint64_t generation = 0;
+    State state = State::Starting;
+    MonotonicTime started{};
+    std::string error;
+    bool is_final = false;
+    int exit_code = 0;
+    std::string result;
+  };
+  struct Local {
+    std::optional<Copy> current;
+    std::optional<Copy> next;     // of a newer generation, until it takes over
+    std::optional<SlotLease> before;  // whose place a handover takes, to give it back
+    bool is_confirmed = false;    // the lease was written by us since the last fence
+    uint32_t attempts = 0;         // in a row, of `current` and of `next`
+    uint32_t update_attempts = 0;
+    MonotonicTime retry_at{};
+  };
+  struct Writing {
+    SlotLease lease;
+    bool is_delete = false;
+  };
+  struct Node {
+    NodeRecord record;
+    MonotonicTime heard{};
+  };
+  using Slots = std::map<uint32_t, SlotView>;
+
+  void mark(const std::string& workload_key) { dirty_.insert(workload_key); }
+  void mark_all();
+  void check_fence(MonotonicTime now);
+  void check_lost(MonotonicTime now);
+  Owner owner_of(const SlotLease&, MonotonicTime now) const;
+  bool is_node_alive(const std::string& node, MonotonicTime now) const;
+  bool is_mine(const SlotLease& lease) const {
+    return lease.node == self_.node && lease.incarnation == self_.incarnation;
+  }
+
+  void evaluate(const std::string& key, MonotonicTime now);
+  void evaluate_slot(const WorkloadView*, const std::string& key, uint32_t slot, MonotonicTime now);
+  void evaluate_unwanted(const std::string& slot_key, SlotView&, MonotonicTime now);
+  void evaluate_others(const WorkloadView&, const std::string& slot_key, uint32_t slot, SlotView&,
+                       MonotonicTime now);
+  void evaluate_mine(const WorkloadView&, const std::string& slot_key, uint32_t slot, SlotView&,
+                     MonotonicTime now);
+  void evaluate_update(const WorkloadView&, const std::string& slot_key, uint32_t slot, SlotView&,
+                       Local&, MonotonicTime now);
+  void restart(const WorkloadView&, const std::string& slot_key, uint32_t slot, SlotView&, Local&,
+               MonotonicTime now);
+  void settle_failed(const WorkloadView&, const std::string& slot_key, SlotView&, Local&,
+                     MonotonicTime now);
+  void settle_ended(const WorkloadView&, const std::string& slot_key, SlotView&, const Copy&);
+  bool may_update(const WorkloadView&, uint32_t slot, MonotonicTime now) const;
+  const WorkloadRevision& choose_revision(const WorkloadView&, uint32_t slot, const SlotLease* lease,
+                                          MonotonicTime now) const;
+  bool is_within_quota(const DesiredWorkload&) const;
+  bool wants_move(const WorkloadView&, const SlotLease&) const;
+
+  void place_pending(MonotonicTime now);
+  bool place(const std::string& slot_key, MonotonicTime since, MonotonicTime now);
+  void recount(const std::string& workload_key, SlotView&);
+  void claim(const WorkloadView&, const std::string& slot_key, uint32_t slot, SlotView&,
+             MonotonicTime now);
+  bool is_caretaker(MonotonicTime now) const;
+  void need(const std::string& slot_key, MonotonicTime now) { pending_.try_emplace(slot_key, now); }
+
+  void put(const std::string& slot_key, SlotView&, SlotLease lease);
+  void erase(const std::string& slot_key, SlotView&);
+  void start(const WorkloadView&, const std::string& slot_key, uint32_t slot,
+             const WorkloadRevision&, Copy&, MonotonicTime now);
+  void stop(const std::string& slot_key, std::optional<Copy>& copy, bool is_urgent = false);
+  Copy* find_copy(const std::string& id);
+  std::string make_id();
+  void forget_copy(const std::string& id);
+  SlotView* view_of(const std::string& slot_key);
+
+  const Self self_;
+  Random& random_;
+  std::string state_ = "running";
+  bool releases_ = false;
+  bool is_fenced_ = false;
+  std::optional<MonotonicTime> synced_at_;
+  MonotonicTime beat_sent_{};     // the last acknowledged one
+  MonotonicTime own_heard_{};     // our own beat came back to us
+  std::map<std::string, WorkloadView> workloads_;
+  std::map<std::string, Slots> slots_;       // by the key of the workload
+  std::map<std::string, Node> nodes_;
+  std::map<std::string, bool> alive_;        // as of the last look
+  std::map<std::string, NamespaceRecord> namespaces_;
+  std::map<std::string, Local> locals_;      // by slot key
+  std::map<std::string, std::string> copies_;    // copy id -> slot key, until it has stopped
+  std::map<std::string, Writing> writing_;       // by slot key
+  std::set<std::string> stopping_;           // copy ids
+  std::set<std::string> held_;
+  std::set<std::string> dirty_;
+  std::set<std::string> timed_;              // workload keys to look at again as time passes
+  std::map<std::string, MonotonicTime> pending_;  // slot keys that want a node, and since when
+  std::map<std::string, MonotonicTime> orphans_;  // slot keys without a workload
+  std::map<std::string, NodeLoad> loads_;    // by node; `record` is not set
+  std::map<std::string, uint32_t> copy_count_;  // by slot key, those that are stopping included
+  std::vector<Action> actions_;
+  uint32_t starting_ = 0;
+  MonotonicTime now_{};
+};
+
+// What a namespace's record forbids of such a use; empty when nothing.
+std::string quota_violation(const NamespaceRecord&, const NamespaceUse&);
+
+// The two halves of a slot's key.
+struct SlotName {
+  std::string workload_key;
+  uint32_t slot = 0;
+};
+std::optional<SlotName> parse_slot_key(std::string_view key);
+
+}  // namespace brokkr::workload
