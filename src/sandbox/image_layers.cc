@@ -27,7 +27,7 @@ constexpr size_t kOverlayLayersMax = 150;
 // Beside the files' bytes: headers and padding of a tar.
 constexpr uint64_t kTarBytesPerFile = 4096;
 
-struct Layer {
+struct ImageLayer {
   std::string digest;
   std::string diff_id;
   std::string chain_id;
@@ -40,12 +40,12 @@ class Stack {
       : store_(store), budget_{limits.bytes_max, limits.files_max} {}
   Status open();
   bool can_overlay() const { return can_overlay_; }
-  Result<std::vector<std::string>> overlay(const std::vector<Layer>&);
-  Result<std::vector<std::string>> merge(const std::vector<Layer>&);
+  Result<std::vector<std::string>> overlay(const std::vector<ImageLayer>&);
+  Result<std::vector<std::string>> merge(const std::vector<ImageLayer>&);
 
  private:
-  Status unpack_into(const Layer&, int root, Form, const std::vector<int>& lower);
-  Status unpack_missing(const std::vector<Layer>&, std::vector<OwnedFd>& opened);
+  Status unpack_into(const ImageLayer&, int root, Form, const std::vector<int>& lower);
+  Status unpack_missing(const std::vector<ImageLayer>&, std::vector<OwnedFd>& opened);
   Result<OwnedFd> make(const std::string& path);
   Status publish();
   void drop();
@@ -71,7 +71,7 @@ Status Stack::open() {
   return {};
 }
 
-Status Stack::unpack_into(const Layer& layer, int root, Form form, const std::vector<int>& lower) {
+Status Stack::unpack_into(const ImageLayer& layer, int root, Form form, const std::vector<int>& lower) {
   const OwnedFd blob(::open(store_.blob_path(layer.digest).c_str(), O_RDONLY | O_CLOEXEC));
   if (!blob) return Error{Errc::NotFound, "blob " + layer.digest + " is not there"};
   const uint64_t bytes_max = budget_.bytes + std::min(budget_.files, budget_.bytes) * kTarBytesPerFile + (1U << 20);
@@ -134,9 +134,9 @@ void Stack::drop() {
   for (const Made& one : made_) std::ignore = image::remove_tree(temporary_.get(), one.temporary);
 }
 
-Status Stack::unpack_missing(const std::vector<Layer>& layers, std::vector<OwnedFd>& opened) {
+Status Stack::unpack_missing(const std::vector<ImageLayer>& layers, std::vector<OwnedFd>& opened) {
   std::vector<int> below;
-  for (const Layer& layer : layers) {
+  for (const ImageLayer& layer : layers) {
     const std::string path = store_.folder() + "/layers/" + image::hex_of(layer.chain_id);
     if (charge_existing(path)) {
       opened.emplace_back(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -154,7 +154,7 @@ Status Stack::unpack_missing(const std::vector<Layer>& layers, std::vector<Owned
   return publish();
 }
 
-Result<std::vector<std::string>> Stack::overlay(const std::vector<Layer>& layers) {
+Result<std::vector<std::string>> Stack::overlay(const std::vector<ImageLayer>& layers) {
   std::vector<OwnedFd> opened;
   Status done = unpack_missing(layers, opened);
   drop();
@@ -166,7 +166,7 @@ Result<std::vector<std::string>> Stack::overlay(const std::vector<Layer>& layers
   return lower;
 }
 
-Result<std::vector<std::string>> Stack::merge(const std::vector<Layer>& layers) {
+Result<std::vector<std::string>> Stack::merge(const std::vector<ImageLayer>& layers) {
   const std::string path = store_.folder() + "/merged/" + image::hex_of(layers.back().chain_id);
   if (charge_existing(path)) return std::vector<std::string>{path};
   auto folder = make(path);
@@ -203,7 +203,7 @@ Result<UnpackedImage> ImageStore::unpack(const std::string& manifest_digest) {
   out.config = std::move(config->config);
   out.config.digest = manifest_digest;
   const std::vector<std::string> chain = image::chain_ids(config->diff_ids);
-  std::vector<Layer> layers;
+  std::vector<ImageLayer> layers;
   for (size_t i = 0; i < chain.size(); ++i) {
     layers.push_back({manifest->layers[i].digest, config->diff_ids[i], chain[i]});
   }

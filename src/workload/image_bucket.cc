@@ -11,8 +11,8 @@
 namespace brokkr::workload {
 namespace {
 
-constexpr uint64_t kTagBytesMax = 1U << 20;
-constexpr size_t kBlobsMax = 1024;
+constexpr uint64_t kStoredTagBytesMax = 1U << 20;
+constexpr size_t kStoredBlobsMax = 1024;
 
 }  // namespace
 
@@ -51,7 +51,7 @@ Result<ImageTag> decode_image_tag(std::string_view text) {
   out.source = value->get_string("source");
   const json::Value* blobs = value->find("blobs");
   if (!sandbox::image::is_digest(out.manifest) || blobs == nullptr || !blobs->is_array()) return bad;
-  if (blobs->items().size() > kBlobsMax) return bad;
+  if (blobs->items().size() > kStoredBlobsMax) return bad;
   for (const json::Value& item : blobs->items()) {
     ImageTag::Blob blob{std::string(item.get_string("digest")), 0};
     const int64_t size = item.get_int("size", -1);
@@ -151,7 +151,7 @@ void ImageFetch::State::open(const std::string& name) {
 }
 
 void ImageFetch::State::read_tag() {
-  bucket->get_bytes(object, kTagBytesMax, [self = shared_from_this()](client::ApiResult<std::string> text) {
+  bucket->get_bytes(object, kStoredTagBytesMax, [self = shared_from_this()](client::ApiResult<std::string> text) {
     if (self->is_gone) return;
     if (!text) {
       if (text.error().code == Errc::NotFound) return self->finish(Error{Errc::NotFound, "image " + self->object + " is not stored"});

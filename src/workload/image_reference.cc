@@ -8,8 +8,8 @@
 namespace brokkr::workload {
 namespace {
 
-constexpr size_t kNameBytesMax = 255;
-constexpr size_t kTagBytesMax = 128;
+constexpr size_t kImageNameBytesMax = 255;
+constexpr size_t kImageTagBytesMax = 128;
 constexpr std::string_view kDockerHub = "docker.io";
 
 bool is_word_char(char c) {
@@ -19,7 +19,7 @@ bool is_word_char(char c) {
 bool is_tag_char(char c) { return is_word_char(c) || c == '.' || c == '_' || c == '-'; }
 
 bool is_registry(std::string_view text) {
-  return !text.empty() && text.size() <= kNameBytesMax && std::all_of(text.begin(), text.end(), [](char c) {
+  return !text.empty() && text.size() <= kImageNameBytesMax && std::all_of(text.begin(), text.end(), [](char c) {
     return is_word_char(c) || c == '.' || c == '-' || c == ':' || c == '[' || c == ']';
   });
 }
@@ -40,12 +40,12 @@ void split_tag(std::string_view text, std::string& rest, std::string& tag) {
 }  // namespace
 
 bool is_image_tag(std::string_view text) {
-  return !text.empty() && text.size() <= kTagBytesMax && text[0] != '.' && text[0] != '-' &&
+  return !text.empty() && text.size() <= kImageTagBytesMax && text[0] != '.' && text[0] != '-' &&
          std::all_of(text.begin(), text.end(), is_tag_char);
 }
 
 bool is_image_name(std::string_view text) {
-  if (text.empty() || text.size() > kNameBytesMax || text == "sha256") return false;
+  if (text.empty() || text.size() > kImageNameBytesMax || text == "sha256") return false;
   for (const std::string_view part : split(text, '/')) {
     if (part.empty() || !is_word_char(part[0]) || !std::all_of(part.begin(), part.end(), is_tag_char)) return false;
   }

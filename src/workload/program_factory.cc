@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "client/jetstream.h"
+#include "sandbox/microvm.h"
 #include "sandbox/program.h"
 #include "workload/folders.h"
 #include "workload/gate.h"
@@ -23,6 +24,7 @@ constexpr mode_t kProgramMode = 0555;
 // Whoever the program is in its sandbox may write there; the folder above is for the node alone.
 constexpr mode_t kVolumeMode = 0777;
 constexpr size_t kCopyBytes = 16U << 20;
+constexpr const char* kSharedMicroVmFolder = "/var/lib/brokkr/microvm";
 
 // A program under the name it is to have, executable, for as long as this lives. The bytes are those
 // of the artifact cache, which may forget them meanwhile.
@@ -85,8 +87,22 @@ void remove_leftovers(const std::string& folder, int levels) {
   closedir(directory);
 }
 
+// What tools/microvm.sh made: for this node, or for the machine.
+sandbox::MicroVmTools microvm_tools(const std::string& data_folder) {
+  auto own = sandbox::find_microvm_tools(data_folder + "/microvm");
+  if (own.kind != sandbox::MicroVmKind::None) return own;
+  auto shared = sandbox::find_microvm_tools(kSharedMicroVmFolder);
+  return shared.kind != sandbox::MicroVmKind::None ? shared : own;
+}
+
 ProgramWorkload::Start starter_of(const sandbox::ProgramDeps& deps, Isolation isolation,
-                                  std::shared_ptr<void> placed) {
+                                  std::shared_ptr<void> placed,
+                                  const std::string& data_folder) {
+  if (isolation == Isolation::MicroVm) {
+    return [deps, placed, data_folder](sandbox::ProgramSpec spec, sandbox::ProgramEvents events) {
+      return sandbox::start_microvm(deps, microvm_tools(data_folder), std::move(spec), std::move(events));
+    };
+  }
   if (isolation == Isolation::None) {
     return [deps, placed](sandbox::ProgramSpec spec, sandbox::ProgramEvents events) {
       std::vector<uint16_t> ports;
@@ -113,6 +129,12 @@ bool ProgramFactory::is_program_type(std::string_view type) {
 
 Status ProgramFactory::check(const RunRequest& run, std::string_view lifecycle) const {
   if (Status s = check_program(run, lifecycle); !s) return s;
+  if (run.isolation == Isolation::MicroVm) {
+    const auto tools = microvm_tools(deps_.options.data_folder);
+    if (tools.kind == sandbox::MicroVmKind::None) {
+      return Error{Errc::Unsupported, "this node runs no microVMs: " + tools.missing};
+    }
+  }
   if (run.isolation == Isolation::None && !deps_.options.allows_unconfined) {
     return Error{Errc::PermissionDenied,
                  "this node runs nothing without a sandbox: it was not started with --sandbox=off"};
@@ -198,7 +220,7 @@ Result<std::unique_ptr<Workload>> ProgramFactory::make(
   if (is_image) options.prepare = image_of(order);
   options.start = starter_of({deps_.loop, deps_.log, deps_.cgroups, deps_.options.executable,
                               &launchers_},
-                             plan->isolation, std::move(kept));
+                             plan->isolation, std::move(kept), deps_.options.data_folder);
   options.make_gate = [deps = deps_](Gate::Options gate) {
     gate.upstream = copy_options(deps.options.connection);
     return Gate::make({deps.loop, deps.resolver, deps.random, deps.log}, std::move(gate));

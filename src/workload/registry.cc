@@ -19,13 +19,13 @@ using sandbox::image::OwnedFd;
 
 constexpr uint64_t kTokenBytesMax = 1U << 20;
 constexpr uint64_t kCredentialsBytesMax = 1U << 20;
-constexpr auto kFirstPause = std::chrono::milliseconds(250);
-constexpr long kOk = 200;
-constexpr long kUnauthorized = 401;
-constexpr long kForbidden = 403;
-constexpr long kNotFound = 404;
-constexpr long kTooMany = 429;
-constexpr long kServerError = 500;
+constexpr auto kPullPause = std::chrono::milliseconds(250);
+constexpr long kRegistryOk = 200;
+constexpr long kRegistryUnauthorized = 401;
+constexpr long kRegistryForbidden = 403;
+constexpr long kRegistryNotFound = 404;
+constexpr long kRegistryTooMany = 429;
+constexpr long kRegistryServerError = 500;
 constexpr const char* kAccept =
     "Accept: application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "
     "application/vnd.docker.distribution.manifest.list.v2+json, "
@@ -44,7 +44,7 @@ std::string read_credentials(const std::string& path, const std::string& registr
   return text ? find_credentials(*text, registry) : std::string();
 }
 
-std::string escaped(std::string_view text) {
+std::string url_escaped(std::string_view text) {
   std::string out;
   for (const char c : text) {
     const bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -99,7 +99,7 @@ class Pull {
 
 // Waits before another attempt, not deaf to a cancel.
 Status Pull::pause(int count) {
-  const auto end = std::chrono::steady_clock::now() + kFirstPause * (1 << count);
+  const auto end = std::chrono::steady_clock::now() + kPullPause * (1 << count);
   while (std::chrono::steady_clock::now() < end) {
     if (is_cancelled()) return Error{Errc::Closed, "cancelled"};
     std::this_thread::sleep_for(std::chrono::milliseconds(25));
@@ -110,12 +110,12 @@ Status Pull::pause(int count) {
 Error Pull::refused(const DownloadReply& reply, const std::string& path) const {
   const std::string where = from_.registry + path;
   switch (reply.status) {
-    case kNotFound: return Error{Errc::NotFound, where + " is not there"};
-    case kUnauthorized:
-    case kForbidden: return Error{Errc::PermissionDenied, "registry " + from_.registry + " refuses access to " + from_.repository};
+    case kRegistryNotFound: return Error{Errc::NotFound, where + " is not there"};
+    case kRegistryUnauthorized:
+    case kRegistryForbidden: return Error{Errc::PermissionDenied, "registry " + from_.registry + " refuses access to " + from_.repository};
     default: break;
   }
-  const bool may_pass = reply.status == kTooMany || reply.status >= kServerError;
+  const bool may_pass = reply.status == kRegistryTooMany || reply.status >= kRegistryServerError;
   return Error{may_pass ? Errc::Unavailable : Errc::InvalidArgument, where + ": status " + std::to_string(reply.status)};
 }
 
@@ -126,8 +126,8 @@ Result<DownloadReply> Pull::get(const std::string& path, uint64_t body_max, cons
     std::vector<std::string> headers = {kAccept};
     if (!authorization_.empty()) headers.push_back(authorization_);
     auto reply = http_.get(url, headers, body_max, sink);
-    if (!reply || reply->status == kOk) return reply;
-    if (reply->status != kUnauthorized || has_authenticated) return refused(*reply, path);
+    if (!reply || reply->status == kRegistryOk) return reply;
+    if (reply->status != kRegistryUnauthorized || has_authenticated) return refused(*reply, path);
     if (Status done = authenticate(*reply); !done) return done.error();
   }
 }
@@ -158,13 +158,13 @@ Status Pull::fetch_token(const AuthChallenge& challenge) {
     return Error{Errc::PermissionDenied, "registry " + from_.registry + " sends credentials to '" + challenge.realm.substr(0, 200) + "'"};
   }
   const std::string scope = challenge.scope.empty() ? "repository:" + from_.repository + ":pull" : challenge.scope;
-  std::string url = challenge.realm + (challenge.realm.find('?') == std::string::npos ? "?" : "&") + "scope=" + escaped(scope);
-  if (!challenge.service.empty()) url += "&service=" + escaped(challenge.service);
+  std::string url = challenge.realm + (challenge.realm.find('?') == std::string::npos ? "?" : "&") + "scope=" + url_escaped(scope);
+  if (!challenge.service.empty()) url += "&service=" + url_escaped(challenge.service);
   std::vector<std::string> headers;
   if (!credentials_.empty()) headers.push_back("Authorization: Basic " + base64_encode(credentials_));
   auto reply = http_.get(url, headers, kTokenBytesMax);
   if (!reply) return reply.error();
-  if (reply->status != kOk) {
+  if (reply->status != kRegistryOk) {
     return Error{Errc::PermissionDenied, "registry " + from_.registry + " gives no token: status " + std::to_string(reply->status)};
   }
   auto body = json::parse(reply->body);

@@ -14,22 +14,22 @@
 namespace brokkr::workload {
 namespace {
 
-constexpr long kConnectSeconds = 15;
-constexpr long kStallSeconds = 30;
-constexpr long kStallBytes = 1024;
-constexpr long kRedirectsMax = 5;
-constexpr uint64_t kErrorBodyMax = 64 * 1024;
-constexpr long kOk = 200;
+constexpr long kDownloadConnectSeconds = 15;
+constexpr long kDownloadStallSeconds = 30;
+constexpr long kDownloadStallBytes = 1024;
+constexpr long kDownloadRedirectsMax = 5;
+constexpr uint64_t kDownloadErrorBodyMax = 64 * 1024;
+constexpr long kDownloadOk = 200;
 constexpr size_t kHeaderBytesMax = 64 * 1024;
 
-struct EasyDeleter {
+struct DownloadHandleDeleter {
   void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
 };
-struct ListDeleter {
+struct DownloadListDeleter {
   void operator()(curl_slist* list) const { curl_slist_free_all(list); }
 };
 
-NetAddress address_of(const sockaddr* from) {
+NetAddress download_address_of(const sockaddr* from) {
   if (from->sa_family == AF_INET) {
     const auto* v4 = reinterpret_cast<const sockaddr_in*>(from);
     return {std::string(reinterpret_cast<const char*>(&v4->sin_addr), 4)};
@@ -38,7 +38,7 @@ NetAddress address_of(const sockaddr* from) {
   return {std::string(reinterpret_cast<const char*>(&v6->sin6_addr), 16)};
 }
 
-bool is_loopback(const NetAddress& address) {
+bool is_loopback_address(const NetAddress& address) {
   if (address.bytes.size() == 4) return address.bytes[0] == 127;
   return address.bytes == std::string(15, '\0') + '\1';
 }
@@ -47,7 +47,7 @@ bool is_loopback(const NetAddress& address) {
 
 struct Downloader::State {
   Options options;
-  std::unique_ptr<CURL, EasyDeleter> handle;
+  std::unique_ptr<CURL, DownloadHandleDeleter> handle;
   // Of the request at hand.
   DownloadReply reply;
   const Sink* sink = nullptr;
@@ -61,13 +61,13 @@ struct Downloader::State {
   bool take_body(std::string_view bytes) {
     long status = 0;
     curl_easy_getinfo(handle.get(), CURLINFO_RESPONSE_CODE, &status);
-    if (status == kOk && sink != nullptr) {
+    if (status == kDownloadOk && sink != nullptr) {
       if (Status taken = (*sink)(bytes); !taken) failure = taken.error();
       return !failure;
     }
-    const uint64_t room = status == kOk ? body_max : kErrorBodyMax;
+    const uint64_t room = status == kDownloadOk ? body_max : kDownloadErrorBodyMax;
     if (reply.body.size() + bytes.size() > room) {
-      if (status != kOk) return true;  // an error page's rest
+      if (status != kDownloadOk) return true;  // an error page's rest
       failure = Error{Errc::LimitExceeded, "the answer is larger than " + std::to_string(room) + " bytes"};
       return false;
     }
@@ -95,8 +95,8 @@ struct Downloader::State {
   static curl_socket_t on_socket(void* self, curlsocktype, curl_sockaddr* to) {
     auto& state = *static_cast<State*>(self);
     const bool is_internet = to->family == AF_INET || to->family == AF_INET6;
-    const NetAddress address = is_internet ? address_of(&to->addr) : NetAddress();
-    const bool may = is_internet && (state.options.is_plain ? is_loopback(address)
+    const NetAddress address = is_internet ? download_address_of(&to->addr) : NetAddress();
+    const bool may = is_internet && (state.options.is_plain ? is_loopback_address(address)
                                                             : state.options.allows_private || is_public_address(address));
     if (!may) {
       state.failure = Error{Errc::PermissionDenied, "address " + address.text() + " may not be used for images"};
@@ -119,11 +119,11 @@ void Downloader::State::prepare() {
   curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, schemes);
   curl_easy_setopt(h, CURLOPT_REDIR_PROTOCOLS_STR, schemes);
   curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 1L);
-  curl_easy_setopt(h, CURLOPT_MAXREDIRS, kRedirectsMax);
+  curl_easy_setopt(h, CURLOPT_MAXREDIRS, kDownloadRedirectsMax);
   curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT, kConnectSeconds);
-  curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, kStallBytes);
-  curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, kStallSeconds);
+  curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT, kDownloadConnectSeconds);
+  curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, kDownloadStallBytes);
+  curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, kDownloadStallSeconds);
   curl_easy_setopt(h, CURLOPT_USERAGENT, "brokkr");
   curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
   curl_easy_setopt(h, CURLOPT_WRITEDATA, this);
@@ -156,7 +156,7 @@ Result<DownloadReply> Downloader::get(const std::string& url, const std::vector<
   state.failure.reset();
   state.prepare();
   CURL* const h = state.handle.get();
-  std::unique_ptr<curl_slist, ListDeleter> list;
+  std::unique_ptr<curl_slist, DownloadListDeleter> list;
   for (const std::string& header : headers) {
     curl_slist* longer = curl_slist_append(list.get(), header.c_str());
     if (longer == nullptr) return Error{Errc::System, "no memory"};

@@ -1,0 +1,423 @@
+#include "sandbox/microvm.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <optional>
+
+#include "base/bytes.h"
+#include "io/worker.h"
+#include "sandbox/elf.h"
+#include "sandbox/image_files.h"
+#include "sandbox/microvm_link.h"
+#include "sandbox/microvm_pack.h"
+#include "sandbox/microvm_qemu.h"
+#include "sandbox/microvm_wire.h"
+#include "sandbox/program_sockets.h"
+
+namespace brokkr::sandbox {
+namespace {
+
+using microvm::GuestLink;
+using wire::Kind;
+
+constexpr auto kBootTimeoutKvm = std::chrono::seconds(20);
+constexpr auto kBootTimeoutEmulated = std::chrono::seconds(180);  // on a busy machine
+constexpr size_t kConsoleKept = 4096;
+// Of the monitor beside the guest's memory.
+constexpr uint64_t kMonitorBytes = 320U << 20;
+constexpr uint32_t kMonitorThreads = 64;
+constexpr int kNotStarted = 127;
+constexpr const char* kFirmwarePlaces[] = {"/usr/share/qemu/bios-microvm.bin", "/usr/share/seabios/bios-microvm.bin",
+                                           "/usr/local/share/qemu/bios-microvm.bin"};
+
+std::string find_on_path(const std::string& name) {
+  const char* path = std::getenv("PATH");
+  const std::string folders = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
+  for (const std::string_view folder : split(folders, ':')) {
+    const std::string file = std::string(folder) + "/" + name;
+    if (!folder.empty() && access(file.c_str(), X_OK) == 0) return file;
+  }
+  return {};
+}
+
+std::string real_path(const std::string& path) {
+  char real[PATH_MAX];
+  return realpath(path.c_str(), real) != nullptr ? std::string(real) : std::string();
+}
+
+// A machine with one program. The monitor is a program of ours in a sandbox; the guest speaks through the
+// link.
+class MicroVm final : public Program {
+ public:
+  MicroVm(const ProgramDeps& deps, const MicroVmTools& tools, ProgramSpec spec, ProgramEvents events)
+      : deps_(deps), tools_(tools), spec_(std::move(spec)), events_(std::move(events)),
+        deadline_(deps.loop, [this] { on_deadline(); }), worker_("microvm") {}
+  ~MicroVm() override;
+
+  Status start();
+  pid_t pid() const override { return monitor_ != nullptr && has_started_ ? monitor_->pid() : 0; }
+  void stop(Duration grace) override;
+  void signal(int number) override;
+  void connect(uint16_t port, Callback<void(Result<int> fd)> handler) override;
+  void execute(std::vector<std::string> command, Duration timeout,
+               Callback<void(int exit_code, std::string output)> handler) override;
+  ProgramUsage usage() const override { return usage_; }
+  uint32_t layers() const override { return monitor_ != nullptr ? monitor_->layers() : 0; }
+
+ private:
+  Status make_folder();
+  Status listen_for_monitor();
+  void on_packed(const Result<uint64_t>& packed);
+  Status start_monitor(uint64_t root_bytes);
+  void on_monitor(uint32_t ready);
+  void send_spec();
+  void on_frame(const wire::Frame& frame);
+  void on_guest_exit(const wire::Frame& frame);
+  void on_monitor_exit(const io::ExitStatus& status, bool is_memory_kill, const std::string& reason);
+  void on_deadline();
+  void fail(const std::string& why);
+  void end_monitor();
+  void finish(const io::ExitStatus& status, bool is_memory_kill, const std::string& reason);
+  std::string console_tail() const;
+
+  const ProgramDeps deps_;
+  const MicroVmTools tools_;
+  const ProgramSpec spec_;
+  ProgramEvents events_;
+  std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
+  std::string folder_;  // of this machine's files; gone with it
+  std::optional<Result<uint64_t>> packed_;
+  std::unique_ptr<WatchedSocket> listener_;
+  std::unique_ptr<Program> monitor_;
+  std::unique_ptr<GuestLink> link_;
+  io::Timer deadline_;  // of the boot, then of a stop
+  bool is_stopping_ = false;
+  bool has_started_ = false;
+  bool is_finished_ = false;
+  std::optional<io::ExitStatus> guest_exit_;
+  bool guest_memory_kill_ = false;
+  std::string failure_;
+  std::string console_;
+  ProgramUsage usage_;
+  std::map<uint32_t, Callback<void(int, std::string)>> commands_;
+  uint32_t next_command_ = 1;
+  io::Worker worker_;  // last: what it does uses the rest
+};
+
+MicroVm::~MicroVm() {
+  *is_alive_ = false;
+  link_.reset();
+  monitor_.reset();
+  listener_.reset();
+  if (folder_.empty()) return;
+  const size_t slash = folder_.rfind('/');
+  const image::OwnedFd parent(open(folder_.substr(0, slash).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  (void)image::remove_tree(parent.get(), folder_.substr(slash + 1)).operator bool();
+}
+
+Status MicroVm::make_folder() {
+  const char* base = std::getenv("TMPDIR");
+  folder_ = std::string(base != nullptr && *base != 0 ? base : "/tmp") + "/brokkr-vm-XXXXXX";
+  if (mkdtemp(folder_.data()) == nullptr) {
+    folder_.clear();
+    return system_error("make a folder for a virtual machine", errno);
+  }
+  const std::string shared = folder_ + microvm::kInnerFolder;
+  if (mkdir(shared.c_str(), 0755) != 0) return system_error(shared.c_str(), errno);
+  chmod(shared.c_str(), 0755);
+  return {};
+}
+
+// Before the monitor starts, so that it never waits.
+Status MicroVm::listen_for_monitor() {
+  const std::string path = folder_ + microvm::kInnerFolder + "/" + microvm::kSocketName;
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path) return Error{Errc::InvalidArgument, path + " is too long a name"};
+  std::memcpy(address.sun_path, path.c_str(), path.size());
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return system_error("socket", errno);
+  listener_ = std::make_unique<WatchedSocket>(deps_.loop, fd, [this](uint32_t ready) { on_monitor(ready); });
+  if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || listen(fd, 1) != 0) {
+    return system_error(path.c_str(), errno);
+  }
+  chmod(path.c_str(), 0666);  // the monitor is nobody
+  listener_->resume();
+  return {};
+}
+
+Status MicroVm::start() {
+  if (Status made = make_folder(); !made) return made;
+  if (Status listening = listen_for_monitor(); !listening) return listening;
+  deadline_.start(tools_.kind == MicroVmKind::QemuEmulated ? Duration(kBootTimeoutEmulated) : Duration(kBootTimeoutKvm));
+  const std::string path = folder_ + "/initramfs";
+  worker_.run(
+      deps_.loop, [this, path] { packed_ = microvm::write_initramfs(tools_.initramfs, spec_, path); },
+      [this, alive = is_alive_] {
+        if (*alive) on_packed(*packed_);
+      });
+  return {};
+}
+
+void MicroVm::on_packed(const Result<uint64_t>& packed) {
+  if (is_stopping_) return finish({true, SIGKILL}, false, "stopped before it started");
+  if (!packed) return finish({false, kNotStarted}, false, packed.error().text);
+  if (Status started = start_monitor(*packed); !started) finish({false, kNotStarted}, false, started.error().text);
+}
+
+Status MicroVm::start_monitor(uint64_t root_bytes) {
+  const microvm::Machine machine = microvm::size_machine(spec_.limits, root_bytes);
+  ProgramSpec spec;
+  spec.name = spec_.name;
+  spec.executable = tools_.monitor;
+  spec.arguments = microvm::qemu_arguments(tools_.kind, tools_.monitor, machine);
+  spec.environment = {"TMPDIR=/tmp"};
+  spec.policy = spec_.policy;
+  spec.layers_off = spec_.layers_off;
+  spec.limits.memory_bytes = machine.memory_bytes + kMonitorBytes;
+  spec.limits.cpu_millis = spec_.limits.cpu_millis;
+  spec.limits.pids = kMonitorThreads;
+  spec.limits.io_bytes_per_second = spec_.limits.io_bytes_per_second;
+  spec.binds = {{folder_ + microvm::kInnerFolder, microvm::kInnerFolder, true},
+                {folder_ + "/initramfs", microvm::kInnerInitramfs, false},
+                {real_path(tools_.kernel), microvm::kInnerKernel, false},
+                {tools_.firmware, microvm::kInnerFirmware, false}};
+  ProgramEvents events;
+  events.on_started = [](pid_t, uint32_t) {};
+  events.on_output = [this](OutputStream, std::string_view bytes) {
+    console_.append(bytes);
+    if (console_.size() > 2 * kConsoleKept) console_.erase(0, console_.size() - kConsoleKept);
+  };
+  events.on_connection = [](size_t, int fd) { close(fd); };
+  events.on_exit = [this](const io::ExitStatus& status, bool is_memory_kill, const std::string& reason) {
+    on_monitor_exit(status, is_memory_kill, reason);
+  };
+  auto started = start_program(deps_, std::move(spec), std::move(events));
+  if (!started) return started.error();
+  monitor_ = std::move(*started);
+  return {};
+}
+
+// The monitor has connected.
+void MicroVm::on_monitor(uint32_t) {
+  const int fd = accept4(listener_->fd(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (fd < 0) return;
+  if (link_ != nullptr) {
+    close(fd);
+    return;
+  }
+  GuestLink::Events events;
+  events.on_greeting = [this] { send_spec(); };
+  events.on_frame = [this](const wire::Frame& frame) { on_frame(frame); };
+  events.on_connection = [this](uint32_t listener, int connection) {
+    if (listener < spec_.listeners.size() && events_.on_connection) {
+      events_.on_connection(listener, connection);
+    } else {
+      close(connection);
+    }
+  };
+  events.on_lost = [this](const std::string& why) {
+    if (failure_.empty()) failure_ = why;
+    end_monitor();
+  };
+  link_ = std::make_unique<GuestLink>(deps_.loop, fd, microvm::link_window(tools_.kind), std::move(events));
+}
+
+void MicroVm::send_spec() {
+  wire::Spec spec;
+  spec.host_name = spec_.name;
+  spec.hosts = "127.0.0.1 localhost " + spec_.name + "\n";
+  for (const InnerListener& listener : spec_.listeners) {
+    if (!listener.host_name.empty()) spec.hosts += listener.address + " " + listener.host_name + "\n";
+    spec.listeners.emplace_back(listener.address, listener.port);
+  }
+  spec.user = spec_.user;
+  spec.working_folder = spec_.working_folder;
+  spec.arguments = spec_.arguments;
+  if (!spec_.executable.empty()) {
+    spec.arguments[0] = "/app/" + spec_.executable.substr(spec_.executable.rfind('/') + 1);
+  }
+  spec.environment = spec_.environment;
+  spec.pids = spec_.limits.pids;
+  spec.disk_bytes = spec_.limits.disk_bytes;
+  link_->send(Kind::Spec, 0, wire::encode(spec));
+}
+
+void MicroVm::on_frame(const wire::Frame& frame) {
+  wire::Decoder in(frame.payload);
+  switch (frame.kind) {
+    case Kind::Started:
+      if (has_started_) return;
+      has_started_ = true;
+      if (!is_stopping_) deadline_.stop();
+      // It may destroy us, which the link does not bear now.
+      deps_.loop.post([this, alive = is_alive_] {
+        if (*alive && events_.on_started) events_.on_started(pid(), layers());
+      });
+      return;
+    case Kind::Failed:
+      guest_exit_ = io::ExitStatus{false, kNotStarted};
+      failure_ = frame.payload.substr(0, kConsoleKept);
+      return end_monitor();
+    case Kind::Output:
+      if (events_.on_output) events_.on_output(frame.stream == 2 ? OutputStream::Stderr : OutputStream::Stdout, frame.payload);
+      return;
+    case Kind::Exit: return on_guest_exit(frame);
+    case Kind::Executed: {
+      const auto found = commands_.find(frame.stream);
+      if (found == commands_.end()) return;
+      const auto code = static_cast<int>(in.u32());
+      deps_.loop.post([call = std::move(found->second), code, output = std::string(in.rest())] { call(code, output); });
+      commands_.erase(found);
+      return;
+    }
+    case Kind::Usage:
+      usage_.memory_bytes = in.u64();
+      usage_.cpu_ns = in.u64();
+      usage_.pids = in.u32();
+      return;
+    default: return;
+  }
+}
+
+void MicroVm::on_guest_exit(const wire::Frame& frame) {
+  wire::Decoder in(frame.payload);
+  const bool is_signalled = in.u32() != 0;
+  guest_exit_ = io::ExitStatus{is_signalled, static_cast<int>(in.u32() & 0xFFU)};
+  guest_memory_kill_ = in.u32() != 0;
+  end_monitor();
+}
+
+void MicroVm::end_monitor() {
+  if (monitor_ != nullptr) monitor_->signal(SIGKILL);
+}
+
+void MicroVm::on_deadline() {
+  if (!is_stopping_) failure_ = "the virtual machine did not come up: " + console_tail();
+  if (monitor_ != nullptr) return end_monitor();
+  is_stopping_ = true;  // ends when packing has
+}
+
+std::string MicroVm::console_tail() const {
+  std::string tail = console_.substr(console_.size() - std::min<size_t>(console_.size(), 300));
+  std::replace_if(tail.begin(), tail.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; }, ' ');
+  return tail.empty() ? "nothing on its console" : tail;
+}
+
+void MicroVm::on_monitor_exit(const io::ExitStatus& status, bool is_memory_kill, const std::string& reason) {
+  if (guest_exit_) return finish(*guest_exit_, guest_memory_kill_, failure_);
+  if (is_stopping_ && has_started_) return finish({true, SIGKILL}, false, {});
+  std::string why = !failure_.empty() ? failure_ : !reason.empty() ? reason : status.text();
+  if (!has_started_) return finish({false, kNotStarted}, is_memory_kill, "the virtual machine: " + why + "; " + console_tail());
+  finish(status, is_memory_kill, "the virtual machine ended: " + why);
+}
+
+void MicroVm::finish(const io::ExitStatus& status, bool is_memory_kill, const std::string& reason) {
+  if (is_finished_) return;
+  is_finished_ = true;
+  deadline_.stop();
+  for (auto& [number, handler] : commands_) {
+    deps_.loop.post([call = std::move(handler)] { call(-1, "the program has ended"); });
+  }
+  commands_.clear();
+  const auto call = std::move(events_.on_exit);
+  if (call) call(status, is_memory_kill, reason);
+}
+
+void MicroVm::stop(Duration grace) {
+  if (is_finished_) return;
+  is_stopping_ = true;
+  if (monitor_ == nullptr) return;  // still packing
+  if (link_ == nullptr || !has_started_ || grace <= Duration::zero()) return end_monitor();
+  link_->send(Kind::Signal, 0, wire::Encoder().u32(SIGTERM).bytes());
+  deadline_.start(grace);
+}
+
+void MicroVm::signal(int number) {
+  if (link_ == nullptr || !has_started_) return;
+  if (number == SIGKILL) return end_monitor();
+  link_->send(Kind::Signal, 0, wire::Encoder().u32(static_cast<uint32_t>(number)).bytes());
+}
+
+void MicroVm::connect(uint16_t port, Callback<void(Result<int> fd)> handler) {
+  if (link_ != nullptr && has_started_) return link_->connect(port, std::move(handler));
+  deps_.loop.post([call = std::move(handler)] { call(Error{Errc::Unavailable, "the virtual machine is not up"}); });
+}
+
+void MicroVm::execute(std::vector<std::string> command, Duration timeout,
+                      Callback<void(int exit_code, std::string output)> handler) {
+  if (link_ == nullptr || !has_started_ || is_finished_) {
+    deps_.loop.post([call = std::move(handler)] { call(-1, "the virtual machine is not up"); });
+    return;
+  }
+  const uint32_t number = next_command_++;
+  commands_[number] = std::move(handler);
+  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(timeout).count();
+  link_->send(Kind::Execute, number, wire::Encoder().u32(static_cast<uint32_t>(milliseconds)).texts(command).bytes());
+}
+
+Status check_machine(const MicroVmTools& tools, const ProgramSpec& spec) {
+  if (tools.kind == MicroVmKind::None) return Error{Errc::Unsupported, "no microVMs here: " + tools.missing};
+  if (!spec.binds.empty()) return Error{Errc::Unsupported, "a microVM has no volumes"};
+  if (spec.arguments.empty()) return Error{Errc::InvalidArgument, "no command"};
+  if (spec.executable.empty() && spec.root.empty() && spec.lower.empty()) {
+    return Error{Errc::InvalidArgument, "neither a program nor an image"};
+  }
+  if (spec.executable.empty()) return {};
+  auto needs = needs_interpreter(spec.executable);
+  if (!needs) return needs.error();
+  if (*needs) return Error{Errc::Unsupported, "in a microVM a program is linked statically or part of an image"};
+  return {};
+}
+
+}  // namespace
+
+const char* to_string(MicroVmKind kind) {
+  switch (kind) {
+    case MicroVmKind::Firecracker: return "firecracker";
+    case MicroVmKind::QemuKvm: return "qemu with kvm";
+    case MicroVmKind::QemuEmulated: return "qemu, emulated";
+    case MicroVmKind::None: break;
+  }
+  return "none";
+}
+
+MicroVmTools find_microvm_tools(const std::string& folder) {
+  MicroVmTools tools;
+  std::string missing;
+  const auto miss = [&](const std::string& what) { missing += (missing.empty() ? "" : ", ") + what; };
+  tools.monitor = real_path(find_on_path("qemu-system-x86_64"));
+  if (tools.monitor.empty()) miss("qemu-system-x86_64 (package qemu-system-x86)");
+  for (const char* place : kFirmwarePlaces) {
+    if (tools.firmware.empty()) tools.firmware = real_path(place);
+  }
+  if (tools.firmware.empty() && !tools.monitor.empty()) miss("bios-microvm.bin of QEMU");
+  tools.kernel = real_path(folder + "/vmlinuz");
+  tools.initramfs = real_path(folder + "/initramfs");
+  if (tools.kernel.empty() || tools.initramfs.empty()) miss("kernel and initramfs in " + folder + " (tools/microvm.sh makes them)");
+  tools.missing = std::move(missing);
+  // KVM needs /dev/kvm in the monitor's sandbox, which has no devices to grant yet.
+  if (tools.missing.empty()) tools.kind = MicroVmKind::QemuEmulated;
+  return tools;
+}
+
+Result<std::unique_ptr<Program>> start_microvm(const ProgramDeps& deps, const MicroVmTools& tools, ProgramSpec spec,
+                                               ProgramEvents events) {
+  if (Status fits = check_machine(tools, spec); !fits) return fits.error();
+  auto machine = std::make_unique<MicroVm>(deps, tools, std::move(spec), std::move(events));
+  if (Status started = machine->start(); !started) return started.error();
+  return std::unique_ptr<Program>(std::move(machine));
+}
+
+}  // namespace brokkr::sandbox

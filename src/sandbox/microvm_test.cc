@@ -1,0 +1,376 @@
+#include "sandbox/microvm.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+
+#include "sandbox/cgroup.h"
+#include "sandbox/microvm_link.h"
+#include "sandbox/microvm_pack.h"
+#include "sandbox/microvm_qemu.h"
+#include "sandbox/microvm_wire.h"
+
+namespace brokkr::sandbox {
+namespace {
+
+namespace fs = std::filesystem;
+using microvm::GuestLink;
+using wire::Kind;
+
+TEST(MicroVmWire, FramesInAnyPieces) {
+  std::string bytes;
+  wire::append_frame(bytes, Kind::Data, 7, "hello");
+  wire::append_frame(bytes, Kind::End, 8, "");
+  wire::Frame frame;
+  size_t used = 0;
+  for (size_t size = 0; size < wire::kHeaderBytes + 5; ++size) {
+    EXPECT_EQ(wire::read_frame(std::string_view(bytes).substr(0, size), frame, used), 0) << size;
+  }
+  ASSERT_EQ(wire::read_frame(bytes, frame, used), 1);
+  EXPECT_EQ(frame.stream, 7U);
+  EXPECT_EQ(frame.payload, "hello");
+  ASSERT_EQ(wire::read_frame(std::string_view(bytes).substr(used), frame, used), 1);
+  EXPECT_EQ(frame.kind, Kind::End);
+  EXPECT_EQ(wire::read_frame(std::string(12, '\xff'), frame, used), -1);
+}
+
+TEST(MicroVmWire, SpecsAndWhatIsNone) {
+  wire::Spec spec;
+  spec.host_name = "vm";
+  spec.arguments = {"a", "", "c d"};
+  spec.environment = {"A=b"};
+  spec.disk_bytes = 5ULL << 32;
+  spec.listeners = {{"192.168.127.1", 4222}};
+  const std::string bytes = wire::encode(spec);
+  wire::Spec again;
+  ASSERT_TRUE(wire::decode(bytes, again));
+  EXPECT_EQ(again.arguments, spec.arguments);
+  EXPECT_EQ(again.disk_bytes, spec.disk_bytes);
+  EXPECT_EQ(again.listeners, spec.listeners);
+  for (size_t size = 0; size < bytes.size(); ++size) {
+    wire::Spec cut;
+    EXPECT_FALSE(wire::decode(std::string_view(bytes).substr(0, size), cut)) << size;
+  }
+}
+
+TEST(MicroVmQemu, ItsMachineIsAsSmallAsItCanBe) {
+  const auto emulated = microvm::qemu_arguments(MicroVmKind::QemuEmulated, "/q", microvm::size_machine({}, 0));
+  const auto has = [](const std::vector<std::string>& all, const std::string& one) {
+    return std::find(all.begin(), all.end(), one) != all.end();
+  };
+  EXPECT_TRUE(has(emulated, "-nodefaults"));
+  EXPECT_FALSE(has(emulated, "-netdev"));
+  EXPECT_TRUE(has(emulated, "224"));  // MiB
+  const auto kvm = microvm::qemu_arguments(MicroVmKind::QemuKvm, "/q", microvm::size_machine({.cpu_millis = 1500}, 0));
+  EXPECT_TRUE(has(kvm, "kvm"));
+  EXPECT_TRUE(has(kvm, "virtio-serial-device"));
+  EXPECT_TRUE(has(kvm, "2"));
+  const ProgramLimits limits{.memory_bytes = 64U << 20};
+  EXPECT_EQ(microvm::size_machine(limits, 10U << 20).memory_bytes, (64U + 96U + 20U) << 20);
+}
+
+// A link to a guest that this test plays.
+class MicroVmLinkTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto opened = io::Loop::open({}, clock_);
+    ASSERT_TRUE(opened);
+    loop_ = std::move(*opened);
+    int pair[2];
+    ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    guest_ = pair[1];
+    fcntl(guest_, F_SETFL, O_NONBLOCK);
+    GuestLink::Events events;
+    events.on_greeting = [this] { greeted_++; };
+    events.on_frame = [this](const wire::Frame& frame) { frames_.emplace_back(frame.kind, std::string(frame.payload)); };
+    events.on_connection = [this](uint32_t listener, int fd) {
+      EXPECT_EQ(listener, 3U);
+      connection_ = fd;
+    };
+    events.on_lost = [this](const std::string& why) { lost_ += why; };
+    link_ = std::make_unique<GuestLink>(*loop_, pair[0], wire::kSerialWindowBytes, std::move(events));
+  }
+  void TearDown() override {
+    link_.reset();
+    close(guest_);
+    if (connection_ >= 0) close(connection_);
+  }
+  void say(std::string_view bytes) { ASSERT_EQ(write(guest_, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size())); }
+  void say(Kind kind, uint32_t stream, std::string_view payload) {
+    std::string bytes;
+    wire::append_frame(bytes, kind, stream, payload);
+    say(bytes);
+  }
+  void turn(int count = 8) {
+    for (int i = 0; i < count; ++i) loop_->run_once(Duration::zero());
+  }
+  // Everything the host has sent, acknowledged as it comes.
+  std::string heard() {
+    turn();
+    char bytes[65536];
+    ssize_t n = 0;
+    while ((n = read(guest_, bytes, sizeof bytes)) > 0) {
+      in_.append(bytes, static_cast<size_t>(n));
+      say(Kind::LinkAck, 0, wire::Encoder().u32(static_cast<uint32_t>(n)).bytes());
+      turn();
+    }
+    return in_;
+  }
+  SystemClock clock_;
+  std::unique_ptr<io::Loop> loop_;
+  std::unique_ptr<GuestLink> link_;
+  int guest_ = -1;
+  int connection_ = -1;
+  int greeted_ = 0;
+  std::vector<std::pair<Kind, std::string>> frames_;
+  std::string lost_;
+  std::string in_;
+};
+
+TEST_F(MicroVmLinkTest, NoiseThenGreetingThenFrames) {
+  say("boot noise");
+  turn();
+  EXPECT_EQ(greeted_, 0);
+  say(wire::kGreeting.substr(0, 5));
+  turn();
+  say(wire::kGreeting.substr(5));
+  say(Kind::Output, 1, "out");
+  turn();
+  EXPECT_EQ(greeted_, 1);
+  ASSERT_EQ(frames_.size(), 1U);
+  EXPECT_EQ(frames_[0].second, "out");
+  close(guest_);
+  guest_ = -1;
+  turn();
+  EXPECT_NE(lost_, "");
+}
+
+TEST_F(MicroVmLinkTest, ConnectionsFromTheGuestKeepTheirWindow) {
+  say(wire::kGreeting);
+  say(Kind::Open, 2, wire::Encoder().u32(3).bytes());
+  say(Kind::Data, 2, "ping");
+  turn();
+  ASSERT_GE(connection_, 0);
+  char bytes[64] = {};
+  EXPECT_EQ(read(connection_, bytes, sizeof bytes), 4);
+  // More than the window: what does not fit waits at our side.
+  const std::string much(200 * 1024, 'x');
+  fcntl(connection_, F_SETFL, O_NONBLOCK);
+  size_t sent = 0;
+  for (int i = 0; i < 100; ++i) {
+    const ssize_t n = write(connection_, much.data(), 4096);
+    if (n > 0) sent += static_cast<size_t>(n);
+    heard();
+  }
+  wire::Frame frame;
+  size_t used = 0;
+  size_t data = 0;
+  for (size_t at = 0; wire::read_frame(std::string_view(in_).substr(at), frame, used) == 1; at += used) {
+    if (frame.kind == Kind::Data) data += frame.payload.size();
+  }
+  EXPECT_EQ(data, wire::kWindowBytes);
+  say(Kind::End, 2, "");
+  turn();
+  EXPECT_EQ(read(connection_, bytes, sizeof bytes), 0);
+  EXPECT_EQ(lost_, "");
+}
+
+TEST_F(MicroVmLinkTest, TheLinkWindowHoldsBytesBack) {
+  say(wire::kGreeting);
+  turn();
+  link_->send(Kind::Spec, 0, std::string(10'000, 's'));
+  turn();
+  char bytes[20'000];
+  EXPECT_EQ(read(guest_, bytes, sizeof bytes), static_cast<ssize_t>(wire::kSerialWindowBytes));
+  EXPECT_EQ(read(guest_, bytes, sizeof bytes), -1);
+  say(Kind::LinkAck, 0, wire::Encoder().u32(1000).bytes());
+  turn();
+  EXPECT_EQ(read(guest_, bytes, sizeof bytes), 1000);
+}
+
+TEST_F(MicroVmLinkTest, AGuestThatMeansHarmIsLost) {
+  say(wire::kGreeting);
+  say(Kind::Open, 2, wire::Encoder().u32(3).bytes());
+  const std::string large(wire::kWindowBytes + 1, 'x');
+  std::string bytes;
+  wire::append_frame(bytes, Kind::Data, 2, large);
+  // Nobody reads at our side, so what is over the window cannot be passed on.
+  const int size = 1 << 20;
+  setsockopt(guest_, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+  say(bytes);
+  turn();
+  EXPECT_NE(lost_.find("more than it may"), std::string::npos) << lost_;
+}
+
+TEST_F(MicroVmLinkTest, OddNumbersAreTheHosts) {
+  say(wire::kGreeting);
+  say(Kind::Open, 5, wire::Encoder().u32(3).bytes());
+  turn();
+  EXPECT_NE(lost_, "");
+}
+
+TEST_F(MicroVmLinkTest, ConnectAnswersOnceEitherWay) {
+  say(wire::kGreeting);
+  turn();
+  std::vector<std::string> answers;
+  const auto note = [&](Result<int> fd) {
+    answers.push_back(fd ? "fd" : fd.error().text);
+    if (fd) close(*fd);
+  };
+  link_->connect(80, note);
+  link_->connect(81, note);
+  link_->connect(82, note);
+  heard();
+  say(Kind::Opened, 1, wire::Encoder().u32(1).bytes());
+  say(Kind::Opened, 3, wire::Encoder().u32(0).bytes());
+  turn();
+  ASSERT_EQ(answers.size(), 2U);
+  EXPECT_EQ(answers[0], "fd");
+  EXPECT_NE(answers[1].find("nothing listens"), std::string::npos);
+  shutdown(guest_, SHUT_RDWR);
+  turn();
+  ASSERT_EQ(answers.size(), 3U);
+}
+
+// A machine that boots: needs what tools/microvm.sh makes, in the folder of BROKKR_MICROVM.
+class MicroVmBootTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const char* folder = std::getenv("BROKKR_MICROVM");
+    if (folder == nullptr) GTEST_SKIP() << "BROKKR_MICROVM names no folder made by tools/microvm.sh";
+    tools_ = find_microvm_tools(folder);
+    if (tools_.kind == MicroVmKind::None) GTEST_SKIP() << tools_.missing;
+    auto opened = io::Loop::open({}, clock_);
+    ASSERT_TRUE(opened);
+    loop_ = std::move(*opened);
+    log_ = Log::discard();
+    cgroups_ = CgroupTree::open();
+  }
+  void TearDown() override { program_.reset(); }
+  ProgramDeps deps() { return {*loop_, *log_, *cgroups_, BROKKR_SANDBOX_PROBE}; }
+  ProgramEvents events() {
+    ProgramEvents events;
+    events.on_started = [this](pid_t pid, uint32_t layers) {
+      pid_ = pid;
+      layers_ = layers;
+    };
+    events.on_output = [this](OutputStream stream, std::string_view bytes) {
+      (stream == OutputStream::Stdout ? out_ : error_out_) += bytes;
+    };
+    events.on_connection = [this](size_t listener, int fd) {
+      EXPECT_EQ(listener, 0U);
+      EXPECT_EQ(write(fd, "PONG", 4), 4);
+      connections_.push_back(fd);
+    };
+    events.on_exit = [this](const io::ExitStatus& status, bool is_memory_kill, const std::string& reason) {
+      status_ = status;
+      is_memory_kill_ = is_memory_kill;
+      reason_ = reason;
+    };
+    return events;
+  }
+  template <typename Done>
+  bool wait(Done done) {
+    const MonotonicTime end = clock_.now() + std::chrono::seconds(120);
+    while (!done() && clock_.now() < end) loop_->run_once(std::chrono::milliseconds(50));
+    return done();
+  }
+  void start(std::vector<std::string> arguments, ProgramLimits limits = {}) {
+    ProgramSpec spec;
+    spec.name = "guest";
+    spec.executable = BROKKR_SANDBOX_GUEST;
+    spec.arguments = std::move(arguments);
+    spec.arguments.insert(spec.arguments.begin(), "guest");
+    spec.environment = {"COLOUR=blue"};
+    spec.listeners = {{"192.168.127.1", 4222, "broker"}};
+    spec.limits = limits;
+    auto started = start_microvm(deps(), tools_, std::move(spec), events());
+    ASSERT_TRUE(started) << started.error().text;
+    program_ = std::move(*started);
+  }
+  SystemClock clock_;
+  MicroVmTools tools_;
+  std::unique_ptr<io::Loop> loop_;
+  std::unique_ptr<Log> log_;
+  std::unique_ptr<CgroupTree> cgroups_;
+  std::unique_ptr<Program> program_;
+  pid_t pid_ = 0;
+  uint32_t layers_ = 0;
+  std::string out_;
+  std::string error_out_;
+  std::vector<int> connections_;
+  std::optional<io::ExitStatus> status_;
+  bool is_memory_kill_ = false;
+  std::string reason_;
+};
+
+TEST_F(MicroVmBootTest, AProgramRunsAsNobodyAndReachesTheBroker) {
+  start({"about"});
+  ASSERT_TRUE(wait([&] { return status_.has_value(); })) << "no exit";
+  EXPECT_EQ(status_->text(), "exit code 0") << reason_;
+  EXPECT_NE(out_.find("uid 65534 gid 65534 host guest"), std::string::npos) << out_;
+  EXPECT_NE(out_.find("COLOUR=blue"), std::string::npos);
+  EXPECT_GT(pid_, 0);
+  EXPECT_NE(layers_ & kSeccomp, 0U) << "the monitor is confined";
+  program_.reset();
+  status_.reset();
+  out_.clear();
+  start({"ask", "192.168.127.1", "4222"});
+  ASSERT_TRUE(wait([&] { return status_.has_value(); }));
+  EXPECT_EQ(out_, "PONG") << reason_ << error_out_;
+}
+
+TEST_F(MicroVmBootTest, PortsCommandsAndStop) {
+  start({"serve", "8080"});
+  ASSERT_TRUE(wait([&] { return out_.find("listening") != std::string::npos || status_; })) << reason_;
+  std::optional<Result<int>> connected;
+  program_->connect(8080, [&](Result<int> fd) { connected.emplace(std::move(fd)); });
+  ASSERT_TRUE(wait([&] { return connected.has_value(); }));
+  ASSERT_TRUE(*connected);
+  ASSERT_EQ(write(**connected, "over there", 10), 10);
+  char bytes[32] = {};
+  ASSERT_TRUE(wait([&] {
+    pollfd poll_fd{**connected, POLLIN, 0};
+    return poll(&poll_fd, 1, 0) == 1;
+  }));
+  EXPECT_EQ(read(**connected, bytes, sizeof bytes), 10);
+  EXPECT_STREQ(bytes, "over there");
+  close(**connected);
+  std::optional<int> code;
+  std::string said;
+  program_->execute({"/app/" + fs::path(BROKKR_SANDBOX_GUEST).filename().string(), "about"}, std::chrono::seconds(30),
+                    [&](int exit_code, std::string output) {
+                      code = exit_code;
+                      said = std::move(output);
+                    });
+  ASSERT_TRUE(wait([&] { return code.has_value(); }));
+  EXPECT_EQ(*code, 0);
+  EXPECT_NE(said.find("uid 65534"), std::string::npos) << said;
+  EXPECT_TRUE(wait([&] { return program_->usage().memory_bytes > 0; }));
+  program_->stop(std::chrono::seconds(60));
+  ASSERT_TRUE(wait([&] { return status_.has_value(); }));
+  EXPECT_TRUE(status_->is_signalled);
+  EXPECT_EQ(status_->value, SIGTERM) << reason_;
+}
+
+TEST_F(MicroVmBootTest, WhatCannotStartSaysWhy) {
+  ProgramSpec spec;
+  spec.name = "guest";
+  spec.executable = BROKKR_SANDBOX_GUEST_DYNAMIC;
+  spec.arguments = {"guest"};
+  auto dynamic = start_microvm(deps(), tools_, spec, events());
+  ASSERT_FALSE(dynamic);
+  EXPECT_EQ(dynamic.error().code, Errc::Unsupported);
+}
+
+}  // namespace
+}  // namespace brokkr::sandbox

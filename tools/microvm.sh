@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Makes what microVMs boot from, out of Debian's packages: a kernel, and an initramfs with its modules and our
+# init. Tries KVM when it is there and notes whether a machine boots with it.
+#
+#   tools/microvm.sh FOLDER [GUEST_INIT]     FOLDER gets vmlinuz, initramfs and accelerator
+#
+# GUEST_INIT is the program brokkr_guest_init; by default the one beside brokkr. Needs apt-get, dpkg and cpio.
+set -euo pipefail
+say() { printf 'microvm: %s\n' "$*"; }
+fail() { printf 'microvm: %s\n' "$*" >&2; exit 1; }
+
+[[ $# -ge 1 ]] || fail "usage: tools/microvm.sh FOLDER [GUEST_INIT]"
+folder=$1
+guest=${2:-}
+for candidate in "$(dirname "$(command -v brokkr || echo /nowhere/brokkr)")/brokkr_guest_init" /usr/local/lib/brokkr/brokkr_guest_init; do
+  [[ -n $guest ]] || { [[ -x $candidate ]] && guest=$candidate; }
+done
+[[ -x $guest ]] || fail "no brokkr_guest_init: name it as the second argument"
+for tool in apt-get apt-cache dpkg cpio; do
+  command -v "$tool" >/dev/null || fail "$tool is missing"
+done
+mkdir -p "$folder"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+package=${BROKKR_KERNEL_PACKAGE:-}
+if [[ -z $package ]]; then
+  package=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+fi
+[[ -n $package ]] || fail "apt knows no linux-image-cloud-amd64 (apt-get update?)"
+say "fetching $package"
+(cd "$work" && apt-get -qq -o APT::Sandbox::User=root download "$package") || fail "could not fetch $package"
+dpkg -x "$work"/*.deb "$work/root"
+release=$(ls "$work/root/lib/modules")
+modules=$work/root/lib/modules/$release/kernel
+
+# In the order in which they need each other.
+mkdir -p "$work/ram/modules" "$work/ram/dev" "$work/ram/proc" "$work/ram/sys"
+letter=a
+for module in drivers/virtio/virtio drivers/virtio/virtio_ring drivers/virtio/virtio_mmio drivers/char/virtio_console \
+              net/vmw_vsock/vsock net/vmw_vsock/vmw_vsock_virtio_transport_common net/vmw_vsock/vmw_vsock_virtio_transport; do
+  [[ -e $modules/$module.ko ]] || continue
+  cp "$modules/$module.ko" "$work/ram/modules/$letter.ko"
+  letter=$(tr 'a-y' 'b-z' <<<"$letter")
+done
+install -m 0755 "$guest" "$work/ram/init"
+(cd "$work/ram" && find . -mindepth 1 | LC_ALL=C sort | cpio -o -H newc --quiet -R 0:0) >"$work/initramfs"
+install -m 0644 "$work/initramfs" "$folder/initramfs"
+install -m 0644 "$work/root/boot/vmlinuz-$release" "$folder/vmlinuz"
+say "kernel $release and initramfs in $folder"
+
+# A /dev/kvm that opens need not work: a machine has to come as far as our init, which ends without a port.
+accelerator=tcg
+if [[ -w /dev/kvm ]] && command -v qemu-system-x86_64 >/dev/null; then
+  if timeout 10 qemu-system-x86_64 -M microvm,x-option-roms=off,rtc=on -accel kvm -cpu host -m 192 -nodefaults -no-user-config \
+      -no-reboot -display none -serial stdio -kernel "$folder/vmlinuz" -initrd "$folder/initramfs" \
+      -append "console=ttyS0 reboot=t panic=-1 brokkr.port=none" </dev/null 2>/dev/null | grep -q 'no port to the host'; then
+    accelerator=kvm
+  fi
+fi
+echo "$accelerator" >"$folder/accelerator"
+say "accelerator: $accelerator"
