@@ -15,6 +15,9 @@ constexpr int kReadsPerTurn = 8;
 constexpr int kReadsAtEnd = 64;
 constexpr size_t kReadBytes = 64 << 10;
 constexpr int kOuterBacklog = 128;
+// 40 MiB a second from one stream of one program.
+constexpr auto kReadWindow = std::chrono::milliseconds(50);
+constexpr size_t kReadWindowBytes = 2 << 20;
 
 }  // namespace
 
@@ -42,19 +45,34 @@ void WatchedSocket::pause() {
 }
 
 OutputPipe::OutputPipe(io::Loop& loop, int fd, Callback<void(std::string_view)> on_bytes)
-    : loop_(loop), on_bytes_(std::move(on_bytes)), socket_(loop, fd, [this](uint32_t) {
-        for (int i = 0; i < kReadsPerTurn && read_some(); ++i) {
-        }
-      }) {}
+    : loop_(loop), on_bytes_(std::move(on_bytes)),
+      next_window_(loop, [this] { if (!is_at_end_) socket_.resume(); }),
+      socket_(loop, fd, [this](uint32_t) { on_readable(); }) {}
+
+void OutputPipe::on_readable() {
+  const MonotonicTime now = loop_.clock().now();
+  if (now >= window_end_) {
+    window_end_ = now + kReadWindow;
+    window_bytes_ = 0;
+  }
+  for (int i = 0; i < kReadsPerTurn && window_bytes_ < kReadWindowBytes; ++i) {
+    if (!read_some()) return;
+  }
+  if (window_bytes_ < kReadWindowBytes) return;
+  socket_.pause();
+  next_window_.start_at(window_end_);
+}
 
 bool OutputPipe::read_some() {
   const std::span<char> buffer = loop_.receive_buffer(0);
   const ssize_t n = read(socket_.fd(), buffer.data(), std::min(buffer.size(), kReadBytes));
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
   if (n <= 0) {
+    is_at_end_ = true;
     socket_.pause();
     return false;
   }
+  window_bytes_ += static_cast<size_t>(n);
   on_bytes_(std::string_view(buffer.data(), static_cast<size_t>(n)));
   return true;
 }

@@ -45,7 +45,8 @@ class WatchedSocket final : private io::FdHandler {
   Callback<void(uint32_t)> on_ready_;
 };
 
-// The reading end of a pipe, read once resumed; `on_bytes` may not destroy it.
+// The reading end of a pipe, read once resumed, and no faster than a loop with other work bears: whoever
+// writes more waits. `on_bytes` may not destroy it.
 class OutputPipe final {
  public:
   OutputPipe(io::Loop& loop, int fd, Callback<void(std::string_view)> on_bytes);
@@ -56,8 +57,13 @@ class OutputPipe final {
  private:
   // False when there is nothing more for now, or ever.
   bool read_some();
+  void on_readable();
   io::Loop& loop_;
   Callback<void(std::string_view)> on_bytes_;
+  MonotonicTime window_end_{};
+  size_t window_bytes_ = 0;
+  bool is_at_end_ = false;
+  io::Timer next_window_;
   WatchedSocket socket_;
 };
 

@@ -256,6 +256,20 @@ TEST_F(ProgramTest, TheProcessorIsLimited) {
   EXPECT_GT(clock_.now() - begin, std::chrono::milliseconds(700));
 }
 
+TEST_F(ProgramTest, AFloodOfOutputHasToWait) {
+  uint64_t bytes = 0;
+  ProgramEvents told = events();
+  told.on_output = [&](OutputStream, std::string_view part) { bytes += part.size(); };
+  auto started = start_program(deps(), guest({"flood"}), std::move(told));
+  ASSERT_TRUE(started);
+  program_ = std::move(*started);
+  ASSERT_TRUE(wait_for([&] { return bytes > 0; }));
+  const MonotonicTime begin = clock_.now();
+  // Five windows of 50 ms with 2 MiB each.
+  ASSERT_TRUE(wait_for([&] { return bytes >= 12 << 20; }));
+  EXPECT_GE(clock_.now() - begin, std::chrono::milliseconds(200));
+}
+
 TEST_F(ProgramTest, DestroyingItKillsEverything) {
   start(guest({"daemon-wait"}));
   ASSERT_TRUE(wait_for_output("left"));

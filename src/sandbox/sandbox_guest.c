@@ -155,6 +155,13 @@ int main(int argc, char **argv) {
     fflush(stdout);
     for (;;) pause();
   }
+  if (strcmp(what, "flood") == 0) {
+    static char bytes[1 << 16];
+    memset(bytes, 'x', sizeof bytes);
+    while (write(1, bytes, sizeof bytes) > 0) {
+    }
+    return 1;
+  }
   if (strcmp(what, "spin") == 0) {
     for (;;) {
     }
