@@ -19,6 +19,7 @@ constexpr size_t kSubscriptionsMax = 16384;
 constexpr size_t kSubscriptionBytesMax = 32U << 20;  // of one gate
 constexpr size_t kPendingFactor = 4;  // of one connection's limit may wait in the whole gate
 constexpr size_t kUpstreamPendingMin = 2U << 20;
+constexpr size_t kPongsAwaitedMax = 256;
 constexpr size_t kReconnectBufferMin = 256U << 10;
 constexpr size_t kInputKeepMax = 4U << 10;
 constexpr size_t kReadStepMin = 16U << 10;
@@ -227,9 +228,18 @@ bool GateConnection::handle(const protocol::Command& command) {
   switch (command.verb) {
     case protocol::Verb::Pub:
     case protocol::Verb::Hpub: return handle_publish(command);
-    case protocol::Verb::Sub: handle_subscribe(command); break;
-    case protocol::Verb::Unsub: handle_unsubscribe(command); break;
-    case protocol::Verb::Ping: handle_ping(); break;
+    case protocol::Verb::Sub:
+      if (waits_for_server()) return false;
+      handle_subscribe(command);
+      break;
+    case protocol::Verb::Unsub:
+      if (waits_for_server()) return false;
+      handle_unsubscribe(command);
+      break;
+    case protocol::Verb::Ping:
+      if (waits_for_server()) return false;
+      ask_for_pong(true);
+      break;
     case protocol::Verb::Err: close_later(); break;
     case protocol::Verb::Pong:
     case protocol::Verb::Connect:
@@ -275,7 +285,8 @@ void GateConnection::open_upstream() {
   if (!connect_.name.empty()) options.name += ": " + connect_.name.substr(0, 128);
   options.echo = connect_.echo;
   const size_t payload_max = parser_.limits().payload_max;
-  options.pending_bytes_max = std::max(kUpstreamPendingMin, 2 * (payload_max + kControlLineMax));
+  options.pending_bytes_max = upstream_pending_max_ =
+      std::max(kUpstreamPendingMin, 2 * (payload_max + kControlLineMax));
   options.reconnect_buffer_bytes_max =
       std::max(kReconnectBufferMin, payload_max + 2 * kControlLineMax);
   client::Events events;
@@ -291,6 +302,7 @@ void GateConnection::open_upstream() {
     return close_later();
   }
   upstream_ = std::move(*opened);
+  pongs_awaited_ = 0;
   state_ = State::Open;
   timer_.start(kPingEvery);
 }
@@ -298,13 +310,27 @@ void GateConnection::open_upstream() {
 // The server itself may refuse what the node's user may not do.
 void GateConnection::on_upstream_error(const Error& error) { send_error(error.text); }
 
-void GateConnection::handle_ping() { ask_for_pong(); }
+// What is not a publish is taken in without a limit at the client, so it is held back here. The pong that
+// is awaited then goes on with the input.
+bool GateConnection::waits_for_server() {
+  if (pongs_awaited_ >= kPongsAwaitedMax) return true;
+  if (upstream_->pending_bytes() <= upstream_pending_max_) return false;
+  if (pongs_awaited_ == 0) ask_for_pong(false);
+  return true;
+}
 
 // The answer says that everything before has been taken in, so it waits for the server's.
-void GateConnection::ask_for_pong() {
-  upstream_->flush(Duration(0), [this](const Status& flushed) {
-    if (flushed) return send(protocol::kPong);
-    if (state_ == State::Open && upstream_->state() != client::State::Closed) ask_for_pong();
+void GateConnection::ask_for_pong(bool is_programs) {
+  ++pongs_awaited_;
+  upstream_->flush(Duration(0), [this, is_programs](const Status& flushed) {
+    --pongs_awaited_;
+    if (flushed) {
+      if (is_programs) send(protocol::kPong);
+      return resume_input();
+    }
+    if (state_ == State::Open && upstream_->state() != client::State::Closed) {
+      ask_for_pong(is_programs);
+    }
   });
 }
 

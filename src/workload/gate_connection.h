@@ -116,8 +116,8 @@ class GateConnection final : private io::TransportHandler {
   void drain(Subs::iterator found);
   void forget(const Sub& sub);
   void drop_subscriptions();
-  void handle_ping();
-  void ask_for_pong();
+  bool waits_for_server();
+  void ask_for_pong(bool is_programs);
   void deliver(Sub& sub, const client::Message& message);
   void write_message(std::string_view subject, std::string_view sid, std::string_view reply,
                      std::string_view headers, std::string_view payload);
@@ -151,6 +151,9 @@ class GateConnection final : private io::TransportHandler {
   io::Timer timer_;
   io::Timer write_timer_;
   std::unique_ptr<client::Connection> upstream_;
+  size_t upstream_pending_max_ = 0;
+  size_t pongs_awaited_ = 0;   // of the server
+  size_t lists_awaited_ = 0;
   Subs subs_;
   std::unordered_map<const Sub*, std::unique_ptr<Sub>> ending_;  // what was on its way still comes
   std::unordered_map<std::string, bool, StringHash, std::equal_to<>> publish_answers_;

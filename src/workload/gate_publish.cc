@@ -10,6 +10,7 @@ namespace brokkr::workload {
 namespace {
 
 constexpr size_t kPublishAnswersMax = 256;
+constexpr size_t kListsAwaitedMax = 8;
 
 // Replies a server takes for something else, or which a request's answer would be a request at.
 bool is_reserved_reply(std::string_view reply) {
@@ -129,12 +130,20 @@ bool GateConnection::handle_publish(const protocol::Command& command) {
 
 bool GateConnection::take_api_request(const protocol::Command& command) {
   if (command.reply.empty() || shared_.control == nullptr) return true;
+  if (lists_awaited_ >= kListsAwaitedMax) {
+    answer_locally(command.reply,
+                   api_error(command.subject, {Errc::Unavailable, "too many lists are awaited"}));
+    return true;
+  }
+  ++lists_awaited_;
   answer_list_request(
       *shared_.control, shared_.options.access, command.subject,
       command.payload.substr(command.header_size),
       [this, alive = std::weak_ptr<bool>(alive_), reply = std::string(command.reply)](
           const Result<std::string>& answer) {
-        if (alive.expired() || state_ != State::Open) return;
+        if (alive.expired()) return;
+        --lists_awaited_;
+        if (state_ != State::Open) return;
         answer_locally(reply, answer ? *answer : std::string());
       });
   return true;

@@ -411,6 +411,18 @@ TEST_F(GateTest, HoldsBackWhoPublishesFasterThanTheServerTakes) {
   EXPECT_TRUE(client::run_until(loop(), kPatience, [&] { return received == 20'000'000; }));
 }
 
+TEST_F(GateTest, HoldsBackFloodsOfWhatCostsNothingToSay) {
+  Program program(loop(), *gate_);
+  program.connect();
+  std::string flood;
+  for (int i = 0; i < 5000; ++i) flood += "SUB a 1\r\nUNSUB 1\r\nPING\r\n";
+  program.say(flood);
+  for (int i = 0; i < 5000; ++i) ASSERT_TRUE(program.hears("PONG\r\n")) << i;
+  program.say("SUB _INBOX.r 1\r\n");
+  for (int i = 0; i < 50; ++i) program.say("PUB $JS.API.STREAM.NAMES _INBOX.r 0\r\n\r\n");
+  for (int i = 0; i < 50; ++i) ASSERT_TRUE(program.hears("MSG _INBOX.r 1 ")) << i;
+}
+
 // Whatever a program sends, the gate neither falls nor lets the next one down.
 TEST_F(GateTest, OutlivesGarbage) {
   const uint64_t seed = secure_seed();

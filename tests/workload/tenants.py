@@ -316,19 +316,26 @@ def by_control(world: World):
     for name in ("a.b", "*", ">", "beta.probe", "../x", ""):
         yield mine(f"deploy as {name!r}", f"ADEPLOY.{node}", deployment("acme", name, ["acme.q"]), action="ask")
 
-    def deploy(what: str, subjects: list, **run):
-        return mine(f"deploy with {what}", f"ADEPLOY.{node}", deployment("acme", "evil", subjects, **run), action="ask",
-                    expected=r"^4\d\d ")
+    def deploy(what: str, subjects: list, own: dict | None = None, **run):
+        """`own` is the run request with which beta may do the same."""
+        def by_owner() -> str:
+            return world.control("beta", "ask", f"$NEX.SVC.beta.control.ADEPLOY.{node}",
+                                 deployment("beta", "fine", subjects, **own))
+        return row(f"deploy with {what}", f"$NEX.SVC.acme.control.ADEPLOY.{node}",
+                   deployment("acme", "evil", subjects, **run), "ask", r"^4\d\d ", own_list if own is None else by_owner)
 
-    for subject in ("beta.probe", "beta.>", ">", "*.probe", "$KV.beta__ledger.>", "$NEX.FEED.beta.>", "_INBOX.>", "$SRV.PING",
-                    "$SYS.>", "$JS.API.>", "$O.beta__files.>", "_INBOX_beta.>"):
+    for subject in ("beta.other", "beta.>", "$KV.beta__ledger.>", "$O.beta__files.>"):
+        yield deploy(f"trigger {subject}", [subject], own={})
+    for subject in (">", "*.probe", "$NEX.FEED.beta.>", "_INBOX.>", "$SRV.PING", "$SYS.>", "$JS.API.>", "_INBOX_beta.>"):
         yield deploy(f"trigger {subject}", [subject])
-    for what, trigger in (("stream", {"type": "stream", "stream": "beta__EVENTS"}),
-                          ("bucket", {"type": "kv", "bucket": "beta__ledger"}),
-                          ("secrets", {"type": "kv", "bucket": "NEX_SECRETS"}),
-                          ("objects", {"type": "object", "bucket": "beta__files"}),
-                          ("stream for dead letters", {"type": "stream", "stream": "acme__MINE", "dead_letter": "beta__SPARE"})):
-        yield deploy(f"trigger on its {what}", [], triggers=[trigger])
+    for what, trigger, own in (
+            ("stream", {"type": "stream", "stream": "beta__EVENTS"}, {}),
+            ("bucket", {"type": "kv", "bucket": "beta__ledger"}, {"bucket": "ledger"}),
+            ("objects", {"type": "object", "bucket": "beta__files"}, {"bucket": "files"}),
+            ("stream for dead letters", {"type": "stream", "stream": "acme__MINE", "dead_letter": "beta__SPARE"},
+             {"stream": "beta__EVENTS"})):
+        yield deploy(f"trigger on its {what}", [], own={"triggers": [trigger | own]}, triggers=[trigger])
+    yield deploy("trigger on secrets", [], triggers=[{"type": "kv", "bucket": "NEX_SECRETS"}])
     digest = as_json(world.admin.request(f"$NEX.SVC.beta.control.WINFO.{theirs}", b"{}")).get("sha256", "0" * 64)
     for uri in (f"nats://NEX_ARTIFACTS_beta/{digest}", "nats://beta__files/doc", "nats://NEXCLIFILES/x", f"sha256://{'0' * 64}"):
         yield deploy(f"the artifact {uri[:40]}", ["acme.q"], artifact="", uri=uri)
