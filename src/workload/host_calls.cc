@@ -44,9 +44,9 @@ HostCalls::HostCalls(const Deps& deps, Rights rights)
 
 HostCalls::~HostCalls() = default;
 
-void HostCalls::forget(Instance& instance) {
-  state_->calls->forget(instance);
-  state_->object_store.forget(instance);
+void HostCalls::forget(HostCaller& caller) {
+  state_->calls->forget(caller);
+  state_->object_store.forget(caller);
 }
 
 void HostCalls::set_rights(Rights rights) {
@@ -56,7 +56,7 @@ void HostCalls::set_rights(Rights rights) {
   state_->http.set_egress(std::make_shared<const EgressPolicy>(std::move(rights.egress)));
 }
 
-void HostCalls::serve(Instance& instance, const HostCallRequest& request, Duration time_limit) {
+void HostCalls::serve(HostCaller& caller, const HostCallRequest& request, Duration time_limit) {
   const runtime::HostCall& call = request.call;
   // Leaves the function a moment to make something of the failure.
   Duration timeout = time_limit * 9 / 10;
@@ -65,13 +65,13 @@ void HostCalls::serve(Instance& instance, const HostCallRequest& request, Durati
     timeout = std::chrono::milliseconds(std::min(call.timeout_ms, limit_ms));
   }
   const size_t bytes = call.payload.size() + call.headers.size() + call.target.size() + call.key.size();
-  const Answer answer = state_->calls->open(instance, request.id, bytes, timeout + kOverdue);
+  const Answer answer = state_->calls->open(caller, request.id, bytes, timeout + kOverdue);
   if (!answer.is_open()) return;
   if (call.service == "messaging") {
-    return state_->messaging.serve(call, instance, timeout, call.timeout_ms > 0, answer);
+    return state_->messaging.serve(call, caller, timeout, call.timeout_ms > 0, answer);
   }
   if (call.service == "kv") return state_->key_value.serve(call, answer);
-  if (call.service == "objectStore") return state_->object_store.serve(call, instance, answer);
+  if (call.service == "objectStore") return state_->object_store.serve(call, caller, answer);
   if (call.service == "http") return state_->http.serve(call, timeout, answer);
   answer.fail(501, "no host service " + std::string(call.service.substr(0, 32)));
 }

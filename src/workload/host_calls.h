@@ -39,9 +39,9 @@ class HostCalls {
   HostCalls& operator=(const HostCalls&) = delete;
 
   // `time_limit` bounds the call's own time-out.
-  void serve(Instance& instance, const HostCallRequest& request, Duration time_limit);
-  // The instance is about to be destroyed.
-  void forget(Instance& instance);
+  void serve(HostCaller& caller, const HostCallRequest& request, Duration time_limit);
+  // The caller is about to be destroyed.
+  void forget(HostCaller& caller);
   // For calls from here on. Buckets being opened under the rights of before are given up: those calls
   // time out.
   void set_rights(Rights rights);

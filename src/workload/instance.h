@@ -12,6 +12,7 @@
 #include "io/loop.h"
 #include "runtime/engine.h"
 #include "sandbox/cgroup.h"
+#include "workload/host_services/host_caller.h"
 #include "workload/instance_protocol.h"
 #include "workload/trace_context.h"
 #include "workload/zygote.h"
@@ -96,7 +97,7 @@ class InstanceOwner {
 //
 // A process that does not answer within wall time and grace, or takes too much memory, is killed; a
 // process that dies has every call answered with the cause.
-class Instance final : private ForkedChild, private io::FdHandler {
+class Instance final : public HostCaller, private ForkedChild, private io::FdHandler {
  public:
   enum class State : uint8_t { Starting, Ready, Draining, Dead };
   struct Deps {
@@ -143,11 +144,9 @@ class Instance final : private ForkedChild, private io::FdHandler {
   const Call* find_call(uint64_t id) const;
   // The most hops of any call it works on.
   uint8_t hops_max() const;
-  void reply_to_host_call(uint64_t id, const runtime::HostReply& reply);
-  // What waits until its process takes it.
-  size_t pending_bytes() const { return out_.size() - out_sent_; }
-  // Whether a call it works on is to be answered there.
-  bool has_reply_subject(std::string_view subject) const;
+  void reply_to_host_call(uint64_t id, const runtime::HostReply& reply) override;
+  size_t pending_bytes() const override { return out_.size() - out_sent_; }
+  bool has_reply_subject(std::string_view subject) const override;
   // Takes no more calls and ends once those it has are done.
   void drain();
   // Ends it now; its calls are answered with `code` and `reason`.

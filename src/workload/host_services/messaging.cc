@@ -30,7 +30,7 @@ struct Collected {
 
 }  // namespace
 
-void MessagingService::serve(const runtime::HostCall& asked, const Instance& instance,
+void MessagingService::serve(const runtime::HostCall& asked, const HostCaller& caller,
                              Duration timeout, bool is_own_timeout, const Answer& answer) {
   if (!subject::is_valid_literal(asked.target)) {
     return answer.fail(400, "invalid subject \"" + std::string(asked.target) + "\"");
@@ -42,7 +42,7 @@ void MessagingService::serve(const runtime::HostCall& asked, const Instance& ins
   runtime::HostCall call = asked;
   call.headers = headers;
   const bool is_publish = call.method == "publish";
-  const bool is_answering = is_publish && instance.has_reply_subject(call.target) &&
+  const bool is_answering = is_publish && caller.has_reply_subject(call.target) &&
                             access_->may_answer(call.target);
   if (!is_answering && !is_allowed(*access_, call.target)) {
     return answer.fail(403, "functions may not use \"" + std::string(call.target) + "\"");
@@ -50,7 +50,7 @@ void MessagingService::serve(const runtime::HostCall& asked, const Instance& ins
   if (connection_.pending_bytes() > kUnsentBytesMax) {
     return answer.fail(503, "too much waits to be sent");
   }
-  if (is_publish) return publish(call, instance, answer);
+  if (is_publish) return publish(call, caller, answer);
   if (call.method == "request") return request(call, timeout, answer);
   if (call.method == "requestMany") return request_many(call, timeout, is_own_timeout, answer);
   answer.fail(501, "messaging has no method " + std::string(call.method));
@@ -59,13 +59,13 @@ void MessagingService::serve(const runtime::HostCall& asked, const Instance& ins
 // Whoever answers publishes to the reply subject with rights of its own, so a function may not name
 // one it could not use itself; of inboxes only those it is asked to answer at, since the node's own is
 // everybody's on it.
-void MessagingService::publish(const runtime::HostCall& call, const Instance& instance,
+void MessagingService::publish(const runtime::HostCall& call, const HostCaller& caller,
                                const Answer& answer) {
   if (!call.key.empty()) {
     if (!subject::is_valid_literal(call.key)) {
       return answer.fail(400, "invalid subject \"" + std::string(call.key) + "\"");
     }
-    const bool is_passed_on = instance.has_reply_subject(call.key) && access_->may_answer(call.key);
+    const bool is_passed_on = caller.has_reply_subject(call.key) && access_->may_answer(call.key);
     if (!is_passed_on && (call.key.starts_with('$') || !is_allowed(*access_, call.key))) {
       return answer.fail(403, "functions may not use \"" + std::string(call.key) + "\"");
     }

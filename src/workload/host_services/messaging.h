@@ -14,11 +14,11 @@ class MessagingService {
   void set_access(std::shared_ptr<const Access> access) { access_ = std::move(access); }
 
   // `timeout` is of the call; `own_timeout` says whether the function named it.
-  void serve(const runtime::HostCall& call, const Instance& instance, Duration timeout,
+  void serve(const runtime::HostCall& call, const HostCaller& caller, Duration timeout,
              bool is_own_timeout, const Answer& answer);
 
  private:
-  void publish(const runtime::HostCall& call, const Instance& instance, const Answer& answer);
+  void publish(const runtime::HostCall& call, const HostCaller& caller, const Answer& answer);
   void request(const runtime::HostCall& call, Duration timeout, const Answer& answer);
   void request_many(const runtime::HostCall& call, Duration timeout, bool is_own_timeout,
                     const Answer& answer);

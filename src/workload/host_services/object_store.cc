@@ -16,7 +16,7 @@ constexpr int kLinksFollowedMax = 8;
 struct ObjectCall {
   std::string bucket, method, name, bytes;
   client::ObjectMeta meta;
-  const Instance* instance = nullptr;  // compared only
+  const HostCaller* caller = nullptr;  // compared only
   bool is_retry = false;
 };
 
@@ -142,7 +142,7 @@ void get_object(const client::ObjectStore& store, client::ObjectInfo info, const
 
 struct ObjectStoreService::State : std::enable_shared_from_this<State> {
   struct Handle {
-    const Instance* instance;
+    const HostCaller* caller;
     MonotonicTime used;
     std::unique_ptr<ObjectDownload> download;
     std::unique_ptr<ObjectUpload> upload;
@@ -186,7 +186,7 @@ struct ObjectStoreService::State : std::enable_shared_from_this<State> {
     if (call->method == "list") return list_objects(store, answer, retry);
     if (call->method == "put") return store.put_bytes(call->meta, call->bytes, described);
     if (call->method == "openWrite") {
-      return open_handle(call->instance, answer, handle_reply,
+      return open_handle(call->caller, answer, handle_reply,
                          {nullptr, {}, nullptr, std::make_unique<ObjectUpload>(store, call->meta)});
     }
     find_object(store, call->name, 0,
@@ -209,7 +209,7 @@ struct ObjectStoreService::State : std::enable_shared_from_this<State> {
       });
     }
     open_handle(
-        call.instance, answer,
+        call.caller, answer,
         [&info](uint64_t number) {
           runtime::HostReply reply = handle_reply(number);
           reply.payload = describe(info);
@@ -218,10 +218,10 @@ struct ObjectStoreService::State : std::enable_shared_from_this<State> {
         {nullptr, {}, std::make_unique<ObjectDownload>(store, info), nullptr});
   }
 
-  void open_handle(const Instance* instance, const Answer& answer,
+  void open_handle(const HostCaller* caller, const Answer& answer,
                    const std::function<runtime::HostReply(uint64_t)>& make_reply, Handle handle) {
     if (handles.size() >= kHandlesMax) return answer.fail(429, "too many open objects");
-    handle.instance = instance;
+    handle.caller = caller;
     handle.used = loop.clock().now();
     const uint64_t number = ++next_handle;
     handles.emplace(number, std::move(handle));
@@ -229,10 +229,10 @@ struct ObjectStoreService::State : std::enable_shared_from_this<State> {
     answer.send(make_reply(number));
   }
 
-  void use_handle(const runtime::HostCall& call, const Instance& instance, const Answer& answer) {
+  void use_handle(const runtime::HostCall& call, const HostCaller& caller, const Answer& answer) {
     const auto number = parse_uint(call.target);
     const auto found = number ? handles.find(*number) : handles.end();
-    if (found == handles.end() || found->second.instance != &instance) {
+    if (found == handles.end() || found->second.caller != &caller) {
       return answer.fail(404, "no such open object");
     }
     Handle& handle = found->second;
@@ -323,16 +323,16 @@ void ObjectStoreService::set_access(std::shared_ptr<const Access> access) {
   state_->set_access(std::move(access));
 }
 
-void ObjectStoreService::forget(const Instance& instance) {
+void ObjectStoreService::forget(const HostCaller& caller) {
   std::erase_if(state_->handles,
-                [&](const auto& entry) { return entry.second.instance == &instance; });
+                [&](const auto& entry) { return entry.second.caller == &caller; });
 }
 
-void ObjectStoreService::serve(const runtime::HostCall& call, const Instance& instance,
+void ObjectStoreService::serve(const runtime::HostCall& call, const HostCaller& caller,
                                const Answer& answer) {
   const std::string_view method = call.method;
   if (method == "read" || method == "write" || method == "commit" || method == "close") {
-    return state_->use_handle(call, instance, answer);
+    return state_->use_handle(call, caller, answer);
   }
   const bool is_list = method == "list";
   const bool is_put = method == "put" || method == "openWrite";
@@ -345,7 +345,7 @@ void ObjectStoreService::serve(const runtime::HostCall& call, const Instance& in
   }
   const auto kept = std::make_shared<ObjectCall>(
       ObjectCall{std::string(call.target), std::string(method), std::string(call.key),
-                 std::string(call.payload), {}, &instance, false});
+                 std::string(call.payload), {}, &caller, false});
   kept->meta.name = call.key;
   if (!call.headers.empty()) {
     const auto headers = client::Headers::parse(call.headers);

@@ -29,8 +29,8 @@ namespace brokkr::workload {
 //   commit      the description is the payload
 //   close       what was not committed is removed
 //
-// A function has at most kHandlesMax handles; one that is not used for kHandleIdleMax, and all of an
-// instance that has gone, are closed. Loop-confined.
+// A function has at most kHandlesMax handles; one that is not used for kHandleIdleMax, and all of a
+// caller that has gone, are closed. Loop-confined.
 class ObjectStoreService {
  public:
   static constexpr size_t kWholeBytesMax = 4U << 20;
@@ -41,8 +41,8 @@ class ObjectStoreService {
                      std::shared_ptr<const Access> access, const HostServiceOptions& options);
   ~ObjectStoreService();
 
-  void serve(const runtime::HostCall& call, const Instance& instance, const Answer& answer);
-  void forget(const Instance& instance);
+  void serve(const runtime::HostCall& call, const HostCaller& caller, const Answer& answer);
+  void forget(const HostCaller& caller);
   void set_access(std::shared_ptr<const Access> access);
 
  private:

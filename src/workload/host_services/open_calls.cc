@@ -91,14 +91,14 @@ OpenCalls::~OpenCalls() {
   }
 }
 
-Answer OpenCalls::open(Instance& instance, uint64_t id, size_t bytes, Duration timeout) {
+Answer OpenCalls::open(HostCaller& caller, uint64_t id, size_t bytes, Duration timeout) {
   const uint64_t number = next_++;
   if (calls_.size() >= kCallsMax || bytes_ + bytes > kBytesMax) {
-    instance.reply_to_host_call(id, refusal(503, "too many host calls under way"));
+    caller.reply_to_host_call(id, refusal(503, "too many host calls under way"));
     return {weak_from_this(), number};
   }
   const MonotonicTime deadline = loop_.clock().now() + timeout;
-  calls_.emplace(number, Call{&instance, id, bytes, deadline, {}});
+  calls_.emplace(number, Call{&caller, id, bytes, deadline, {}});
   bytes_ += bytes;
   if (!sweep_.is_armed() || deadline < sweep_.deadline()) sweep_.start_at(deadline);
   return {weak_from_this(), number};
@@ -110,17 +110,17 @@ void OpenCalls::finish(uint64_t number, const runtime::HostReply& reply) {
   const Call call = std::move(found->second);
   bytes_ -= call.bytes;
   calls_.erase(found);
-  if (call.instance->pending_bytes() + reply.payload.size() + reply.more.size() > kUnreadBytesMax) {
-    return call.instance->reply_to_host_call(
+  if (call.caller->pending_bytes() + reply.payload.size() + reply.more.size() > kUnreadBytesMax) {
+    return call.caller->reply_to_host_call(
         call.id, refusal(503, "the function does not take the answers to its host calls"));
   }
-  call.instance->reply_to_host_call(call.id, reply);
+  call.caller->reply_to_host_call(call.id, reply);
 }
 
-void OpenCalls::forget(const Instance& instance) {
+void OpenCalls::forget(const HostCaller& caller) {
   std::vector<Callback<void()>> cancelled;
   for (auto at = calls_.begin(); at != calls_.end();) {
-    if (at->second.instance != &instance) {
+    if (at->second.caller != &caller) {
       ++at;
       continue;
     }

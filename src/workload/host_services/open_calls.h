@@ -11,7 +11,7 @@
 #include "client/api_error.h"
 #include "io/loop.h"
 #include "runtime/host.h"
-#include "workload/instance.h"
+#include "workload/host_services/host_caller.h"
 
 namespace brokkr::workload {
 
@@ -27,7 +27,7 @@ void append_record(std::string& out, std::string_view bytes);
 
 class OpenCalls;
 
-// The way to answer one host call, once: what comes later, or after the instance or everything has
+// The way to answer one host call, once: what comes later, or after the caller or everything has
 // gone, has no effect. A small value. Loop-confined.
 class Answer {
  public:
@@ -54,7 +54,7 @@ class OpenCalls : public std::enable_shared_from_this<OpenCalls> {
  public:
   static constexpr size_t kCallsMax = 1024;
   static constexpr size_t kBytesMax = 32U << 20;
-  // Answers that an instance has not taken yet.
+  // Answers that a caller has not taken yet.
   static constexpr size_t kUnreadBytesMax = 64U << 20;
 
   explicit OpenCalls(io::Loop& loop);
@@ -62,15 +62,15 @@ class OpenCalls : public std::enable_shared_from_this<OpenCalls> {
 
   // Takes the call in; what is returned answers it. A call beyond the limits is answered at once, and
   // the Answer is not open.
-  Answer open(Instance& instance, uint64_t id, size_t bytes, Duration timeout);
-  // Drops what the instance waits for.
-  void forget(const Instance& instance);
+  Answer open(HostCaller& caller, uint64_t id, size_t bytes, Duration timeout);
+  // Drops what the caller waits for.
+  void forget(const HostCaller& caller);
   size_t size() const { return calls_.size(); }
 
  private:
   friend class Answer;
   struct Call {
-    Instance* instance;
+    HostCaller* caller;
     uint64_t id;
     size_t bytes;
     MonotonicTime deadline;
