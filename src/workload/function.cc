@@ -23,7 +23,7 @@ constexpr uint64_t kLogBytesPerSecondMax = 4U << 20;
 constexpr size_t kErrorBytesMax = 4U << 10;
 constexpr size_t kStackBytesMax = 16U << 10;
 // What the calls waiting for room may take in memory.
-constexpr size_t kQueuedPayloadMax = 1U << 20;
+constexpr size_t kQueuedBytesMax = 8U << 20;
 
 // Spans of host calls under way; beyond it they are not recorded.
 constexpr size_t kOpenSpansMax = 4096;
@@ -137,15 +137,16 @@ void DeployedFunction::on_message(const client::Message& received) {
   const bool may_start = queue_.empty() && trigger_queue_.empty();
   Instance* instance = may_start ? find_instance_with_room() : nullptr;
   if (instance != nullptr) return dispatch(*instance, message, now, 0, {});
-  const bool is_full = queue_.size() >= options_.limits.queue ||
-                       (queue_.size() > options_.limits.queue / 8 &&
-                        message.payload.size() > kQueuedPayloadMax / 8);
+  const size_t bytes = message.payload.size() + message.headers.size();
+  const bool is_full =
+      queue_.size() >= options_.limits.queue || queued_bytes_ + bytes > kQueuedBytesMax;
   QueuedCall call{std::string(message.subject), std::string(message.reply), {}, {}, now, 0, {}};
   if (is_full || state_ == State::Stopped) {
     return refuse(call, "no capacity: " + std::to_string(queue_.size()) + " calls are waiting");
   }
   call.headers = message.headers;
   call.payload = message.payload;
+  queued_bytes_ += bytes;
   queue_.push_back(std::move(call));
   if (!sweep_.is_armed()) sweep_.start(kSweepEvery);
 }
@@ -209,6 +210,7 @@ void DeployedFunction::dispatch_queues() {
     std::deque<QueuedCall>& queue = is_triggers_turn_ ? trigger_queue_ : queue_;
     QueuedCall call = std::move(queue.front());
     queue.pop_front();
+    if (!is_triggers_turn_) queued_bytes_ -= call.payload.size() + call.headers.size();
     dispatch(*instance, {call.subject, call.reply, call.headers, call.payload, {}}, call.received,
              call.deliveries, std::move(call.done));
   }
@@ -232,6 +234,7 @@ void DeployedFunction::sweep_queue() {
   while (!queue_.empty() && now - queue_.front().received >= limit) {
     const QueuedCall call = std::move(queue_.front());
     queue_.pop_front();
+    queued_bytes_ -= call.payload.size() + call.headers.size();
     refuse(call, "no capacity: waited " + format_go_duration(limit));
   }
   if (!queue_.empty()) sweep_.start(kSweepEvery);
@@ -430,6 +433,7 @@ void DeployedFunction::finish_stop() {
     const std::deque<QueuedCall> waiting = std::exchange(*queue, {});
     for (const QueuedCall& call : waiting) refuse(call, error);
   }
+  queued_bytes_ = 0;
   for (const auto& instance : instances_) {
     host_calls_->forget(*instance);
     instance->kill(runtime::OutcomeCode::NoCapacity, error);

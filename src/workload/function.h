@@ -99,7 +99,8 @@ class DeployedFunction final : public InstanceOwner, public Workload, private Tr
   };
   // How often one kind of event may be told.
   struct EventGate {
-    MonotonicTime last{};
+    MonotonicTime window{};
+    uint32_t told = 0;  // within it
     uint64_t suppressed = 0;
   };
 
@@ -130,7 +131,7 @@ class DeployedFunction final : public InstanceOwner, public Workload, private Tr
   // A publish or write of a message that has come round too often is refused.
   bool stops_loop(Instance&, const HostCallRequest&, uint8_t hops, std::string_view subject);
   void publish_log(runtime::LogStream stream, std::string_view text);
-  // False, and counted, when one of that type was told within the last second.
+  // False, and counted, when enough of that type were told within this second.
   bool admit_event(const std::string& type, uint64_t& suppressed);
   void publish_event(const std::string& type, std::string_view subject, std::string_view text,
                      std::string_view members);
@@ -151,6 +152,7 @@ class DeployedFunction final : public InstanceOwner, public Workload, private Tr
   std::vector<std::unique_ptr<TriggerSource>> triggers_;
   std::unique_ptr<HostCalls> host_calls_;
   std::deque<QueuedCall> queue_;
+  size_t queued_bytes_ = 0;  // in `queue_`
   std::deque<QueuedCall> trigger_queue_;  // bounded by the triggers' windows
   bool is_triggers_turn_ = false;         // both queues are served in turns
   io::Timer sweep_;

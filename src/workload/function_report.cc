@@ -8,7 +8,8 @@
 namespace brokkr::workload {
 namespace {
 
-constexpr Duration kEventEvery = std::chrono::seconds(1);
+constexpr Duration kEventWindow = std::chrono::seconds(1);
+constexpr uint32_t kEventsPerWindow = 10;
 
 }  // namespace
 
@@ -55,11 +56,15 @@ void DeployedFunction::record(const CallEnd& end, const CallResult& result) {
 bool DeployedFunction::admit_event(const std::string& type, uint64_t& suppressed) {
   EventGate& gate = event_gates_[type];
   const MonotonicTime now = deps_.loop.now();
-  if (gate.last != MonotonicTime() && now - gate.last < kEventEvery) {
+  if (gate.window == MonotonicTime() || now - gate.window >= kEventWindow) {
+    gate.window = now;
+    gate.told = 0;
+  }
+  if (gate.told >= kEventsPerWindow) {
     ++gate.suppressed;
     return false;
   }
-  gate.last = now;
+  ++gate.told;
   suppressed = std::exchange(gate.suppressed, 0);
   return true;
 }

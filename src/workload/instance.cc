@@ -203,6 +203,10 @@ void Instance::flush() {
     if (n < 0) {
       // A broken pipe is told by the end of the stream.
       wants_writable_ = errno == EAGAIN;
+      if (out_sent_ > out_.size() / 2) {
+        out_.erase(0, out_sent_);
+        out_sent_ = 0;
+      }
       if (wants_writable_) deps_.loop.change(socket_, io::kReadable | io::kWritable);
       return;
     }

@@ -100,6 +100,8 @@ class InstanceOwner {
 class Instance final : public HostCaller, private ForkedChild, private io::FdHandler {
  public:
   enum class State : uint8_t { Starting, Ready, Draining, Dead };
+  // What it has not read yet may take so much before it gets no further call.
+  static constexpr size_t kOutBytesMax = 4U << 20;
   struct Deps {
     io::Loop& loop;
     Zygote& zygote;
@@ -124,7 +126,10 @@ class Instance final : public HostCaller, private ForkedChild, private io::FdHan
   Instance& operator=(const Instance&) = delete;
 
   State state() const { return state_; }
-  bool has_room() const { return state_ == State::Ready && in_flight_ < options_.in_flight_max; }
+  bool has_room() const {
+    return state_ == State::Ready && in_flight_ < options_.in_flight_max &&
+           out_.size() - out_sent_ < kOutBytesMax;
+  }
   uint32_t in_flight() const { return in_flight_; }
   const std::string& engine_version() const { return engine_version_; }
   uint64_t memory_bytes() const;

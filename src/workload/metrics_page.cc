@@ -9,6 +9,7 @@ using MetricKind = MetricsText::Type;
 
 struct MetricRow {
   WorkloadInfo info;
+  std::string slot;  // replicas may share a node
   const CallStats* calls;
 };
 
@@ -58,7 +59,8 @@ MetricsText::Labels labels_of(std::string_view node, const MetricRow& row) {
   return {{"node", node},
           {"namespace", row.info.summary.ns},
           {"name", row.info.summary.name},
-          {"type", row.info.summary.workload_type}};
+          {"type", row.info.summary.workload_type},
+          {"slot", row.slot}};
 }
 
 void write_histograms(MetricsText& out, std::string_view node, const std::vector<MetricRow>& rows) {
@@ -106,7 +108,8 @@ void write_workload_metrics(MetricsText& out, std::string_view node,
   std::vector<MetricRow> rows;
   rows.reserve(workloads.size());
   for (const Workload* workload : workloads) {
-    rows.push_back({workload->info(), workload->call_stats()});
+    rows.push_back({workload->info(), std::to_string(workload->identity().slot),
+                    workload->call_stats()});
   }
   for (const WorkloadFigure& figure : kWorkloadFigures) {
     out.family(figure.name, figure.type, figure.help);

@@ -138,6 +138,7 @@ Status Node::open() {
     auto tracer = Tracer::open(deps_.loop, deps_.log, std::move(traces));
     if (!tracer) return tracer.error();
     tracer_ = std::move(*tracer);
+    control_spans_ = std::make_unique<ControlSpans>(deps_.loop, *tracer_);
   }
   factory_ = std::make_unique<WorkloadFactory>(
       WorkloadFactory::Deps{deps_.loop, deps_.resolver, deps_.random, deps_.log, *connection_,

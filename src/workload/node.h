@@ -20,6 +20,7 @@
 #include "workload/control.h"
 #include "workload/control_desired.h"
 #include "workload/control_plane.h"
+#include "workload/control_spans.h"
 #include "workload/node_identity.h"
 #include "workload/node_options.h"
 #include "workload/workload.h"
@@ -164,6 +165,7 @@ class Node final : public ControlPlaneHost {
   std::unique_ptr<client::Connection> connection_;
   std::unique_ptr<client::Service> service_;
   std::unique_ptr<Tracer> tracer_;
+  std::unique_ptr<ControlSpans> control_spans_;  // null without a tracer
   std::unique_ptr<WorkloadFactory> factory_;
   std::unique_ptr<ControlPlane> plane_;
   std::unique_ptr<ArtifactSource> source_;

@@ -64,7 +64,10 @@ Status Node::add_endpoint(std::string name, std::string_view ns, std::string_vie
   endpoint.is_queue_disabled = true;
   const auto added = service_->add_endpoint(
       std::move(endpoint),
-      [this, handler](client::ServiceRequest request) { (this->*handler)(std::move(request)); });
+      [this, handler, span = std::string(verb)](client::ServiceRequest request) {
+        if (control_spans_ != nullptr) control_spans_->begin(request.message(), span);
+        (this->*handler)(std::move(request));
+      });
   return added ? Status() : Status(added.error());
 }
 
@@ -99,6 +102,7 @@ Status Node::add_endpoints() {
 }
 
 void Node::respond(client::ServiceRequest& request, const std::string& body) {
+  if (control_spans_ != nullptr) control_spans_->end(request.message().reply, 200, {});
   if (const Status sent = request.respond(body); !sent) {
     deps_.log.debug("workload: a control reply was not sent: " + sent.error().text);
   }
@@ -107,6 +111,7 @@ void Node::respond(client::ServiceRequest& request, const std::string& body) {
 void Node::respond_error(client::ServiceRequest& request, int code, const ControlError& error) {
   // The description becomes a header: one line.
   const std::string line = error.error.substr(0, error.error.find_first_of("\r\n"));
+  if (control_spans_ != nullptr) control_spans_->end(request.message().reply, code, line);
   const Status sent = request.respond_error(code, line, encode(error));
   if (!sent) deps_.log.debug("workload: a control reply was not sent: " + sent.error().text);
 }

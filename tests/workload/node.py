@@ -2,6 +2,7 @@
 import base64
 import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -89,6 +90,15 @@ class Node:
     def pid(self) -> int:
         """Of the process that holds the node."""
         return self.processes[-1].pid
+
+    def run(self, *words: str) -> str:
+        """Our command line; what it printed."""
+        environment = dict(os.environ, NATS_URL=f"nats://127.0.0.1:{self.port}", HOME=str(self.folder))
+        done = subprocess.run([self.command[0], *words], capture_output=True, text=True, env=environment,
+                              stdin=subprocess.DEVNULL, timeout=60)
+        if done.returncode != 0:
+            raise RuntimeError(f"brokkr {' '.join(words)}: {done.stdout}{done.stderr}")
+        return done.stdout
 
     def connect(self) -> NatsClient:
         return NatsClient("127.0.0.1", self.port)

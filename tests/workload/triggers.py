@@ -135,6 +135,11 @@ def test_failures_pause_and_end_as_one_dead_letter(node: Node) -> None:
     check(base64.b64decode(letter["data"]) == b"bad one", letter)
     eventually(lambda: state(node, "RETRY", "nex-default-retry-0")["num_ack_pending"] == 0, "given up")
     check(client.drop("seen.retry") == 0, "run no more")
+    listed = node.run("dlq", "ls", "--workload=retry")
+    check("retry.a" in listed and "cannot stand bad one" in listed, listed)
+    check("1 message sent again" in node.run("dlq", "redrive", "--workload=retry"), "redrive")
+    check(seen(client, "retry", 1)[0]["headers"]["Nats-Brokkr-Deliveries"] == "1", "it comes as a new message")
+    event(client, "MESSAGEDEADLETTERED")
     client.close()
 
 
@@ -219,6 +224,16 @@ def test_loops_end(node: Node) -> None:
     check(runs == list(range(16)), runs)
     told = event(client, "FUNCTIONLOOPSTOPPED")
     check("16 functions" in told["error"] and told["workload_name"] == "loop", told)
+    loop = """export default { async message(msg, env) {
+      await env.messaging.publish("loop.turns", msg.headers.get("Nats-Brokkr-Hops") ?? "0");
+      await env.kv("LOOP").set("key", msg.text() + "."); } }"""
+    client.subscribe("loop.turns")
+    client.flush()
+    node.deploy("turning", loop, [{"type": "kv", "bucket": "LOOP", "max_deliver": 1}])
+    put(node, "$KV.LOOP.key", "x")
+    turns = [int(client.next("loop.turns", 10).data) for _ in range(16)]
+    check(turns == list(range(16)), turns)
+    event(client, "FUNCTIONLOOPSTOPPED")
     client.close()
 
 
