@@ -1,11 +1,20 @@
 #include "workload/image_source.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "base/sha256.h"
+#include "sandbox/image_files.h"
+
 namespace brokkr::workload {
 
 // One URI on its way. The worker has it while it works, the loop before and after.
 struct ImageSource::Job {
   std::string ns;
   ImageUri uri;
+  RegistryOptions registry;
   Done done;
   std::unique_ptr<ImageFetch> fetch;
   std::string manifest;
@@ -13,9 +22,7 @@ struct ImageSource::Job {
 };
 
 ImageSource::ImageSource(io::Loop& loop, client::JetStream js, Options options)
-    : loop_(loop), js_(std::move(js)), options_(std::move(options)), worker_("images") {
-  options_.registry.is_cancelled = &is_cancelled_;
-}
+    : loop_(loop), js_(std::move(js)), options_(std::move(options)), worker_("images") {}
 
 ImageSource::~ImageSource() {
   is_cancelled_ = true;
@@ -38,7 +45,9 @@ void ImageSource::resolve(const std::string& ns, const std::string& uri, Done do
   auto parsed = parse_image_uri(uri);
   Status ready = parsed ? open_store() : Status(parsed.error());
   const bool is_local = parsed && (parsed->kind == ImageUri::Kind::Folder || parsed->kind == ImageUri::Kind::Archive);
-  if (ready && is_local && !options_.allows_local_paths) {
+  auto settings = read_registry_settings(options_.registries_file);
+  if (ready && !settings) ready = settings.error();
+  if (ready && is_local && !settings->allows_local_paths) {
     ready = Error{Errc::PermissionDenied, "images of this node's own files are not allowed"};
   }
   if (!ready) {
@@ -50,6 +59,8 @@ void ImageSource::resolve(const std::string& ns, const std::string& uri, Done do
     return;
   }
   job->uri = std::move(*parsed);
+  job->registry = std::move(settings->options);
+  job->registry.is_cancelled = &is_cancelled_;
   if (job->uri.kind != ImageUri::Kind::Stored) return start(job, false);
   job->fetch = ImageFetch::start(js_, ns, job->uri.name, job->uri.reference, *store_, loop_, worker_,
                                  [this, weak = std::weak_ptr<Job>(job)](Result<ImageTag> tag) {
@@ -64,14 +75,32 @@ void ImageSource::resolve(const std::string& ns, const std::string& uri, Done do
                                  });
 }
 
+// On the worker. What a tag meant is kept beside the store, under the digest of its name.
+Result<std::string> ImageSource::pull(const ImageUri& uri, const RegistryOptions& registry) {
+  auto digest = pull_image(*store_, uri.registry, registry, [](const std::string&, uint64_t) {});
+  const std::string path = options_.folder + "/tags/" + sha256_hex(uri.registry.text());
+  if (digest) {
+    if (!sandbox::image::make_folders(options_.folder + "/tags")) return digest;
+    const std::string temporary = path + ".new";
+    const sandbox::image::OwnedFd file(open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    const bool is_written = file && sandbox::image::write_all(file.get(), *digest);
+    if (!is_written || rename(temporary.c_str(), path.c_str()) != 0) unlink(temporary.c_str());
+    return digest;
+  }
+  if (digest.error().code != Errc::Unavailable) return digest;
+  const sandbox::image::OwnedFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return digest;
+  auto known = sandbox::image::read_all(file.get(), 128, path);
+  return known && store_->has_blob(*known) ? known : digest;
+}
+
 // On the worker: brings the image into the store and unpacks it.
 void ImageSource::run(const std::shared_ptr<Job>& job) {
   const auto import = [&]() -> Result<std::string> {
     switch (job->uri.kind) {
       case ImageUri::Kind::Folder:
       case ImageUri::Kind::Archive: return store_->import(job->uri.path, job->uri.reference);
-      case ImageUri::Kind::Registry:
-        return pull_image(*store_, job->uri.registry, options_.registry, [](const std::string&, uint64_t) {});
+      case ImageUri::Kind::Registry: return pull(job->uri, job->registry);
       case ImageUri::Kind::Stored: break;
     }
     // Its blobs are here; this checks that they are an image for this machine.

@@ -21,14 +21,14 @@ namespace brokkr::workload {
 
 // Turns the image URIs of run requests into folders a program can run on: fetches what is missing,
 // checks it and unpacks it, on a thread of its own. One per node; everything is kept in `folder` for the
-// next start. Loop-confined.
+// next start, when a registry that cannot be reached is made good by what its tag meant last.
+// Loop-confined.
 class ImageSource {
  public:
   struct Options {
     std::string folder;
     sandbox::UnpackLimits limits;
-    RegistryOptions registry;
-    bool allows_local_paths = true;  // oci: and archives name files of this machine
+    std::string registries_file;  // see RegistrySettings; read for each image
   };
   // The store is opened with the first image. `js` is for stored images. All outlive the source.
   ImageSource(io::Loop& loop, client::JetStream js, Options options);
@@ -48,6 +48,7 @@ class ImageSource {
   void start(const std::shared_ptr<Job>& job, bool is_fetched);
   void finish(const std::shared_ptr<Job>& job);
   Status open_store();
+  Result<std::string> pull(const ImageUri& uri, const RegistryOptions& registry);
 
   io::Loop& loop_;
   client::JetStream js_;

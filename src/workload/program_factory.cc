@@ -186,6 +186,7 @@ ProgramWorkload::Prepare ProgramFactory::image_of(const Order& order) {
   if (images_ == nullptr) {
     ImageSource::Options options;
     options.folder = deps_.options.data_folder + "/images";
+    options.registries_file = deps_.options.data_folder + "/registries.json";
     images_ = std::make_unique<ImageSource>(deps_.loop, client::JetStream(deps_.connection),
                                             std::move(options));
   }

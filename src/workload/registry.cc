@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <thread>
 
@@ -276,6 +277,25 @@ std::string find_credentials(std::string_view config_json, std::string_view regi
     if (!user.empty()) return std::string(user) + ":" + std::string(one->get_string("password"));
   }
   return {};
+}
+
+Result<RegistrySettings> read_registry_settings(const std::string& path) {
+  RegistrySettings out;
+  const OwnedFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file && errno == ENOENT) return out;
+  if (!file) return system_error(path.c_str(), errno);
+  auto text = sandbox::image::read_all(file.get(), kCredentialsBytesMax, path);
+  if (!text) return text.error();
+  const auto settings = json::parse(*text);
+  if (!settings || !settings->is_object()) return Error{Errc::Syntax, path + " is no JSON object"};
+  out.options.ca_file = settings->get_string("ca_file");
+  out.options.credentials_file = settings->get_string("credentials_file");
+  out.options.allows_plain_loopback = settings->get_bool("plain_loopback");
+  out.allows_local_paths = settings->get_bool("local_paths", true);
+  if (const json::Value* hosts = settings->find("private_hosts"); hosts != nullptr) {
+    for (const json::Value& host : hosts->items()) out.options.private_hosts.emplace_back(host.as_string());
+  }
+  return out;
 }
 
 Result<std::string> pull_image(sandbox::ImageStore& store, const RegistryReference& from,

@@ -25,6 +25,16 @@ struct RegistryOptions {
   int attempts = 3;  // for what may pass: no connection, cut, 429, 5xx
 };
 
+// A node's settings for registries, the file registries.json of its data folder; without one the defaults:
+//   {"ca_file": "…", "credentials_file": "…", "private_hosts": ["registry.lan:5000"],
+//    "plain_loopback": false, "local_paths": true}
+// `local_paths` says whether images may be files of the node. Fails with Syntax.
+struct RegistrySettings {
+  RegistryOptions options;
+  bool allows_local_paths = true;
+};
+Result<RegistrySettings> read_registry_settings(const std::string& path);
+
 // Brings what is missing of the image into the store; returns the manifest's digest. `on_blob` tells of
 // each blob before it is fetched. Fails with NotFound, PermissionDenied (the registry wants other
 // credentials), Corrupt, Unsupported, LimitExceeded, Unavailable, Closed (cancelled).
