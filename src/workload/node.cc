@@ -51,7 +51,8 @@ std::string last_output(const WorkloadLog& log) {
 bool is_users_fault(const Error& error) {
   return error.code == Errc::Syntax || error.code == Errc::InvalidSubject ||
          error.code == Errc::PermissionDenied || error.code == Errc::InvalidArgument ||
-         error.code == Errc::Unsupported || error.code == Errc::LimitExceeded;
+         error.code == Errc::Unsupported || error.code == Errc::LimitExceeded ||
+         error.code == Errc::AlreadyExists || error.code == Errc::Corrupt;
 }
 
 std::string find_engine_plugin() {

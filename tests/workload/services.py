@@ -15,6 +15,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -25,7 +26,6 @@ sys.path[:0] = [str(ROOT / "tests" / "support")]
 from oci_images import Image, layer  # noqa: E402
 
 PROGRAMS = pathlib.Path()
-INLINE_BYTES_MAX = 700_000  # what goes into one message
 
 
 def check(condition, what) -> None:
@@ -87,8 +87,8 @@ def ask_port(port: int, text: bytes, timeout: float = 10) -> bytes:
 class Outside:
     """A server on this machine that a program may be allowed to reach."""
 
-    def __init__(self):
-        self.listener = socket.create_server(("127.0.0.1", 0))
+    def __init__(self, host: str = "127.0.0.1"):
+        self.listener = socket.create_server((host, 0))
         self.port = self.listener.getsockname()[1]
         self.count = 0
         threading.Thread(target=self._serve, daemon=True).start()
@@ -111,11 +111,35 @@ class Outside:
         return self
 
 
+def build_with_go() -> None:
+    """The Go program, where Go and its modules are."""
+    go = shutil.which("go", path=os.environ["PATH"] + ":/usr/local/go/bin")
+    if go is None or (PROGRAMS / "echo_go").exists():
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(ROOT / "tests" / "workload" / "programs" / "echo.go", folder)
+        cache = pathlib.Path(subprocess.run([go, "env", "GOMODCACHE"], capture_output=True, text=True).stdout.strip())
+        versions = sorted(cache.glob("github.com/nats-io/nats.go@v*"), key=lambda path: path.stat().st_mtime)
+        for version in reversed(versions):
+            (pathlib.Path(folder) / "go.mod").write_text(
+                f"module echo\ngo 1.25\nrequire github.com/nats-io/nats.go {version.name.split('@')[1]}\n")
+            built = subprocess.run([go, "build", "-o", str(PROGRAMS / "echo_go"), "."], cwd=folder,
+                                   capture_output=True, text=True, timeout=120,
+                                   env=os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOPROXY": "off",
+                                                     "GOSUMDB": "off"})
+            if built.returncode == 0:
+                return
+        print("no Go program: its modules are not here")
+
+
 def test_echo_service(node: Node) -> None:
+    build_with_go()
     for name in ("echo_service", "echo_static", "echo_go"):
-        if not (PROGRAMS / name).exists() or len(program(name)) > INLINE_BYTES_MAX:
+        if not (PROGRAMS / name).exists():
             continue
-        deploy(node, "echo", [], artifact=program(name))
+        run = subprocess.Popen([ARGS.brokkr, "devrun", str(PROGRAMS / name), "--name", "echo",
+                                "-s", f"nats://127.0.0.1:{node.port}"], stdout=subprocess.PIPE, text=True,
+                               stderr=subprocess.STDOUT)
         answer = eventually(lambda: node.client.request("svc.echo", b"can you repeat?").data,
                             lambda: f"{name} answers: {log_of(node, 'echo')}")
         check(answer == b"can you repeat?", answer)
@@ -124,7 +148,10 @@ def test_echo_service(node: Node) -> None:
         listed = subprocess.run([ARGS.brokkr, "micro", "ls", "-s", f"nats://127.0.0.1:{node.port}"],
                                 capture_output=True, text=True, timeout=30)
         check("EchoService" in listed.stdout, f"micro ls: {listed.stdout}{listed.stderr}")
-        check(node.undeploy("echo")["stopped"], "stopped")
+        run.terminate()
+        run.communicate(timeout=20)
+        if as_json(node.control("WPING", {})):
+            node.undeploy("echo")
         eventually(lambda: node.client.request("svc.echo", b"x").headers.get("Status") == "503",
                    f"{name} is gone")
 
@@ -279,6 +306,13 @@ def test_egress_is_what_is_declared(node: Node) -> None:
         check(other.count == 0, "nothing undeclared was reached")
         for name in ("out", "out2", "out3"):
             node.undeploy(name)
+    with Outside("0.0.0.0") as named:
+        host = socket.gethostname()
+        deploy(node, "out5", ["fetch", host, str(named.port)], lifecycle="job", egress=[f"{host}:{named.port}"])
+        wait_log(node, "out5", "outside says hello")
+        facts = node.info("out5")["program"]
+        check(facts["egress_connections"] == 1 and facts["egress_refused"] == 0, facts)
+        node.undeploy("out5")
     # A name leads to where it leads, and what is private needs naming as such by its owner.
     deploy(node, "out4", ["fetch", "no-such-host.invalid", "80"], lifecycle="job",
            egress=["no-such-host.invalid"])
@@ -447,7 +481,7 @@ def measure(node: Node, count: int = 50) -> None:
 
 def main() -> int:
     failures = 0
-    with Node(ARGS.brokkr, ARGS.attach) as node:
+    with Node(ARGS.brokkr, ARGS.attach, with_jetstream=True) as node:
         if ARGS.measure:
             measure(node)
             return 0
