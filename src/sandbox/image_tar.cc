@@ -17,7 +17,7 @@ namespace brokkr::sandbox::image {
 struct ArchiveCloser {
   void operator()(archive* a) const { archive_read_free(a); }
 };
-using Archive = std::unique_ptr<archive, ArchiveCloser>;
+using ArchiveHandle = std::unique_ptr<archive, ArchiveCloser>;
 
 namespace {
 
@@ -53,8 +53,8 @@ TarEntry take_entry(archive_entry* from) {
 // Two readers in a row: the first unpacks, the second takes the tar apart, and between them every
 // byte is hashed and counted.
 struct TarReader::State {
-  Archive packed;
-  Archive tar;
+  ArchiveHandle packed;
+  ArchiveHandle tar;
   std::string name;
   uint64_t bytes_left = 0;
   bool is_at_end = false;
