@@ -46,12 +46,4 @@ Status check_trigger_rights(const Access& access, const RunRequest& run) {
   return {};
 }
 
-void resolve_trigger_bucket(const Access& access, Trigger& trigger) {
-  if (trigger.kind == Trigger::Kind::KeyValue) {
-    trigger.bucket = access.key_value_name(trigger.bucket);
-  } else if (trigger.kind == Trigger::Kind::Object) {
-    trigger.bucket = access.object_store_name(trigger.bucket);
-  }
-}
-
 }  // namespace brokkr::workload

@@ -11,7 +11,4 @@ namespace brokkr::workload {
 // `access` is the namespace's. Fails with PermissionDenied, naming the trigger.
 Status check_trigger_rights(const Access& access, const RunRequest& run);
 
-// Gives the trigger's bucket the name it has at the server.
-void resolve_trigger_bucket(const Access& access, Trigger& trigger);
-
 }  // namespace brokkr::workload

@@ -60,11 +60,5 @@ TEST_F(TriggerRights, StreamsAndBucketsToo) {
   EXPECT_FALSE(allows(dead));
 }
 
-TEST_F(TriggerRights, BucketsComeByTheirNameAtTheServer) {
-  Trigger trigger = of(Trigger::Kind::KeyValue, &Trigger::bucket, "state");
-  resolve_trigger_bucket(*access_, trigger);
-  EXPECT_EQ(trigger.bucket, "acme__state");
-}
-
 }  // namespace
 }  // namespace brokkr::workload

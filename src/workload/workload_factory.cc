@@ -238,7 +238,6 @@ Result<std::unique_ptr<Workload>> WorkloadFactory::make_function(Deployment depl
     if (trigger.kind == Trigger::Kind::Subject) {
       options.trigger_subjects.push_back(std::move(trigger.subject));
     } else {
-      resolve_trigger_bucket(*options.rights.access, trigger);
       options.triggers.push_back(std::move(trigger));
     }
   }
