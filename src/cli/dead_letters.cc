@@ -15,6 +15,7 @@ namespace brokkr::cli {
 namespace {
 
 constexpr std::string_view kDeadLetterHeader = "Nats-Brokkr-";
+constexpr std::string_view kServerHeader = "Nats-";
 
 std::string stream_of(const Values& values) {
   if (values.has("stream")) return values.text("stream");
@@ -102,12 +103,13 @@ int run_dlq_show(const Context& context, const Values& values) {
   return 0;
 }
 
-// The headers as they came, without what the failure added.
+// The headers as they came, without what the failure and its publishing added; what told the first server
+// to do something was left out then already.
 std::string original_headers(const client::StoredMessage& message) {
   client::HeaderWriter out;
   if (const auto headers = client::Headers::parse(message.headers)) {
     for (const client::Header& header : *headers) {
-      if (!header.key.starts_with(kDeadLetterHeader)) out.add(header.key, header.value);
+      if (!header.key.starts_with(kServerHeader)) out.add(header.key, header.value);
     }
   }
   return out.take();

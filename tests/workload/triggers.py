@@ -238,19 +238,22 @@ def test_loops_end(node: Node) -> None:
 
 
 def test_every_acknowledged_message_has_its_effect(node: Node, kills: int, seed: int) -> None:
-    """T2: kill -9 of worker and node while messages come."""
+    """T2 and T32: kill -9 of worker and node while messages come, some of them bad: each good one has its effect, each bad
+    one is one dead letter."""
     chance = random.Random(seed)
     make_stream(node, "KILL", "kill.>")
     make_stream(node, "EFFECT", "effect.>")
     work = """export default { async message(msg, env) {
+      if (msg.text().startsWith("bad")) throw new Error(msg.text());
       await env.messaging.request("effect." + msg.headers.get("Nats-Sequence"), msg.text()); } }"""
-    trigger = [{"type": "stream", "stream": "KILL", "ack_wait": "1s", "max_deliver": 1000,
-                "backoff": ["100ms"]}]
+    trigger = [{"type": "stream", "stream": "KILL", "ack_wait": "1s", "max_deliver": 3,
+                "backoff": ["50ms"]}]
     node.deploy("kill", work, triggers=trigger)
-    acknowledged = []
+    good, bad = [], []
     for turn in range(kills):
         for i in range(20):
-            acknowledged.append(put(node, "kill.x", f"{turn} {i}"))
+            is_bad = i % 5 == 4
+            (bad if is_bad else good).append(put(node, "kill.x", f"{'bad' if is_bad else 'good'} {turn} {i}"))
             if i == 10:
                 time.sleep(chance.random() * 0.05)
                 if turn % 2 == 0 and (workers := node.children()):
@@ -264,11 +267,21 @@ def test_every_acknowledged_message_has_its_effect(node: Node, kills: int, seed:
                     node.start_again()
                     node.deploy("kill", work, triggers=trigger)
 
-    def missing() -> bool:
-        info = js(node, "STREAM.INFO.EFFECT", {"subjects_filter": "effect.>"})
-        return {f"effect.{s}" for s in acknowledged} <= set(info["state"].get("subjects") or {})
-    eventually(missing, f"an effect of each of {len(acknowledged)} (seed {seed})", 60)
-    print(f"    {kills} kills, {len(acknowledged)} messages, 0 without effect (seed {seed})")
+    def subjects(stream: str, prefix: str) -> dict:
+        found, more = {}, True
+        while more:
+            info = js(node, f"STREAM.INFO.{stream}", {"subjects_filter": prefix + ">", "offset": len(found)})
+            page = info["state"].get("subjects") or {}
+            found |= page
+            more = bool(page) and len(found) < info.get("total", 0)
+        return {subject.removeprefix(prefix): count for subject, count in found.items()}
+    letters = "$NEX.DLQ.default.NEX_DLQ_default.kill.0.KILL."
+    eventually(lambda: {str(s) for s in good} <= subjects("EFFECT", "effect.").keys(),
+               f"an effect of each of {len(good)} (seed {seed})", 60)
+    eventually(lambda: subjects("NEX_DLQ_default", letters) == {str(s): 1 for s in bad},
+               f"one dead letter of each of {len(bad)} (seed {seed})", 60)
+    eventually(lambda: state(node, "KILL", "nex-default-kill-0")["num_ack_pending"] == 0, "nothing is left", 60)
+    print(f"    {kills} kills, {len(good)} messages, 0 without effect; {len(bad)} bad ones, {len(bad)} dead letters (seed {seed})")
 
 
 def test_redeploys_under_load_lose_nothing(node: Node, redeploys: int) -> None:
