@@ -125,35 +125,75 @@ std::string joined(const std::vector<std::string>& words) {
   return out;
 }
 
-void print_workload(const workload::WorkloadInfo& info) {
-  const auto line = [](const std::string& name, const std::string& value) {
-    if (!value.empty()) print(std::string(18 - std::min<size_t>(18, name.size()), ' ') + name + ": " + value + "\n");
-  };
+void print_line_of(const std::string& name, const std::string& value) {
+  if (value.empty()) return;
+  print(std::string(18 - std::min<size_t>(18, name.size()), ' ') + name + ": " + value + "\n");
+}
+
+void print_function(const workload::WorkloadInfo& info) {
   const auto count = [](uint64_t value) { return format_count(value); };
-  print("Workload " + info.summary.name + "\n\n");
-  line("ID", info.summary.id);
-  line("Namespace", info.summary.ns);
-  line("Description", info.description);
-  line("Type", info.summary.workload_type + " " + info.summary.workload_lifecycle);
-  line("State", info.summary.workload_state);
-  line("Node", info.node_id);
-  line("Started", info.summary.start_time);
-  line("Running", info.summary.runtime);
-  line("Artifact", info.file_name + ", " + format_bytes(info.artifact_bytes));
-  line("SHA-256", info.sha256);
-  line("Triggers", joined(info.trigger_subjects));
-  line("Queue Group", info.queue_group);
-  line("Instances", count(info.instances) + ", " + count(info.instances_busy) + " busy");
-  line("Waiting", count(info.in_flight) + " in flight, " + count(info.queued) + " queued");
+  print_line_of("Triggers", joined(info.trigger_subjects));
+  print_line_of("Queue Group", info.queue_group);
+  print_line_of("Instances", count(info.instances) + ", " + count(info.instances_busy) + " busy");
+  print_line_of("Waiting", count(info.in_flight) + " in flight, " + count(info.queued) + " queued");
   std::string calls = count(info.calls) + ", " + count(info.errors) + " failed";
   if (info.calls > 0) calls += ", average " + short_duration(Duration(info.total_ns / info.calls));
-  line("Calls", calls);
-  line("Restarts", count(info.restarts));
-  line("Memory", format_bytes(info.memory_bytes));
-  line("Limits", std::to_string(info.limits.wall_time_ms) + " ms, heap " +
-                     format_bytes(info.limits.heap_bytes) + ", reply " +
-                     format_bytes(info.limits.reply_bytes));
-  line("Last Error", info.last_error);
+  print_line_of("Calls", calls);
+  print_line_of("Restarts", count(info.restarts));
+  print_line_of("Memory", format_bytes(info.memory_bytes));
+  print_line_of("Limits", std::to_string(info.limits.wall_time_ms) + " ms, heap " +
+                              format_bytes(info.limits.heap_bytes) + ", reply " +
+                              format_bytes(info.limits.reply_bytes));
+}
+
+void print_program(const workload::WorkloadInfo& info) {
+  const workload::ProgramInfo& program = info.program;
+  const auto count = [](uint64_t value) { return format_count(value); };
+  const bool is_bare = program.isolation == "none";
+  print_line_of("Isolation", is_bare ? "none: it is not confined" : program.isolation);
+  print_line_of("Layers", joined(program.layers));
+  print_line_of("Process", program.pid == 0 ? "none" : std::to_string(program.pid));
+  if (program.runs > 0) {
+    print_line_of("Ended", count(program.runs) + " times, last with exit code " +
+                               std::to_string(program.exit_code));
+  }
+  print_line_of("Restarts", count(info.restarts));
+  print_line_of("Health", program.health);
+  print_line_of("Ports", joined(program.ports));
+  print_line_of("Egress", joined(program.egress));
+  const std::string limit = program.memory_bytes_max == 0
+                                ? std::string()
+                                : " of " + format_bytes(program.memory_bytes_max);
+  print_line_of("Memory", format_bytes(info.memory_bytes) + limit);
+  if (program.memory_kills > 0) print_line_of("Memory Kills", count(program.memory_kills));
+  print_line_of("CPU", short_duration(Duration(static_cast<int64_t>(program.cpu_ns))));
+  print_line_of("Processes", count(program.pids));
+  print_line_of("Broker", count(program.connections) + " connections, " + count(program.out_msgs) +
+                              " messages sent, " + count(program.in_msgs) + " received, " +
+                              count(program.violations) + " refused");
+  if (program.egress.empty()) return;
+  print_line_of("Egress Use", count(program.egress_connections) + " connections, " +
+                                  count(program.egress_refused) + " refused");
+}
+
+void print_workload(const workload::WorkloadInfo& info) {
+  print("Workload " + info.summary.name + "\n\n");
+  print_line_of("ID", info.summary.id);
+  print_line_of("Namespace", info.summary.ns);
+  print_line_of("Description", info.description);
+  print_line_of("Type", info.summary.workload_type + " " + info.summary.workload_lifecycle);
+  print_line_of("State", info.summary.workload_state);
+  print_line_of("Node", info.node_id);
+  print_line_of("Started", info.summary.start_time);
+  print_line_of("Running", info.summary.runtime);
+  print_line_of("Artifact", info.file_name + ", " + format_bytes(info.artifact_bytes));
+  print_line_of("SHA-256", info.sha256);
+  if (info.program.isolation.empty()) {
+    print_function(info);
+  } else {
+    print_program(info);
+  }
+  print_line_of("Last Error", info.last_error);
 }
 
 int run_workload_info(const Context& context, const Values& values) {

@@ -12,6 +12,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -278,6 +279,9 @@ def test_published_ports(node: Node) -> None:
     check(ask_port(port, b"hi ") == b"hi bye", "one connection")
     big = os.urandom(4 << 20)
     check(ask_port(port, big, 60) == big + b"bye", "4 MiB there and back")
+    shown = subprocess.run([ARGS.brokkr, "info", "server", "-s", f"nats://127.0.0.1:{node.port}"],
+                           capture_output=True, text=True, timeout=20).stdout
+    check("Isolation: sandbox" in shown and f"127.0.0.1:{port}:8080" in shown, shown)
     reply = node.control(f"ADEPLOY.{node.id}", request_for(
         "rival", program("probe"), "service", "default", argv=["serve", "80"], ports=[f"{port}:80"]))
     check(reply.error_code == 400 and b"is published by default/server" in reply.data, reply.data)
@@ -452,6 +456,36 @@ def test_nothing_is_left(node: Node) -> None:
     eventually(lambda: not list((data / "programs").glob("*")), lambda: list((data / "programs").glob("*")))
 
 
+def test_nothing_leaks(node: Node) -> None:
+    def descriptors() -> int:
+        return len(list(pathlib.Path(f"/proc/{node.pid}/fd").iterdir()))
+
+    def round_trip() -> None:
+        deploy(node, "leaky", ["serve", "8080"], ports=["0:8080"], egress=["127.0.0.1:9"])
+        wait_log(node, "leaky", "listening")
+        port = int(node.info("leaky")["program"]["ports"][0].split(":")[1])
+        with socket.create_connection(("127.0.0.1", port)) as connection:  # open when it is stopped
+            connection.sendall(b"x")
+            check(connection.recv(10) == b"x", "an echo")
+            node.undeploy("leaky")
+            check(connection.recv(10) in (b"", b"bye"), "the connection goes with the program")
+    round_trip()
+    before = descriptors()
+    for _ in range(15):
+        round_trip()
+    eventually(lambda: descriptors() <= before + 2, lambda: f"{before} descriptors, then {descriptors()}", 5)
+
+
+def test_nothing_survives_the_node(_: Node) -> None:
+    mark = f"orphan{os.getpid()}"
+    with Node(ARGS.brokkr, ARGS.attach) as node:
+        deploy(node, "family", ["forks", mark])
+        wait_log(node, "family", "grandchildren are there")
+        check(len(processes_of(node, mark)) >= 4, processes_of(node, mark))
+        os.kill(node.pid, signal.SIGKILL)
+        eventually(lambda: not processes_of(node, mark), lambda: f"still there: {processes_of(node, mark)}", 5)
+
+
 def test_without_a_sandbox(_: Node) -> None:
     with Node(ARGS.brokkr, ARGS.attach, ("--sandbox=off",)) as node:
         deploy(node, "open", ["publish", "orders.x", "y"], lifecycle="job", isolation="none",
@@ -509,5 +543,5 @@ if __name__ == "__main__":
     parser.add_argument("--only", default="")
     parser.add_argument("--measure", action="store_true")
     ARGS = parser.parse_args()
-    PROGRAMS = ARGS.programs
+    PROGRAMS = ARGS.programs.resolve()
     sys.exit(main())
