@@ -70,7 +70,7 @@ v1::NodeFacts NexV1::facts() const {
 }
 
 void NexV1::respond(const std::string& reply, const std::string& body) {
-  if (reply.empty()) return;
+  if (!reply.starts_with('_')) return;  // no inbox: the answer would be a message in our name
   if (const Status sent = deps_.connection.publish(reply, body); !sent) {
     deps_.log.debug("workload: a reply to nex was not sent: " + sent.error().text);
   }

@@ -541,6 +541,7 @@ void Node::on_status(client::ServiceRequest request) {
   std::vector<RolloutStatus> part;
   size_t bytes = 0;
   const std::string reply(request.message().reply);
+  if (!reply.starts_with('_')) return;  // as the service has it
   for (const auto& [key, view] : scheduler.workloads()) {
     // The system namespace sees all.
     if (view.workload.ns != ns && ns != kSystemNamespace) continue;
