@@ -142,6 +142,7 @@ Result<workload::NodeOptions> make_node_options(const OwnFlags& flags,
   auto tags = parse_tags(flags.tags);
   if (!tags) return tags.error();
   node.tags = std::move(*tags);
+  node.issuers = flags.issuers;
   node.version = kVersion;
   if (!flags.node_name.empty()) node.name = flags.node_name;
   node.data_folder = !flags.data_dir.empty()     ? flags.data_dir

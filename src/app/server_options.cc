@@ -147,6 +147,11 @@ Result<OwnFlags> take_own_flags(std::vector<std::string>& args) {
         read = Error{Errc::Syntax, "--tag takes key=value, not \"" + *tag + "\""};
       }
       flags.tags.push_back(*tag);
+    } else if (auto issuer = taker.value("issuer")) {
+      if (issuer->size() != 56 || !issuer->starts_with("A")) {
+        read = Error{Errc::Syntax, "--issuer takes the public key of an account (A…), not \"" + *issuer + "\""};
+      }
+      flags.issuers.push_back(*issuer);
     } else if (auto address = taker.value("http-triggers")) {
       flags.http_triggers = *address;
     } else if (auto endpoint = taker.value("otlp-endpoint")) {
@@ -172,6 +177,7 @@ std::string own_flags_text() {
          "    --sandbox <mode>                 required, best-effort (default) or off\n"
          "    --node-name <name>               Name of the workload node\n"
          "    --tag <key=value>                Tag of the workload node, repeatable\n"
+         "    --issuer <account key>           Deploys need a signature of one of these, repeatable\n"
          "    --http-triggers <[host:]port>    Listen for functions with HTTP triggers\n"
          "    --otlp-endpoint <url>            OpenTelemetry collector for traces of workloads\n"
          "    --cold-start                     Start the engine in each function process\n"

@@ -19,6 +19,7 @@ struct OwnFlags {
   std::string sandbox;           // required, best-effort or off; empty: from the configuration
   std::string node_name;
   std::vector<std::string> tags;  // key=value
+  std::vector<std::string> issuers;  // account keys that sign deploys
   std::string http_triggers;      // "[host:]port" of functions with HTTP triggers; empty: none
   std::string otlp_endpoint;      // where spans go; empty: what the environment says
   bool cold_start = false;        // fork before the engine has started instead of after

@@ -199,7 +199,10 @@ std::string encode(const NodeInfo& info) {
   out.key("node_agent_summaries").begin_array();
   for (const AgentSummary& agent : info.agents) {
     out.begin_object().field("agent_id", agent.agent_id).field("agent_health", "healthy");
-    out.field("agent_health_stoplight", "green").key("agent_summary").begin_object();
+    out.field("agent_health_stoplight", "green");
+    // Agents are part of the node: what tells of them is their heartbeat. Nex wants a time there.
+    out.field("agent_last_heartbeat_time", agent.last_heartbeat.empty() ? agent.start_time : agent.last_heartbeat);
+    out.key("agent_summary").begin_object();
     out.field("name", agent.name).field("type", agent.type);
     out.field("start_time", agent.start_time);
     write_strings(out, "supported_lifecycles", agent.supported_lifecycles);

@@ -178,6 +178,7 @@ struct AgentSummary {
   std::string state;
   uint32_t workload_count = 0;
   std::string version;
+  std::string last_heartbeat;  // RFC 3339; the start time when empty
 };
 struct NodeInfo {
   std::string node_id;

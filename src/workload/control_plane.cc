@@ -48,6 +48,7 @@ void ControlPlane::on_state(DesiredStore::State state) {
 }
 
 void ControlPlane::on_key(std::string_view bucket, const std::string& key, const StoredKey& stored) {
+  deps_.host.on_stored(bucket, key, stored);
   const auto complain = [&](const Error& error) {
     deps_.log.warn("workload: " + std::string(bucket) + " " + key + ": " + error.text);
   };

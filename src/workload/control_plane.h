@@ -29,6 +29,8 @@ class ControlPlaneHost {
   virtual NodeRecord describe_node() = 0;
   virtual void on_namespaces(const std::map<std::string, NamespaceRecord>& namespaces) = 0;
   virtual void on_plane_state(DesiredStore::State state) = 0;
+  // Every key as it changes, before the plane looks at it.
+  virtual void on_stored(std::string_view bucket, const std::string& key, const StoredKey&) = 0;
 };
 
 // A node's part in the desired state: its beats, its scheduler, and the writes that come of it.

@@ -7,6 +7,8 @@ namespace {
 
 constexpr Duration kRetryEvery = std::chrono::milliseconds(500);
 constexpr Duration kNodeRecordAge = std::chrono::minutes(10);
+// Longer than any token is good for.
+constexpr Duration kDeployTokenAge = std::chrono::hours(25);
 constexpr int64_t kReplicasWanted = 3;
 
 struct BucketKind {
@@ -20,6 +22,8 @@ constexpr BucketKind kBuckets[] = {
     {kWorkloadsBucket, "Workloads: what is to run", false, {}},
     {kSlotsBucket, "Workloads: which node runs which replica", false, {}},
     {kNodesBucket, "Workloads: the nodes and their beats", true, kNodeRecordAge},
+    {kSecretsBucket, "Workloads: secrets, sealed to nodes", false, {}},
+    {kDeploysBucket, "Workloads: tokens of signed deploys that were used", false, kDeployTokenAge},
 };
 
 bool is_absent(const client::ApiError& error) {

@@ -144,6 +144,8 @@ Status Node::open() {
   factory_ = std::make_unique<WorkloadFactory>(
       WorkloadFactory::Deps{deps_.loop, deps_.resolver, deps_.random, deps_.log, *connection_,
                             *cgroups_, *artifacts_, options_, tracer_.get()});
+  secrets_ = std::make_unique<SecretStore>(make_secret_deps());
+  guard_ = std::make_unique<DeployGuard>(options_.issuers);
   plane_ = std::make_unique<ControlPlane>(
       ControlPlane::Deps{deps_.loop, deps_.log, deps_.random, *connection_, *this}, id_);
   source_ = std::make_unique<ArtifactSource>(ArtifactSource::Deps{*artifacts_, plane_->store()});
@@ -158,6 +160,7 @@ void Node::on_connected() {
   if (service) {
     service_ = std::move(*service);
     status = add_endpoints();
+    if (status) status = start_v1();
   }
   if (!status) {
     if (const auto on_ready = std::move(on_ready_)) on_ready(status);
@@ -189,6 +192,7 @@ void Node::become_ready(const Status& status) {
 
 Status Node::run(Deployment deployment, client::DoneHandler on_live) {
   const std::string id = deployment.identity.id;
+  if (Status opened = open_secrets(deployment); !opened) return opened;
   WorkloadEvents events;
   events.health = [this, id](bool is_healthy) { plane_->copy_health(id, is_healthy); };
   events.ended = [this, id](int exit_code, const std::string& error) {
@@ -349,7 +353,7 @@ NodeInfo Node::info() const {
     });
     info.agents.push_back({id_ + "-" + type, type, type, format_rfc3339(started_wall_),
                            factory_->lifecycles(type), info.state, static_cast<uint32_t>(count),
-                           options_.version});
+                           options_.version, format_rfc3339(deps_.loop.clock().wall_now())});
   }
   info.engine = factory_->engine_version();
   info.instance_mode = options_.is_warm ? "warm" : "cold";
@@ -366,6 +370,7 @@ void Node::stop(Callback<void()> on_stopped) {
   state_ = State::Stopping;
   // No new deployments, and no bids for them.
   service_.reset();
+  v1_.reset();
   plane_->halt();
   stop_limit_.start(options_.stop_grace);
   retire_all();

@@ -21,8 +21,11 @@
 #include "workload/control_desired.h"
 #include "workload/control_plane.h"
 #include "workload/control_spans.h"
+#include "workload/deploy_guard.h"
+#include "workload/nex_v1.h"
 #include "workload/node_identity.h"
 #include "workload/node_options.h"
+#include "workload/secret_store.h"
 #include "workload/workload.h"
 #include "workload/workload_factory.h"
 
@@ -102,6 +105,7 @@ class Node final : public ControlPlaneHost {
   NodeRecord describe_node() override;
   void on_namespaces(const std::map<std::string, NamespaceRecord>& namespaces) override;
   void on_plane_state(DesiredStore::State state) override;
+  void on_stored(std::string_view bucket, const std::string& key, const StoredKey&) override;
 
   // Checks whether there is room, and the deployment itself; `error_id` says what kind of mistake it was.
   Result<Deployment> plan(std::string_view ns, const DeployRequest& request, std::string& error_id);
@@ -118,6 +122,14 @@ class Node final : public ControlPlaneHost {
   // Gets the artifact and checks it; `done` may be called from within.
   using Prepared = Callback<void(Result<Deployment>, const std::string& error_id)>;
   void prepare(Deployment deployment, Prepared done);
+  void prepare_artifact(Deployment deployment, Prepared done);
+  // Prepares what is signed as node and namespace ask for it.
+  void admit(Deployment planned, const DeployRequest& request, Prepared done);
+  // Puts the values of secrets into the environment of what is about to start.
+  Status open_secrets(Deployment& deployment);
+  SecretStore::Deps make_secret_deps();
+  Status start_v1();
+  void on_secrets(client::ServiceRequest);
   Status run(Deployment deployment, client::DoneHandler on_live);
   void deploy_directly(Deployment deployment, SharedRequest request);
   void on_live_directly(const std::string& id, const Status& status, client::ServiceRequest& request);
@@ -167,6 +179,9 @@ class Node final : public ControlPlaneHost {
   std::unique_ptr<Tracer> tracer_;
   std::unique_ptr<ControlSpans> control_spans_;  // null without a tracer
   std::unique_ptr<WorkloadFactory> factory_;
+  std::unique_ptr<SecretStore> secrets_;
+  std::unique_ptr<DeployGuard> guard_;
+  std::unique_ptr<NexV1> v1_;
   std::unique_ptr<ControlPlane> plane_;
   std::unique_ptr<ArtifactSource> source_;
   bool has_desired_endpoints_ = false;

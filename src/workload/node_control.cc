@@ -125,6 +125,10 @@ void Node::on_ping(client::ServiceRequest request) {
   ping.version = options_.version;
   ping.start_time = format_rfc3339(started_wall_);
   ping.tags = options_.tags;
+  // Where nex 0.4.x looks for them.
+  for (const auto& [tag, value] : {std::pair{"nex.node", options_.name}, {"nex.nexus", options_.nexus}}) {
+    ping.tags.emplace_back(tag, value);
+  }
   ping.state = facts.state;
   ping.agent_count = static_cast<uint32_t>(facts.agents.size());
   ping.name = options_.name;
@@ -214,6 +218,7 @@ void Node::refuse(client::ServiceRequest& request, const Refusal& refusal) {
   const int status = refusal.error_id == "not-started"                        ? 500
                      : code == Errc::Unavailable || code == Errc::System      ? 503
                      : code == Errc::NotFound                                 ? 404
+                     : refusal.error_id == "bad-signature"                    ? 403
                                                                               : 400;
   respond_error(request, status, {refusal.error_id, refusal.error.text});
 }
@@ -225,7 +230,7 @@ void Node::on_deploy(client::ServiceRequest request) {
   Result<Deployment> planned = plan(namespace_of(request), *wanted, error_id);
   if (!planned) return refuse(request, {error_id, planned.error()});
   const auto pending = std::make_shared<client::ServiceRequest>(std::move(request));
-  prepare(std::move(*planned), [this, pending](Result<Deployment> ready, const std::string& id) {
+  admit(std::move(*planned), *wanted, [this, pending](Result<Deployment> ready, const std::string& id) {
     if (!ready) return refuse(*pending, {id, ready.error()});
     const auto go_on = [this, pending, deployment = std::make_shared<Deployment>(std::move(*ready))] {
       if (plane_->is_ready()) return deploy_as_desired(std::move(*deployment), pending);
@@ -242,6 +247,17 @@ void Node::on_deploy(client::ServiceRequest request) {
 }
 
 void Node::prepare(Deployment deployment, Prepared done) {
+  if (!SecretStore::needs_resolving(deployment.run)) return prepare_artifact(std::move(deployment), std::move(done));
+  // Only whether they can be opened; they are when the program starts.
+  const std::string ns = deployment.identity.ns;
+  const RunRequest run = deployment.run;
+  secrets_->resolve(ns, run, [this, deployment = std::move(deployment), done = std::move(done)](Result<Pairs> opened) mutable {
+    if (!opened) return done(opened.error(), "no-secret");
+    prepare_artifact(std::move(deployment), std::move(done));
+  });
+}
+
+void Node::prepare_artifact(Deployment deployment, Prepared done) {
   if (!deployment.run.artifact.empty()) {
     std::string bytes = std::move(deployment.run.artifact);
     std::string error_id;

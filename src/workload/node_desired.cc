@@ -66,6 +66,7 @@ Status Node::add_desired_endpoints() {
       {"ScaleWorkload", "*", "SCALE", "*", &Node::on_scale},
       {"RollbackWorkload", "*", "ROLLBACK", "*", &Node::on_rollback},
       {"MoveWorkload", "*", "MOVE", "*", &Node::on_move},
+      {"Secrets", "*", "SECRETS", {}, &Node::on_secrets},
       {"Namespaces", kSystemNamespace, "NAMESPACES", {}, &Node::on_namespace_request},
   };
   for (const auto& e : endpoints) {
@@ -88,6 +89,7 @@ Status Node::add_desired_endpoints() {
 
 void Node::on_plane_state(DesiredStore::State state) {
   if (state == DesiredStore::State::Probing) return;
+  secrets_->on_ready(state == DesiredStore::State::Ready);
   if (state == DesiredStore::State::Ready) {
     if (const Status added = add_desired_endpoints(); !added) return become_ready(added);
   }
@@ -173,6 +175,7 @@ WorkloadRevision Node::make_revision(const Deployment& deployment) const {
   WorkloadRevision revision;
   revision.deployed = format_rfc3339(deps_.loop.clock().wall_now());
   revision.artifact_bytes = deployment.identity.artifact_bytes;
+  revision.issuer = deployment.issuer;
   revision.run = deployment.run;
   revision.run.artifact.clear();
   // From now on the bytes are where every node finds them.
@@ -373,8 +376,8 @@ void Node::on_apply(client::ServiceRequest request) {
   Result<Deployment> planned = factory_->plan(desired_ns(request), wanted->deploy, error_id);
   if (!planned) return refuse(request, {error_id, planned.error()});
   const auto pending = std::make_shared<client::ServiceRequest>(std::move(request));
-  prepare(std::move(*planned), [this, pending, wanted](Result<Deployment> ready,
-                                                       const std::string& id) {
+  admit(std::move(*planned), wanted->deploy, [this, pending, wanted](Result<Deployment> ready,
+                                                                     const std::string& id) {
     if (!ready) return refuse(*pending, {id, ready.error()});
     const WorkloadIdentity identity = ready->identity;
     const auto revision = std::make_shared<WorkloadRevision>(make_revision(*ready));

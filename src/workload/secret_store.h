@@ -51,6 +51,8 @@ class SecretStore {
   // a box another node has to seal. Errors name the secret.
   void resolve(std::string_view ns, const RunRequest&, Callback<void(Result<Pairs>)> handler);
   static bool needs_resolving(const RunRequest&);
+  // The same without waiting; NotFound when waiting may help.
+  Result<Pairs> resolve_now(std::string_view ns, const RunRequest& run) { return try_resolve(std::string(ns), run); }
 
   void answer(std::string_view ns, SecretsRequest, Callback<void(Result<SecretsReply>)> handler);
 

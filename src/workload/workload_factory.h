@@ -28,6 +28,7 @@ namespace brokkr::workload {
 // What a deployment comes to once it was checked and its artifact is here.
 struct Deployment {
   WorkloadIdentity identity;
+  std::string issuer;         // who signed it, empty when nobody did
   RunRequest run;             // with the limits it gets; without the artifact's bytes
   std::string artifact;       // the bytes, of a function
   std::string artifact_file;  // the cached file of them; empty for an image
