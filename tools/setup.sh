@@ -13,7 +13,7 @@ build_packages=(
   g++ cmake ninja-build pkg-config ccache lld make python3
   libssl-dev                        # digests, random numbers, encryption at rest
   libsodium-dev                     # nkeys, xkeys
-  libcurl4-openssl-dev              # account JWTs from a URL
+  libcurl4-openssl-dev              # account JWTs from a URL, HTTP of functions
   liblz4-dev libzstd-dev            # compression at rest
   libsimdjson-dev libxxhash-dev     # base
   libcli11-dev                      # command line

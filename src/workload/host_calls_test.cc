@@ -196,7 +196,15 @@ TEST_F(HostCallsTest, ObjectsMoveInPieces) {
   EXPECT_EQ(call({"objectStore", "write", reading, "", "x", ""}).code, 400);
   EXPECT_EQ(call({"objectStore", "close", reading, "", "", ""}).code, 200);
   EXPECT_EQ(call({"objectStore", "read", reading, "", "", ""}).code, 404);
-  EXPECT_EQ(call({"objectStore", "put", b, "empty", "", ""}).code, 200);
+  EXPECT_EQ(call({"objectStore", "put", b, "empty", "", "NATS/1.0\r\nNats-Brokkr-Hops: 3\r\nA: b\r\n\r\n"}).code, 200);
+  EXPECT_EQ(call({"objectStore", "info", b, "empty", "", ""}).payload.find("Hops"), std::string::npos);
+  const auto meta = session_->request("$JS.API.STREAM.MSG.GET.OBJ_" + b,
+                                      R"({"last_by_subj":"$O.)" + b + R"(.M.ZW1wdHk="})", 5s);
+  ASSERT_TRUE(meta);
+  const auto stored = json::parse(meta->payload);
+  ASSERT_TRUE(stored && stored->find("message") != nullptr) << meta->payload;
+  const auto hdrs = base64_decode(stored->find("message")->get_string("hdrs"));
+  EXPECT_NE(hdrs.value_or("").find("Nats-Brokkr-Hops: 3\r\n"), std::string::npos);
   EXPECT_EQ(call({"objectStore", "get", b, "empty", "", ""}).payload, "");
   Caller stranger;
   HostCallRequest steal;

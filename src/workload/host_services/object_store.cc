@@ -5,6 +5,7 @@
 
 #include "base/bytes.h"
 #include "client/headers.h"
+#include "workload/hops.h"
 
 namespace brokkr::workload {
 namespace {
@@ -16,6 +17,7 @@ constexpr int kLinksFollowedMax = 8;
 struct ObjectCall {
   std::string bucket, method, name, bytes;
   client::ObjectMeta meta;
+  std::string hops;
   const HostCaller* caller = nullptr;  // compared only
   bool is_retry = false;
 };
@@ -138,6 +140,21 @@ void get_object(const client::ObjectStore& store, client::ObjectInfo info, const
   first();
 }
 
+// A whole object; the upload goes with its handlers. The bytes are kept for the case that the bucket has
+// gone and all is tried again.
+void put_object(const client::ObjectStore& store, const ObjectCall& call, const Answer& answer,
+                const std::function<void(client::ApiResult<client::ObjectInfo>)>& described) {
+  const auto upload = std::make_shared<ObjectUpload>(store, call.meta);
+  upload->set_hops(call.hops);
+  answer.on_cancel([upload] { upload->drop_handler(); });
+  upload->write(call.bytes, [upload, described](client::ApiResult<client::Done> written) {
+    if (!written) return described(written.error());
+    upload->commit([upload, described](client::ApiResult<client::ObjectInfo> info) {
+      described(std::move(info));
+    });
+  });
+}
+
 }  // namespace
 
 struct ObjectStoreService::State : std::enable_shared_from_this<State> {
@@ -184,7 +201,7 @@ struct ObjectStoreService::State : std::enable_shared_from_this<State> {
       if (!retry(info.error())) answer.fail(info.error());
     };
     if (call->method == "list") return list_objects(store, answer, retry);
-    if (call->method == "put") return store.put_bytes(call->meta, call->bytes, described);
+    if (call->method == "put") return put_object(store, *call, answer, described);
     if (call->method == "openWrite") {
       return open_handle(call->caller, answer, handle_reply,
                          {nullptr, {}, nullptr, std::make_unique<ObjectUpload>(store, call->meta)});
@@ -272,6 +289,10 @@ struct ObjectStoreService::State : std::enable_shared_from_this<State> {
     answer.on_cancel([weak = weak_from_this(), number] {
       if (const auto self = weak.lock()) self->handles.erase(number);
     });
+    const auto headers = client::Headers::parse(call.headers);
+    if (headers && headers->find(kHopsHeader)) {
+      handle.upload->set_hops(std::string(headers->get(kHopsHeader)));
+    }
     handle.upload->write(std::string(call.payload), [answer](client::ApiResult<client::Done> done) {
       if (!done) return answer.fail(done.error());
       answer.send({});
@@ -345,13 +366,14 @@ void ObjectStoreService::serve(const runtime::HostCall& call, const HostCaller& 
   }
   const auto kept = std::make_shared<ObjectCall>(
       ObjectCall{std::string(call.target), std::string(method), std::string(call.key),
-                 std::string(call.payload), {}, &caller, false});
+                 std::string(call.payload), {}, {}, &caller, false});
   kept->meta.name = call.key;
   if (!call.headers.empty()) {
     const auto headers = client::Headers::parse(call.headers);
     if (!headers) return answer.fail(400, "the headers are not a header block");
     for (const client::Header& header : *headers) {
       if (header.key == "Description") kept->meta.description = header.value;
+      else if (header.key == kHopsHeader) kept->hops = header.value;
       else kept->meta.headers[std::string(header.key)].emplace_back(header.value);
     }
   }

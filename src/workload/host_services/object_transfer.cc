@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "client/headers.h"
 #include "client/object_names.h"
+#include "workload/hops.h"
 
 namespace brokkr::workload {
 namespace {
@@ -168,6 +169,7 @@ struct ObjectUpload::State : std::enable_shared_from_this<State> {
     is_description_sent = true;
     client::HeaderWriter headers;
     headers.add("Nats-Rollup", "sub");
+    if (!hops.empty()) headers.add(kHopsHeader, hops);
     const std::string block = headers.take();
     client::StreamPublishOptions options;
     options.headers = block;
@@ -211,6 +213,7 @@ struct ObjectUpload::State : std::enable_shared_from_this<State> {
   }
 
   const client::ObjectStore store;
+  std::string hops;
   client::ObjectInfo info;
   client::StreamPublisher publisher;
   Sha256 digest;
@@ -230,6 +233,8 @@ ObjectUpload::ObjectUpload(const client::ObjectStore& store, client::ObjectMeta 
     : state_(std::make_shared<State>(store, std::move(meta))) {}
 
 ObjectUpload::~ObjectUpload() { state_->abandon(); }
+
+void ObjectUpload::set_hops(std::string hops) { state_->hops = std::move(hops); }
 
 bool ObjectUpload::is_busy() const {
   return static_cast<bool>(state_->on_room) || state_->is_committing;

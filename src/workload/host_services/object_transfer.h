@@ -63,6 +63,8 @@ class ObjectUpload {
   ObjectUpload& operator=(const ObjectUpload&) = delete;
 
   bool is_busy() const;
+  // How often functions have passed the object on, for those it triggers.
+  void set_hops(std::string hops);
   // Called back when there is room for more. One write at a time.
   void write(std::string bytes, client::ApiHandler<client::Done> handler);
   // After it nothing is written.
