@@ -59,13 +59,13 @@ Result<std::unique_ptr<ProgramWorkload>> ProgramWorkload::make(const Deps& deps,
 
 void ProgramWorkload::prepare() {
   *run_ = ++runs_;
-  options_.prepare([this, run = run_, number = *run_](Result<ProgramPlan> plan,
+  options_.prepare([this, run = run_, number = *run_](Result<ProgramPlan>&& plan,
                                                       const std::string& digest) {
     if (*run == number) on_prepared(std::move(plan), digest);
   });
 }
 
-void ProgramWorkload::on_prepared(Result<ProgramPlan> plan, const std::string& digest) {
+void ProgramWorkload::on_prepared(Result<ProgramPlan>&& plan, const std::string& digest) {
   if (state_ != State::Starting) return;
   Status started = plan ? Status() : Status(plan.error());
   if (plan) {

@@ -45,7 +45,7 @@ class ProgramWorkload final : public Workload {
   using MakeGate = Callback<std::unique_ptr<Gate>(Gate::Options)>;
   // Completes the plan with what is not here yet: an image. Answers once, not from within; the answer
   // may come after the workload has gone.
-  using Prepared = Callback<void(Result<ProgramPlan> plan, const std::string& digest)>;
+  using Prepared = Callback<void(Result<ProgramPlan>&& plan, const std::string& digest)>;
   using Prepare = Callback<void(Prepared)>;
   struct Deps {
     io::Loop& loop;
@@ -87,7 +87,7 @@ class ProgramWorkload final : public Workload {
   Status open_ports();
   Status open_gate_listener();
   void prepare();
-  void on_prepared(Result<ProgramPlan> plan, const std::string& digest);
+  void on_prepared(Result<ProgramPlan>&& plan, const std::string& digest);
   Status start_program();
   Pairs connection_environment(const std::string& token, std::string& nkey) const;
   void restart();

@@ -22,9 +22,6 @@ constexpr uint64_t kDownloadErrorBodyMax = 64 * 1024;
 constexpr long kDownloadOk = 200;
 constexpr size_t kHeaderBytesMax = 64 * 1024;
 
-struct DownloadHandleDeleter {
-  void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
-};
 struct DownloadListDeleter {
   void operator()(curl_slist* list) const { curl_slist_free_all(list); }
 };
@@ -47,7 +44,10 @@ bool is_loopback_address(const NetAddress& address) {
 
 struct Downloader::State {
   Options options;
-  std::unique_ptr<CURL, DownloadHandleDeleter> handle;
+  struct HandleDeleter {
+    void operator()(CURL* used) const { curl_easy_cleanup(used); }
+  };
+  std::unique_ptr<CURL, HandleDeleter> handle;
   // Of the request at hand.
   DownloadReply reply;
   const Sink* sink = nullptr;
