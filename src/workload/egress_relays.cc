@@ -49,10 +49,10 @@ Result<std::vector<NetAddress>> resolve_host(const std::string& host) {
   return addresses;
 }
 
-EgressRelays::EgressRelays(const Deps& deps, EgressPolicy policy,
+EgressRelays::EgressRelays(Deps deps, EgressPolicy policy,
                            Callback<void(const std::string&)> on_trouble)
-    : deps_(deps), policy_(std::move(policy)), on_trouble_(std::move(on_trouble)),
-      bury_(deps.loop, [this] { done_.clear(); }), relays_(deps.loop, kRelaysMax),
+    : deps_(std::move(deps)), policy_(std::move(policy)), on_trouble_(std::move(on_trouble)),
+      bury_(deps_.loop, [this] { done_.clear(); }), relays_(deps_.loop, kRelaysMax),
       self_(std::make_shared<EgressRelays*>(this)) {}
 
 EgressRelays::~EgressRelays() { *self_ = nullptr; }
@@ -99,8 +99,12 @@ void EgressRelays::on_resolved(uint64_t number, const Result<std::vector<NetAddr
   }
   Opening& opening = *at->second;
   std::string refused;
+  const char* why = " is not allowed";
   for (const NetAddress& address : *found) {
-    if (policy_.may_connect(opening.target.host, address, opening.target.port)) {
+    if (deps_.is_server && deps_.is_server(address, opening.target.port)) {
+      refused += (refused.empty() ? "" : ", ") + address.text();
+      why = " is a server of the node's, which NATS_URL leads to";
+    } else if (policy_.may_connect(opening.target.host, address, opening.target.port)) {
       opening.addresses.push_back(address);
     } else {
       refused += (refused.empty() ? "" : ", ") + address.text();
@@ -108,7 +112,7 @@ void EgressRelays::on_resolved(uint64_t number, const Result<std::vector<NetAddr
   }
   if (!opening.addresses.empty()) return connect_next(number);
   ++counters_.refused;
-  give_up(number, refused.empty() ? "it has no address" : "its address " + refused + " is not allowed");
+  give_up(number, refused.empty() ? "it has no address" : "its address " + refused + why);
 }
 
 void EgressRelays::connect_next(uint64_t number) {

@@ -32,6 +32,9 @@ class EgressRelays final {
   struct Deps {
     io::Loop& loop;
     io::Worker& resolver;
+    // Whether the messages' own servers are there: whoever went to them directly would have the rights
+    // of a stranger instead of its own.
+    Callback<bool(const NetAddress&, uint16_t port)> is_server;
   };
   struct Counters {
     uint64_t connections = 0;
@@ -39,13 +42,15 @@ class EgressRelays final {
     uint64_t failed = 0;
   };
   // `on_trouble` gets one line for people.
-  EgressRelays(const Deps& deps, EgressPolicy policy, Callback<void(const std::string&)> on_trouble);
+  EgressRelays(Deps deps, EgressPolicy policy, Callback<void(const std::string&)> on_trouble);
   ~EgressRelays();
   EgressRelays(const EgressRelays&) = delete;
   EgressRelays& operator=(const EgressRelays&) = delete;
 
   // The program has connected; the descriptor is ours from here on.
   void accept(const EgressTarget& target, int fd);
+  // For connections from here on.
+  void set_policy(EgressPolicy policy) { policy_ = std::move(policy); }
   // Closes all.
   void clear();
   const Counters& counters() const { return counters_; }
@@ -64,7 +69,7 @@ class EgressRelays final {
   void give_up(uint64_t number, const std::string& why);
 
   const Deps deps_;
-  const EgressPolicy policy_;
+  EgressPolicy policy_;
   Callback<void(const std::string&)> on_trouble_;
   Counters counters_;
   uint64_t next_ = 1;

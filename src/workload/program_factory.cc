@@ -14,7 +14,6 @@
 #include "workload/folders.h"
 #include "workload/gate.h"
 #include "workload/gate_connection.h"
-#include "workload/namespace_egress.h"
 #include "workload/program_file.h"
 
 namespace brokkr::workload {
@@ -229,7 +228,6 @@ Result<std::unique_ptr<Workload>> ProgramFactory::make(
   options.grants = std::move(order.run.grants);
   options.namespaces = namespaces;
   options.plan = std::move(*plan);
-  options.plan.policy = within_namespace(options.plan.policy, order.identity.ns, namespaces);
   options.identity = std::move(order.identity);
   auto workload = ProgramWorkload::make(
       {deps_.loop, deps_.resolver, deps_.random, deps_.log, deps_.connection, ports_},

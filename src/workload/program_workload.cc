@@ -8,6 +8,8 @@
 #include "base/json.h"
 #include "crypto/jwt.h"
 #include "crypto/nkey.h"
+#include "protocol/info.h"
+#include "workload/namespace_egress.h"
 
 namespace brokkr::workload {
 namespace {
@@ -88,7 +90,9 @@ ProgramWorkload::ProgramWorkload(const Deps& deps, Options options, WorkloadEven
                            options_.namespaces)),
       log_(deps.loop, deps.connection, options_.identity, options_.plan.log_lines_per_second),
       backoff_(options_.plan.restart),
-      egress_({deps.loop, deps.resolver}, options_.plan.policy,
+      egress_({deps.loop, deps.resolver,
+               [this](const NetAddress& address, uint16_t port) { return is_server(address, port); }},
+              within_namespace(options_.plan.policy, options_.identity.ns, options_.namespaces),
               [this](const std::string& line) {
                 log_.note(line);
                 deps_.log.info("workload: " + options_.identity.ns + "/" + options_.identity.name +
@@ -221,6 +225,19 @@ void ProgramWorkload::on_connection(size_t listener, int fd) {
     return egress_.accept(options_.plan.egress[listener - 1], fd);
   }
   close(fd);
+}
+
+bool ProgramWorkload::is_server(const NetAddress& address, uint16_t port) const {
+  const protocol::ServerInfo& info = deps_.connection.server_info();
+  const std::string end = ":" + std::to_string(port);
+  bool is_port = info.port == port;
+  for (const auto* urls : {&info.connect_urls, &info.ws_connect_urls}) {
+    for (const std::string& url : *urls) {
+      if (url == address.text() + end) return true;
+      is_port = is_port || url.ends_with(end);
+    }
+  }
+  return is_port && !is_public_address(address);
 }
 
 void ProgramWorkload::on_published(uint16_t port, int fd) {
@@ -394,6 +411,7 @@ void ProgramWorkload::finish_stop() {
 void ProgramWorkload::set_namespaces(const std::vector<NamespaceRecord>& namespaces) {
   access_ = Access::make({options_.identity.ns, options_.identity.name}, options_.grants, namespaces);
   if (gate_ != nullptr) gate_->set_access(access_);
+  egress_.set_policy(within_namespace(options_.plan.policy, options_.identity.ns, namespaces));
 }
 
 WorkloadSummary ProgramWorkload::summary() const {

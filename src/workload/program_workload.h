@@ -108,6 +108,7 @@ class ProgramWorkload final : public Workload {
   void publish_exit(const io::ExitStatus& status, const std::string& text, Duration pause,
                     bool is_again);
   void fill_program(ProgramInfo& into) const;
+  bool is_server(const NetAddress& address, uint16_t port) const;
   bool has_health_check() const { return options_.plan.health.kind != HealthCheck::Kind::None; }
 
   const Deps deps_;

@@ -317,6 +317,9 @@ def test_egress_is_what_is_declared(node: Node) -> None:
         facts = node.info("out5")["program"]
         check(facts["egress_connections"] == 1 and facts["egress_refused"] == 0, facts)
         node.undeploy("out5")
+    deploy(node, "out6", ["fetch", "127.0.0.1", str(node.port)], lifecycle="job", egress=[f"127.0.0.1:{node.port}"])
+    wait_log(node, "out6", "which NATS_URL leads to")
+    node.undeploy("out6")
     # A name leads to where it leads, and what is private needs naming as such by its owner.
     deploy(node, "out4", ["fetch", "no-such-host.invalid", "80"], lifecycle="job",
            egress=["no-such-host.invalid"])
