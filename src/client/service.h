@@ -28,6 +28,8 @@ class ServiceRequest {
   ~ServiceRequest();
 
   const Message& message() const { return message_; }
+  // Where the answer goes; as long as this lives.
+  const std::string& reply() const { return reply_; }
   // The first answer that could be sent counts into the endpoint's statistics; a later one fails with
   // InvalidArgument. `headers` is a block made by protocol::HeaderWriter.
   Status respond(std::string_view payload, std::string_view headers = {});

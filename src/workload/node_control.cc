@@ -103,7 +103,7 @@ Status Node::add_endpoints() {
 }
 
 void Node::respond(client::ServiceRequest& request, const std::string& body) {
-  if (control_spans_ != nullptr) control_spans_->end(request.message().reply, 200, {});
+  if (control_spans_ != nullptr) control_spans_->end(request.reply(), 200, {});
   if (const Status sent = request.respond(body); !sent) {
     deps_.log.debug("workload: a control reply was not sent: " + sent.error().text);
   }
@@ -112,7 +112,7 @@ void Node::respond(client::ServiceRequest& request, const std::string& body) {
 void Node::respond_error(client::ServiceRequest& request, int code, const ControlError& error) {
   // The description becomes a header: one line.
   const std::string line = error.error.substr(0, error.error.find_first_of("\r\n"));
-  if (control_spans_ != nullptr) control_spans_->end(request.message().reply, code, line);
+  if (control_spans_ != nullptr) control_spans_->end(request.reply(), code, line);
   const Status sent = request.respond_error(code, line, encode(error));
   if (!sent) deps_.log.debug("workload: a control reply was not sent: " + sent.error().text);
 }

@@ -76,7 +76,9 @@ Status Node::add_desired_endpoints() {
     endpoint.queue_group = "nexnode";
     const auto handler = e.handler;
     const auto added = service_->add_endpoint(
-        std::move(endpoint), [this, handler](client::ServiceRequest request) {
+        std::move(endpoint),
+        [this, handler, span = std::string(e.verb)](client::ServiceRequest request) {
+          if (control_spans_ != nullptr) control_spans_->begin(request.message(), span);
           if (!plane_->is_ready()) {
             return respond_error(request, 503, {"not-ready", "JetStream does not answer"});
           }

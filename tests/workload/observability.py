@@ -149,6 +149,8 @@ def test_traces_go_through_functions(node: Node, collector: Collector, **_) -> N
     begun = node.client.request("inner", b"").data.decode().split("-")[1]
     collector.wait_for(lambda spans: [s for s in spans if s["traceId"] == begun], "new trace")
     check(not [s for s in collector.spans if s["traceId"].startswith("4c")], "not sampled")
+    control = collector.wait_for(lambda spans: [s for s in spans if s["name"] == "control ADEPLOY"], "span of a deploy")[0]
+    check(control["kind"] == 2 and attributes(control)["brokkr.code"] == "200", control)
 
 
 def test_http_triggers(node: Node, triggers: str, **_) -> None:

@@ -200,6 +200,63 @@ def test_schedules_tick_once_each(node: Node) -> None:
     client.close()
 
 
+def test_replicas_share_streams_and_ticks(node: Node) -> None:
+    """The same function on two nodes: each message and each tick is one's."""
+    make_stream(node, "SHARED", "shared.>")
+    other = node._spawn([node.command[0], "node", "up", "-s", f"nats://127.0.0.1:{node.port}", "--data",
+                         str(node.folder / "other")], "other.log")
+    node.processes.insert(0, node.processes.pop())  # the first one stays the node
+    ids: set[str] = set()
+
+    def both() -> bool:
+        reply = node.client.send_request("$NEX.SVC.system.control.PING", b"{}")
+        deadline = time.monotonic() + 0.3
+        while time.monotonic() < deadline:
+            try:
+                ids.add(as_json(node.client.wait_reply(reply, 0.1))["node_id"])
+            except TimeoutError:
+                pass
+        return len(ids) == 2
+    eventually(both, "two nodes")
+    client = listening(node, "replica")
+    triggers = [{"type": "stream", "stream": "SHARED"}, {"type": "schedule", "schedule": "* * * * * *"}]
+    reply = node.control("APPLY", {"deploy": node.request_for("replica", TEACHER.encode(), triggers), "replicas": 2})
+    check(not reply.error_code, reply.data)
+    for i in range(40):
+        put(node, "shared.x", f"slow {i}")
+    got = seen(client, "replica", 40)
+    ticks = [json.loads(g["text"])["time"] for g in got if g["subject"] == "schedule"]
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        try:
+            got.append(json.loads(client.next("seen.replica", 0.5).data))
+        except TimeoutError:
+            continue
+    messages = [g["text"] for g in got if g["subject"] != "schedule"]
+    ticks = [json.loads(g["text"])["time"] for g in got if g["subject"] == "schedule"]
+    check(sorted(messages) == sorted(f"slow {i}" for i in range(40)), messages)
+    check(len(ticks) >= 3 and len(set(ticks)) == len(ticks), ticks)
+    counts = [as_json(m)["calls"] for m in answers(node, "WINFO.replica")]
+    check(len(counts) == 2 and sum(counts) >= 43, counts)
+    node.undeploy("replica")
+    client.close()
+    other.terminate()
+    other.wait(20)
+    node.processes.remove(other)
+
+
+def answers(node: Node, verb: str) -> list:
+    """Of every node, within a moment."""
+    reply, found = node.client.send_request(f"$NEX.SVC.default.control.{verb}", b"{}"), []
+    deadline = time.monotonic() + 0.5
+    while time.monotonic() < deadline:
+        try:
+            found.append(node.client.wait_reply(reply, 0.1))
+        except TimeoutError:
+            pass
+    return found
+
+
 def test_impossible_triggers_are_refused(node: Node) -> None:
     for trigger, word in (({"type": "stream", "stream": "NOWHERE"}, "not found"), ({"type": "schedule", "schedule": "often"}, "often"),
                           ({"type": "stream", "stream": "NEX_DLQ_other"}, "not allowed"),
