@@ -66,7 +66,7 @@ class World:
         for record in RECORDS.values():
             self._namespace(record)
         self.digests: dict[str, str] = {}
-        self.gates = {name: self._gate(args, name) for name in RECORDS}
+        self.gates = {name: self._gate(args, name) for name in [*RECORDS, "default"]}
         self.functions = {name: self._deploy(name) for name in RECORDS}
         done = subprocess.run([args.brokkr, "secret", "set", "key", "s3cret", "--namespace", "beta", "-s", self.url],
                               capture_output=True, text=True)
@@ -261,6 +261,13 @@ def by_programs(world: World):
                           ("DIRECT.GET.KV_beta__ledger.$KV.beta__ledger.balance", b"")):
         yield row(request, "ask", f"$JS.API.{request}", body)
     yield row("pull", "pub", f"$JS.API.CONSUMER.MSG.NEXT.{events}.c", {"batch": 1, "no_wait": True}, "_INBOX.pull.1")
+    for what, action in (("publish", ("pub", "beta.x")), ("subscribe", ("sub", "beta.>")),
+                         ("bucket", ("ask", "$JS.API.STREAM.INFO.KV_beta__ledger")),
+                         ("stream", ("ask", f"$JS.API.STREAM.INFO.{events}")),
+                         ("objects", ("sub", "$O.beta__files.>")), ("services", ("pub", "$SRV.INFO.echo"))):
+        own = ("sub", "$SRV.INFO.echo") if what == "services" else action
+        yield (f"program of the default namespace: {what}", lambda action=action: world.program("default", *action),
+               lambda own=own: world.program("beta", *own), r"(?i)permissions violation")
     yield row("acknowledge", "pub", f"$JS.ACK.{events}.c.1.1.1.1.1", b"+TERM")
     for what, members in (("captures subjects", {"subjects": ["beta.events.>"]}),
                           ("captures everything", {"subjects": ["acme.y", ">"]}),
