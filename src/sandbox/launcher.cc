@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "sandbox/launcher_confine.h"
+#include "sandbox/launcher_idmap.h"
 #include "sandbox/launcher_net.h"
 #include "sandbox/launcher_protocol.h"
 #include "sandbox/launcher_root.h"
@@ -75,12 +76,22 @@ uint32_t take_spaces(uint32_t off) {
   return layers;
 }
 
+bool is_image_of_root(const ProgramSpec& spec) {
+  const std::string user = spec.user.substr(0, spec.user.find(':'));
+  return (!spec.root.empty() || !spec.lower.empty()) && (user == "0" || user == "root");
+}
+
+int make_root_map_or_none() {
+  const Result<int> made = make_root_map();
+  return made ? *made : -1;
+}
+
 // The first process of the sandbox: builds it, starts the program and the commands beside it, reaps,
 // and ends when the program does. Its end is the end of everything inside.
 class Keeper {
  public:
-  Keeper(LaunchOrder order, uint32_t layers, bool is_root, bool was_root)
-      : order_(std::move(order)), how_{order_} {
+  Keeper(LaunchOrder order, uint32_t layers, bool is_root, bool was_root, int root_map)
+      : order_(std::move(order)), how_{order_}, root_map_(root_map) {
     how_.is_unprivileged = !was_root;
     how_.layers = layers;
     how_.is_root = is_root;
@@ -157,7 +168,7 @@ class Keeper {
 
   Status enter_root() {
     const ProgramSpec& spec = order_.spec;
-    InnerRoot root(order_);
+    InnerRoot root(order_, root_map_);
     const bool is_wanted = (how_.layers & kMountNamespace) != 0 &&
                            (spec.layers_off & kEmptyRoot) == 0;
     if (!is_wanted) {
@@ -167,6 +178,7 @@ class Keeper {
     }
     if (Status entered = root.enter(owns_processes()); !entered) return entered;
     how_.has_own_root = true;
+    if (root_map_ >= 0) close(root_map_);
     how_.forbids_memory_programs = root.forbids_memory_programs();
     how_.layers |= kEmptyRoot;
     return {};
@@ -314,6 +326,7 @@ class Keeper {
 
   const LaunchOrder order_;
   Confinement how_;
+  const int root_map_;
   int child_ended_ = -1;
   pid_t program_ = 0;
   bool has_ended_ = false;
@@ -323,6 +336,7 @@ class Keeper {
 // Stays behind outside, so that the chain of "dies with its parent" holds, and ends with the keeper.
 [[noreturn]] void wait_for_keeper(pid_t keeper) {
   syscall(SYS_close_range, 0U, ~0U, 0);
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);  // it has read the order, secrets and all
   int status = 0;
   while (waitpid(keeper, &status, 0) < 0 && errno == EINTR) {
   }
@@ -341,7 +355,10 @@ class Keeper {
   const bool was_root = geteuid() == 0;
   bool is_root = was_root;
   uint32_t layers = 0;
+  int root_map = -1;
   if (order->is_confined) {
+    // Made while our own numbers are those of /proc.
+    if (is_root && is_image_of_root(order->spec)) root_map = make_root_map_or_none();
     if (is_root) layers = take_spaces(off);
     // Root in a container may lack the right to unshare, and still be allowed a user namespace.
     const bool needs_user_namespace = layers == 0 && (off & kUserNamespace) == 0;
@@ -360,7 +377,7 @@ class Keeper {
   if (keeper > 0) wait_for_keeper(keeper);
   // Without a pid namespace the keeper lives on to end the others; it sees the node's end.
   if ((layers & kPidNamespace) != 0) prctl(PR_SET_PDEATHSIG, SIGKILL);
-  Keeper(std::move(*order), layers, is_root, was_root).run();
+  Keeper(std::move(*order), layers, is_root, was_root, root_map).run();
 }
 
 // The child becomes a launcher of its own with those descriptors.

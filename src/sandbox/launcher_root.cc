@@ -143,30 +143,62 @@ Status InnerRoot::mount_bare(const std::string& place) {
   return mount_tmpfs(place, MS_NOSUID | MS_NODEV, kBareRootOptions);
 }
 
-// Names of layers may hold what mount's options give a meaning to, and be many: descriptors stand in
-// for them.
+// A copy of each layer's mount, with root's files given to whom the map says where the file system
+// can do that.
+Status InnerRoot::open_layers(std::vector<int>& opened) const {
+  const ProgramSpec& spec = order_.spec;
+  for (const std::string& layer : spec.lower.empty() ? std::vector{spec.root} : spec.lower) {
+    const int fd = static_cast<int>(syscall(SYS_open_tree, AT_FDCWD, layer.c_str(),
+                                            OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC));
+    if (fd < 0) return system_error(layer.c_str(), errno);
+    opened.push_back(fd);
+    if (root_map_ < 0) continue;
+    mount_attr wanted{};
+    wanted.attr_set = MOUNT_ATTR_IDMAP;
+    wanted.userns_fd = static_cast<uint64_t>(root_map_);
+    syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &wanted, sizeof wanted);
+  }
+  return {};
+}
+
+// The layers are opened first, as they may lie beneath the place. Their names may hold what mount's
+// options give a meaning to, and be many: descriptors stand in for them.
 Status InnerRoot::mount_image(const std::string& place) {
   const ProgramSpec& spec = order_.spec;
+  const bool is_kept = !spec.upper.empty();
   std::vector<int> opened;
-  Status status;
+  Status status = open_layers(opened);
+  const size_t layers = opened.size();
   const auto name_of = [&](const std::string& folder) -> std::string {
     const int fd = open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 && status) status = system_error(folder.c_str(), errno);
     opened.push_back(fd);
     return self_fd(fd);
   };
-  // Layers may lie beneath the place.
-  std::string options = "lowerdir=";
-  for (const std::string& layer : spec.lower.empty() ? std::vector{spec.root} : spec.lower) {
-    options += (options.back() == '=' ? "" : ":") + name_of(layer);
+  if (is_kept) {
+    for (const char* folder : {"/files", "/work"}) mkdir((spec.upper + folder).c_str(), 0755);
   }
-  const bool is_kept = !spec.upper.empty();
-  if (status && !is_kept) {
+  std::string changes = is_kept ? name_of(spec.upper + "/files") : "";
+  std::string work = is_kept ? name_of(spec.upper + "/work") : "";
+  if (status) {
     status = mount_tmpfs(place, MS_NOSUID | MS_NODEV, tmpfs_options(spec.limits.disk_bytes, "0755"));
   }
-  const std::string upper = is_kept ? spec.upper : place;
-  for (const char* folder : {"/files", "/work"}) mkdir((upper + folder).c_str(), 0755);
-  options += ",upperdir=" + name_of(upper + "/files") + ",workdir=" + name_of(upper + "/work");
+  if (!is_kept) {
+    for (const char* folder : {"/files", "/work"}) mkdir((place + folder).c_str(), 0755);
+    changes = name_of(place + "/files");
+    work = name_of(place + "/work");
+  }
+  std::string options = "upperdir=" + changes + ",workdir=" + work + ",lowerdir=";
+  for (size_t i = 0; i < layers && status; ++i) {
+    // Older kernels want mounts that are in place.
+    const std::string folder = place + "/" + std::to_string(i);
+    mkdir(folder.c_str(), 0755);
+    if (syscall(SYS_move_mount, opened[i], "", AT_FDCWD, folder.c_str(),
+                MOVE_MOUNT_F_EMPTY_PATH) != 0) {
+      status = system_error("layer", errno);
+    }
+    options += (i == 0 ? "" : ":") + name_of(folder);
+  }
   if (geteuid() != 0) options += ",userxattr";
   if (status && mount("overlay", place.c_str(), "overlay", MS_NOSUID | MS_NODEV,
                       options.c_str()) != 0) {

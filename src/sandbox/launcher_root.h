@@ -16,7 +16,8 @@ namespace brokkr::sandbox {
 
 class InnerRoot {
  public:
-  explicit InnerRoot(const LaunchOrder& order) : order_(order) {}
+  // `root_map` is make_root_map's, or -1: what root owns in an image is then nobody's to change.
+  InnerRoot(const LaunchOrder& order, int root_map) : order_(order), root_map_(root_map) {}
   ~InnerRoot();
   InnerRoot(const InnerRoot&) = delete;
   InnerRoot& operator=(const InnerRoot&) = delete;
@@ -43,6 +44,7 @@ class InnerRoot {
   Status hold_all();
   Status mount_bare(const std::string& place);
   Status mount_image(const std::string& place);
+  Status open_layers(std::vector<int>& opened) const;
   Status change_into(const std::string& place);
   Status furnish(bool has_pid_namespace);
   Status put_trees();
@@ -51,6 +53,7 @@ class InnerRoot {
   void write_etc();
 
   const LaunchOrder& order_;
+  const int root_map_;
   std::vector<Tree> devices_;
   std::vector<Tree> trees_;
   std::vector<Link> links_;

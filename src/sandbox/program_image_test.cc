@@ -103,6 +103,20 @@ TEST_F(ProgramImageTest, ChangesAreKeptWhereTheyShall) {
   EXPECT_EQ(run(spec), ENOSPC);
 }
 
+TEST_F(ProgramImageTest, RootInsideOwnsWhatRootOwns) {
+  // Where the file system of the layers can be mounted through a map.
+  add_file("top/var/lib/x/old", "1");
+  ProgramSpec spec = image({"write", "/var/lib/x/new", "1"});
+  spec.user = "0";
+  EXPECT_EQ(run(spec), 0);
+  spec = image({"write", "/var/lib/x/old", "1"});
+  spec.user = "root";
+  EXPECT_EQ(run(spec), 0);
+  EXPECT_EQ(text_of("top/var/lib/x/old"), "1");
+  spec = image({"write", "/var/lib/x/old", "1"});
+  EXPECT_EQ(run(spec), EACCES);
+}
+
 TEST_F(ProgramImageTest, FoldersOfTheHostAreBoundAsSaid) {
   add_file("shared/text", "from the host");
   std::filesystem::create_directory(folder_ + "/out");

@@ -185,7 +185,7 @@ class Suite {
   }
   uint32_t cgroup_layers() const { return cgroups_->layers(); }
 
-  Outcome run_program(bool is_image, uint32_t off) {
+  Outcome run_program(bool is_image, bool is_root, uint32_t off) {
     ProgramSpec spec;
     spec.name = "escape";
     spec.layers_off = off;
@@ -195,7 +195,8 @@ class Suite {
     if (is_image) {
       spec.lower = {image_};
       spec.environment = {"PATH=/bin"};
-      std::string command = "exec /probe image=1";
+      if (is_root) spec.user = "0:0";
+      std::string command = std::string("exec /probe image=1 root=") + (is_root ? "1" : "0");
       for (const std::string& word : spec.arguments) command += " " + word;
       spec.arguments = {"sh", "-c", command};
     } else {
@@ -375,7 +376,7 @@ bool run_tier(Suite& suite, const char* tier) {
   const std::string name = tier;
   const auto run = [&](uint32_t off) {
     return name == "function" ? suite.run_role(kFunctionRole, std::to_string(off), off)
-                              : suite.run_program(name == "image", off);
+                              : suite.run_program(name != "native", name == "as root", off);
   };
   const Outcome whole = run(0);
   std::printf("%s: %s\n", tier, describe(whole.layers).c_str());
@@ -405,6 +406,6 @@ int main(int argc, char** argv) {
   }
   bool holds = control.has_run && control.open.size() >= kOpenWithoutSandbox;
   if (!holds) std::printf("the probes reach too little where nothing stops them\n");
-  for (const char* tier : {"native", "image", "function"}) holds = run_tier(suite, tier) && holds;
+  for (const char* tier : {"native", "image", "as root", "function"}) holds = run_tier(suite, tier) && holds;
   return holds ? 0 : 1;
 }

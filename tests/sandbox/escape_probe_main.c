@@ -17,6 +17,7 @@ int main(int argc, char **argv) {
     int status = 0;
     pid_t pid;
     if (facts.is_image && kEscapeProbes[i].is_for_bare_root) continue;
+    if (facts.is_root && kEscapeProbes[i].is_right_of_root) continue;
     if (facts.is_control && kEscapeProbes[i].leaves_machine) continue;
     fflush(stdout);
     pid = fork();

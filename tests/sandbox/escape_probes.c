@@ -539,15 +539,16 @@ static int execute_what_it_wrote(Facts f) {
   return 1;
 }
 
-#define PROBE(name) {#name, name, 0, 0}
-#define FAR_PROBE(name) {#name, name, 0, 1}
+#define PROBE(name) {#name, name, 0, 0, 0}
+#define FAR_PROBE(name) {#name, name, 0, 1, 0}
+#define OWN_PROBE(name) {#name, name, 0, 0, 1}
 const struct EscapeProbe kEscapeProbes[] = {
-    PROBE(read_shadow), PROBE(read_secret), PROBE(read_secret_climbing),
+    OWN_PROBE(read_shadow), PROBE(read_secret), PROBE(read_secret_climbing),
     PROBE(read_secret_by_init_root), PROBE(read_secret_by_victim_root),
     PROBE(read_secret_by_parent_cwd), PROBE(read_secret_by_link), PROBE(race_a_link),
     PROBE(write_to_host), PROBE(open_by_handle), PROBE(list_host_folder), PROBE(write_artifact),
-    PROBE(replace_artifact), PROBE(write_passwd), PROBE(write_root), PROBE(make_character_device),
-    PROBE(make_block_device), PROBE(own_by_root), PROBE(open_memory_devices), PROBE(open_disks),
+    OWN_PROBE(replace_artifact), OWN_PROBE(write_passwd), OWN_PROBE(write_root), PROBE(make_character_device),
+    PROBE(make_block_device), OWN_PROBE(own_by_root), PROBE(open_memory_devices), PROBE(open_disks),
     PROBE(open_kvm), PROBE(open_fuse), PROBE(open_tun), PROBE(open_kernel_log),
     PROBE(open_terminal), PROBE(push_into_terminal), PROBE(mount_tmpfs), PROBE(mount_proc),
     PROBE(bind_root), PROBE(remount_root), PROBE(new_mount_calls), PROBE(unmount_proc),
@@ -557,8 +558,8 @@ const struct EscapeProbe kEscapeProbes[] = {
     PROBE(read_victim_environment), PROBE(read_init_environment), PROBE(open_init_memory),
     PROBE(list_init_descriptors), PROBE(trace_victim), PROBE(trace_init),
     PROBE(read_victim_memory), PROBE(read_init_memory), PROBE(take_descriptor),
-    PROBE(signal_victim), PROBE(signal_init), PROBE(compare_kernel_pointers), PROBE(become_root),
-    PROBE(become_root_group), PROBE(join_groups), PROBE(regain_capabilities),
+    PROBE(signal_victim), PROBE(signal_init), PROBE(compare_kernel_pointers), OWN_PROBE(become_root),
+    OWN_PROBE(become_root_group), PROBE(join_groups), PROBE(regain_capabilities),
     PROBE(raise_bounding_set), PROBE(gain_privileges_by_exec), PROBE(raise_priority),
     PROBE(go_realtime), PROBE(lock_memory), PROBE(dump_core), PROBE(load_bpf), PROBE(open_perf),
     PROBE(add_key), PROBE(read_keyring), PROBE(set_up_io_uring), PROBE(open_userfaultfd),
@@ -573,7 +574,7 @@ const struct EscapeProbe kEscapeProbes[] = {
     PROBE(attach_shared_memory), PROBE(open_message_queue), PROBE(fork_bomb), PROBE(take_memory),
     PROBE(fill_disk), PROBE(leak_descriptors), PROBE(use_inherited_descriptors),
     PROBE(read_node_environment), PROBE(execute_from_memory),
-    {"execute_what_it_wrote", execute_what_it_wrote, 1, 0},
+    {"execute_what_it_wrote", execute_what_it_wrote, 1, 0, 0},
 };
 const int kEscapeProbeCount = (int)(sizeof kEscapeProbes / sizeof *kEscapeProbes);
 
@@ -595,6 +596,7 @@ struct EscapeFacts escape_facts(int argc, char **argv) {
     if (strncmp(argv[i], "queue=", 6) == 0) facts.queue = value;
     if (strncmp(argv[i], "shm=", 4) == 0) facts.shared_memory = atoi(value);
     if (strncmp(argv[i], "image=", 6) == 0) facts.is_image = atoi(value);
+    if (strncmp(argv[i], "root=", 5) == 0) facts.is_root = atoi(value);
     if (strncmp(argv[i], "control=", 8) == 0) facts.is_control = atoi(value);
   }
   return facts;

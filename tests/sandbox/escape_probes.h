@@ -18,6 +18,7 @@ struct EscapeFacts {
   const char *queue;        // a message queue everyone may open
   int shared_memory;        // a segment everyone may attach
   int is_image;             // runs in an image's root
+  int is_root;              // as its root
   int is_control;           // nothing stops it: reaches for nothing outside of this machine
 };
 
@@ -26,6 +27,7 @@ struct EscapeProbe {
   int (*run)(const struct EscapeFacts *);  // 0: the way is open
   int is_for_bare_root;                    // an image allows it on purpose
   int leaves_machine;
+  int is_right_of_root;                    // who in an image's root is root owns it
 };
 
 extern const struct EscapeProbe kEscapeProbes[];
