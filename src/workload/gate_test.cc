@@ -411,6 +411,15 @@ TEST_F(GateTest, HoldsBackWhoPublishesFasterThanTheServerTakes) {
   EXPECT_TRUE(client::run_until(loop(), kPatience, [&] { return received == 20'000'000; }));
 }
 
+TEST_F(GateTest, TakesOutHeadersByWhichServersSpeak) {
+  Program program(loop(), *gate_);
+  program.connect();
+  const std::string block = "NATS/1.0\r\nA: b\r\nnats-trace-dest: beta.x\r\nNats-Request-Info: {}\r\n\r\n";
+  program.say("SUB own 1\r\nHPUB own " + std::to_string(block.size()) + " " +
+              std::to_string(block.size()) + "\r\n" + block + "\r\n");
+  EXPECT_EQ(program.settle(), "HMSG own 1 18 18\r\nNATS/1.0\r\nA: b\r\n\r\n\r\n");
+}
+
 TEST_F(GateTest, HoldsBackFloodsOfWhatCostsNothingToSay) {
   Program program(loop(), *gate_);
   program.connect();
