@@ -394,14 +394,14 @@ def deploy_image(node: Node, name: str, uri: str, lifecycle: str = "job", **run)
 
 def test_images(node: Node) -> None:
     script = ("only; echo user $(id -u):$(id -g) in $(pwd) has $COLOUR; echo x > /tmp/new && echo wrote;"
-              "echo y > /bin/only || echo kept; echo $0 $@")
+              "echo y > /bin/only && echo its own; echo $0 $@")
     uri = image_of(node, "image", {"Entrypoint": ["/bin/sh", "-c", script, "entry"], "Cmd": ["first"],
                                    "Env": ["COLOUR=blue", "PATH=/bin"], "WorkingDir": "/etc"})
-    # Root of the image is nobody outside, where its files are somebody else's.
+    # Root of the image is nobody outside, and owns what root owns in the layers.
     deploy_image(node, "whole", uri)
     eventually(lambda: node.info("whole")["program"]["runs"] == 1, "it ends")
     lines = log_of(node, "whole").splitlines()
-    for line in ("from an upper layer", "user 0:0 in /etc has blue", "wrote", "kept", "entry first"):
+    for line in ("from an upper layer", "user 0:0 in /etc has blue", "wrote", "its own", "entry first"):
         check(line in lines, f"{line!r} is not in {lines}")
     check(len(node.info("whole")["sha256"]) == 64, node.info("whole"))
     deploy_image(node, "changed", uri, user="app", workdir="/tmp", argv=["second"],
