@@ -37,7 +37,8 @@ uint64_t resident_bytes() {
   return count == 2 ? resident * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) : 0;
 }
 
-// The end of what it wrote to stdout.
+}  // namespace
+
 std::string last_output(const WorkloadLog& log) {
   std::string text;
   for (const LogEntry& entry : log.entries) {
@@ -45,8 +46,6 @@ std::string last_output(const WorkloadLog& log) {
   }
   return text.size() <= kResultBytesMax ? text : text.substr(text.size() - kResultBytesMax);
 }
-
-}  // namespace
 
 bool is_users_fault(const Error& error) {
   return error.code == Errc::Syntax || error.code == Errc::InvalidSubject ||

@@ -37,6 +37,8 @@ std::string find_engine_plugin();
 
 // Whether an error is one of what was deployed, so that trying again would give the same.
 bool is_users_fault(const Error&);
+// The end of what it wrote to stdout: a job's result.
+std::string last_output(const WorkloadLog&);
 
 // A workload node: runs what is deployed and answers the control API, as a NATS client like any other.
 // Where the server has JetStream, deployments are desired state: this node takes its part of it and has it

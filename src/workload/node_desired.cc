@@ -333,6 +333,13 @@ void Node::finish(const std::shared_ptr<Arrival>& arrival,
   reply.replaced_id = adopted->replaced_id;
   add_name(workload);
   announce(workload);
+  if (workload.state() == Workload::State::Stopped) {
+    // A job may be over before anybody has written down that it runs.
+    const WorkloadInfo info = workload.info();
+    const int exit_code = static_cast<int>(info.program.exit_code);
+    plane_->copy_ended(id, exit_code, exit_code == 0 ? std::string() : info.last_error,
+                       last_output(workload.log()));
+  }
   respond(*arrival->request, encode(reply));
 }
 

@@ -489,6 +489,32 @@ def test_nothing_survives_the_node(_: Node) -> None:
         eventually(lambda: not processes_of(node, mark), lambda: f"still there: {processes_of(node, mark)}", 5)
 
 
+def test_a_job_is_not_run_again(_: Node) -> None:
+    with Node(ARGS.brokkr, ARGS.attach, with_jetstream=True) as node:
+        deploy(node, "once", ["append", "/data/count"], lifecycle="job", volumes={"data": "/data"})
+        deploy(node, "server", ["serve", "8080"])
+        runs = node.folder / "data/volumes/default/once/data/count"
+        status = eventually(lambda: (s := as_json(node.control("STATUS.once", {})))["state"] == "complete" and s,
+                            lambda: node.control("STATUS.once", {}).data)
+        eventually(lambda: "completed" in node.control("STATUS.once", {}).data.decode(), status)
+        process = node.processes.pop()
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        node._spawn(node.command, "again.log")
+
+        def is_back() -> bool:
+            try:
+                node.client = node.connect()
+                listed = as_json(node.control("WPING", {}, timeout=1))
+            except (OSError, TimeoutError, ValueError):
+                return False
+            return any(w["name"] == "server" and w["workload_state"] == "running" for w in listed)
+        eventually(is_back, "the service is back")
+        check(runs.read_text() == "x", f"{len(runs.read_text())} runs")
+        shown = node.control("STATUS.once", {}).data.decode()
+        check("completed" in shown and "runs: 1" in shown, shown)
+
+
 def test_without_a_sandbox(_: Node) -> None:
     with Node(ARGS.brokkr, ARGS.attach, ("--sandbox=off",)) as node:
         deploy(node, "open", ["publish", "orders.x", "y"], lifecycle="job", isolation="none",
