@@ -408,8 +408,9 @@ def test_images(node: Node) -> None:
                  environment={"COLOUR": "red"})
     eventually(lambda: node.info("changed")["program"]["runs"] == 1, "it ends")
     lines = log_of(node, "changed").splitlines()
-    for line in ("user 1000:1000 in /tmp has red", "entry second"):
+    for line in ("from an upper layer", "user 1000:1000 in /tmp has red", "wrote", "entry second"):
         check(line in lines, f"{line!r} is not in {lines}")
+    check("changed" not in lines, "another user may not write everywhere")
     uri = image_of(node, "server", {"Cmd": ["/bin/sh", "-c",
                                             "while true; do echo hello | busybox nc -l -p 80; done"],
                                     "Env": ["PATH=/bin"]})
