@@ -2,7 +2,7 @@
 # Makes what microVMs boot from, out of Debian's packages: a kernel, and an initramfs with its modules and our
 # init. Tries KVM when it is there and notes whether a machine boots with it.
 #
-#   tools/microvm.sh FOLDER [GUEST_INIT]     FOLDER gets vmlinuz, initramfs and accelerator
+#   tools/microvm.sh FOLDER [GUEST_INIT]     FOLDER gets vmlinuz, vmlinux, initramfs, accelerator
 #
 # GUEST_INIT is the program brokkr_guest_init; by default the one beside brokkr. Needs apt-get, dpkg and cpio.
 set -euo pipefail
@@ -48,6 +48,23 @@ install -m 0755 "$guest" "$work/ram/init"
 install -m 0644 "$work/initramfs" "$folder/initramfs"
 install -m 0644 "$work/root/boot/vmlinuz-$release" "$folder/vmlinuz"
 say "kernel $release and initramfs in $folder"
+
+# Firecracker wants the kernel unpacked: an ELF file within the other, behind the signature of its packing.
+unpack_kernel() {
+  local signature=$1 program=$2 offset
+  command -v "${program%% *}" >/dev/null || return 1
+  for offset in $(LC_ALL=C grep -abo -P "$signature" "$folder/vmlinuz" | cut -d: -f1 | head -n 8); do
+    # shellcheck disable=SC2086
+    tail -c +$((offset + 1)) "$folder/vmlinuz" | $program >"$work/vmlinux" 2>/dev/null || true
+    if [[ $(head -c 4 "$work/vmlinux" | od -An -tx1 | tr -d ' \n') == 7f454c46 ]]; then
+      install -m 0644 "$work/vmlinux" "$folder/vmlinux"
+      return 0
+    fi
+  done
+  return 1
+}
+unpack_kernel '\x02\x21\x4C\x18' 'lz4 -dc' || unpack_kernel '\xFD7zXZ\x00' 'xz -dc' || unpack_kernel '\x28\xB5\x2F\xFD' 'zstd -dc' || unpack_kernel '\x1F\x8B\x08' 'gzip -dc' ||
+  say "the kernel cannot be unpacked here (package lz4?): no Firecracker"
 
 # A /dev/kvm that opens need not work: a machine has to come as far as our init, which ends without a port.
 accelerator=tcg

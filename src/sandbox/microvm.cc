@@ -7,11 +7,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <climits>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <optional>
 
@@ -19,6 +21,7 @@
 #include "io/worker.h"
 #include "sandbox/elf.h"
 #include "sandbox/image_files.h"
+#include "sandbox/microvm_firecracker.h"
 #include "sandbox/microvm_link.h"
 #include "sandbox/microvm_pack.h"
 #include "sandbox/microvm_qemu.h"
@@ -38,6 +41,8 @@ constexpr size_t kConsoleKept = 4096;
 constexpr uint64_t kMonitorBytes = 320U << 20;
 constexpr uint32_t kMonitorThreads = 64;
 constexpr int kNotStarted = 127;
+constexpr const char* kJailId = "machine";
+constexpr unsigned kJailUser = 65534;
 constexpr const char* kFirmwarePlaces[] = {"/usr/share/qemu/bios-microvm.bin", "/usr/share/seabios/bios-microvm.bin",
                                            "/usr/local/share/qemu/bios-microvm.bin"};
 
@@ -54,6 +59,13 @@ std::string find_on_path(const std::string& name) {
 std::string real_path(const std::string& path) {
   char real[PATH_MAX];
   return realpath(path.c_str(), real) != nullptr ? std::string(real) : std::string();
+}
+
+std::string first_word(const std::string& path) {
+  const image::OwnedFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return {};
+  auto text = image::read_all(file.get(), 4096, path);
+  return text ? std::string(trim(*text)) : std::string();
 }
 
 // A machine with one program. The monitor is a program of ours in a sandbox; the guest speaks through the
@@ -80,7 +92,10 @@ class MicroVm final : public Program {
   Status listen_for_monitor();
   void on_packed(const Result<uint64_t>& packed);
   Status start_monitor(uint64_t root_bytes);
+  Status start_qemu(const microvm::Machine& machine, ProgramEvents events);
+  Status start_firecracker(const microvm::Machine& machine, ProgramEvents events);
   void on_monitor(uint32_t ready);
+  void take_link(int fd);
   void send_spec();
   void on_frame(const wire::Frame& frame);
   void on_guest_exit(const wire::Frame& frame);
@@ -105,6 +120,7 @@ class MicroVm final : public Program {
   bool is_stopping_ = false;
   bool has_started_ = false;
   bool is_finished_ = false;
+  std::atomic<bool> is_over_ = false;  // tells the worker
   std::optional<io::ExitStatus> guest_exit_;
   bool guest_memory_kill_ = false;
   std::string failure_;
@@ -117,6 +133,7 @@ class MicroVm final : public Program {
 
 MicroVm::~MicroVm() {
   *is_alive_ = false;
+  is_over_ = true;
   link_.reset();
   monitor_.reset();
   listener_.reset();
@@ -178,6 +195,63 @@ void MicroVm::on_packed(const Result<uint64_t>& packed) {
 
 Status MicroVm::start_monitor(uint64_t root_bytes) {
   const microvm::Machine machine = microvm::size_machine(spec_.limits, root_bytes);
+  ProgramEvents events;
+  events.on_started = [](pid_t, uint32_t) {};
+  events.on_output = [this](OutputStream, std::string_view bytes) {
+    console_.append(bytes);
+    if (console_.size() > 2 * kConsoleKept) console_.erase(0, console_.size() - kConsoleKept);
+  };
+  events.on_connection = [](size_t, int fd) { close(fd); };
+  events.on_exit = [this](const io::ExitStatus& status, bool is_memory_kill, const std::string& reason) {
+    on_monitor_exit(status, is_memory_kill, reason);
+  };
+  return tools_.kind == MicroVmKind::Firecracker ? start_firecracker(machine, std::move(events))
+                                                 : start_qemu(machine, std::move(events));
+}
+
+// The jailer is the sandbox: own root, user, namespaces and /dev/kvm for the monitor alone.
+Status MicroVm::start_firecracker(const microvm::Machine& machine, ProgramEvents events) {
+  const std::string base = folder_ + "/jail";
+  const microvm::Jail jail = microvm::make_jail(base, tools_.monitor, kJailId);
+  if (Status made = image::make_folders(jail.root); !made) return made;
+  for (const auto& [from, to] : {std::pair(tools_.kernel, jail.kernel()), std::pair(folder_ + "/initramfs", jail.initramfs())}) {
+    std::error_code failure;
+    std::filesystem::copy_file(from, to, failure);
+    if (failure) return Error{Errc::System, from + ": " + failure.message()};
+    chmod(to.c_str(), 0644);
+  }
+  for (const std::string& folder : {base, jail.root}) chmod(folder.c_str(), 0755);
+  if (chown(jail.root.c_str(), kJailUser, kJailUser) != 0) return system_error(jail.root.c_str(), errno);
+  ProgramSpec spec;
+  spec.name = spec_.name;
+  spec.executable = tools_.jailer;
+  spec.arguments = microvm::jailer_arguments(tools_.jailer, tools_.monitor, base, kJailId, kJailUser);
+  spec.limits.memory_bytes = machine.memory_bytes + kMonitorBytes;
+  spec.limits.cpu_millis = spec_.limits.cpu_millis;
+  std::vector<uint16_t> ports;
+  auto started = start_program_unconfined(deps_, std::move(spec), std::move(events), ports);
+  if (!started) return started.error();
+  monitor_ = std::move(*started);
+  auto link = std::make_shared<Result<int>>(-1);
+  worker_.run(
+      deps_.loop,
+      [this, jail, machine, link] {
+        const Status told = microvm::configure_firecracker(jail.api(), machine, kBootTimeoutKvm, is_over_);
+        *link = told ? microvm::connect_vsock(jail.vsock(), microvm::kGuestVsockPort, kBootTimeoutKvm, is_over_) : told.error();
+      },
+      [this, link, alive = is_alive_] {
+        if (!*alive) {
+          if (*link) close(**link);
+          return;
+        }
+        if (*link) return take_link(**link);
+        failure_ = link->error().text;
+        end_monitor();
+      });
+  return {};
+}
+
+Status MicroVm::start_qemu(const microvm::Machine& machine, ProgramEvents events) {
   ProgramSpec spec;
   spec.name = spec_.name;
   spec.executable = tools_.monitor;
@@ -193,16 +267,6 @@ Status MicroVm::start_monitor(uint64_t root_bytes) {
                 {folder_ + "/initramfs", microvm::kInnerInitramfs, false},
                 {real_path(tools_.kernel), microvm::kInnerKernel, false},
                 {tools_.firmware, microvm::kInnerFirmware, false}};
-  ProgramEvents events;
-  events.on_started = [](pid_t, uint32_t) {};
-  events.on_output = [this](OutputStream, std::string_view bytes) {
-    console_.append(bytes);
-    if (console_.size() > 2 * kConsoleKept) console_.erase(0, console_.size() - kConsoleKept);
-  };
-  events.on_connection = [](size_t, int fd) { close(fd); };
-  events.on_exit = [this](const io::ExitStatus& status, bool is_memory_kill, const std::string& reason) {
-    on_monitor_exit(status, is_memory_kill, reason);
-  };
   auto started = start_program(deps_, std::move(spec), std::move(events));
   if (!started) return started.error();
   monitor_ = std::move(*started);
@@ -217,6 +281,10 @@ void MicroVm::on_monitor(uint32_t) {
     close(fd);
     return;
   }
+  take_link(fd);
+}
+
+void MicroVm::take_link(int fd) {
   GuestLink::Events events;
   events.on_greeting = [this] { send_spec(); };
   events.on_frame = [this](const wire::Frame& frame) { on_frame(frame); };
@@ -316,6 +384,7 @@ std::string MicroVm::console_tail() const {
 }
 
 void MicroVm::on_monitor_exit(const io::ExitStatus& status, bool is_memory_kill, const std::string& reason) {
+  is_over_ = true;
   if (guest_exit_) return finish(*guest_exit_, guest_memory_kill_, failure_);
   if (is_stopping_ && has_started_) return finish({true, SIGKILL}, false, {});
   std::string why = !failure_.empty() ? failure_ : !reason.empty() ? reason : status.text();
@@ -397,6 +466,17 @@ MicroVmTools find_microvm_tools(const std::string& folder) {
   MicroVmTools tools;
   std::string missing;
   const auto miss = [&](const std::string& what) { missing += (missing.empty() ? "" : ", ") + what; };
+  if (geteuid() == 0 && first_word(folder + "/accelerator") == "kvm" && access("/dev/kvm", R_OK | W_OK) == 0) {
+    tools.monitor = real_path(find_on_path("firecracker"));
+    tools.jailer = real_path(find_on_path("jailer"));
+    tools.kernel = real_path(folder + "/vmlinux");
+    tools.initramfs = real_path(folder + "/initramfs");
+    if (!tools.monitor.empty() && !tools.jailer.empty() && !tools.kernel.empty() && !tools.initramfs.empty()) {
+      tools.kind = MicroVmKind::Firecracker;
+      return tools;
+    }
+    tools = {};
+  }
   tools.monitor = real_path(find_on_path("qemu-system-x86_64"));
   if (tools.monitor.empty()) miss("qemu-system-x86_64 (package qemu-system-x86)");
   for (const char* place : kFirmwarePlaces) {
@@ -407,7 +487,7 @@ MicroVmTools find_microvm_tools(const std::string& folder) {
   tools.initramfs = real_path(folder + "/initramfs");
   if (tools.kernel.empty() || tools.initramfs.empty()) miss("kernel and initramfs in " + folder + " (tools/microvm.sh makes them)");
   tools.missing = std::move(missing);
-  // KVM needs /dev/kvm in the monitor's sandbox, which has no devices to grant yet.
+  // QEMU with KVM needs /dev/kvm in the monitor's sandbox, which has no devices to grant yet.
   if (tools.missing.empty()) tools.kind = MicroVmKind::QemuEmulated;
   return tools;
 }

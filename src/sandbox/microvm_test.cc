@@ -5,15 +5,19 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <thread>
 
 #include "sandbox/cgroup.h"
+#include "sandbox/microvm_firecracker.h"
 #include "sandbox/microvm_link.h"
 #include "sandbox/microvm_pack.h"
 #include "sandbox/microvm_qemu.h"
@@ -25,6 +29,8 @@ namespace {
 namespace fs = std::filesystem;
 using microvm::GuestLink;
 using wire::Kind;
+
+const std::atomic<bool> kNever = false;
 
 TEST(MicroVmWire, FramesInAnyPieces) {
   std::string bytes;
@@ -76,6 +82,96 @@ TEST(MicroVmQemu, ItsMachineIsAsSmallAsItCanBe) {
   EXPECT_TRUE(has(kvm, "2"));
   const ProgramLimits limits{.memory_bytes = 64U << 20};
   EXPECT_EQ(microvm::size_machine(limits, 10U << 20).memory_bytes, (64U + 96U + 20U) << 20);
+}
+
+// Firecracker's API and vsock sockets, played by this test; no machine with KVM has run the real ones.
+TEST(MicroVmFirecracker, TheApiIsToldInOrderAndBelieved) {
+  char folder[] = "/tmp/brokkr-fc-XXXXXX";
+  ASSERT_NE(mkdtemp(folder), nullptr);
+  const std::string path = std::string(folder) + "/api.sock";
+  for (const bool is_refusing : {false, true}) {
+    std::vector<std::string> seen;
+    std::thread server([&] {
+      const int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+      sockaddr_un address{};
+      address.sun_family = AF_UNIX;
+      path.copy(address.sun_path, sizeof address.sun_path - 1);
+      unlink(path.c_str());
+      ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+      listen(listener, 1);
+      const int fd = accept(listener, nullptr, nullptr);
+      std::string in;
+      char bytes[4096];
+      ssize_t n = 0;
+      while ((n = read(fd, bytes, sizeof bytes)) > 0) {
+        in.append(bytes, static_cast<size_t>(n));
+        if (in.find("\r\n\r\n{") == std::string::npos || !in.ends_with("}")) continue;
+        seen.push_back(in.substr(0, in.find(" HTTP")) + " " + in.substr(in.find("\r\n\r\n") + 4));
+        in.clear();
+        const std::string answer = is_refusing && seen.size() == 2
+                                       ? "HTTP/1.1 400 Bad Request\r\nContent-Length: 11\r\n\r\nbad kernel!"
+                                       : "HTTP/1.1 204 No Content\r\n\r\n";
+        if (write(fd, answer.data(), answer.size()) < 0) break;
+      }
+      close(fd);
+      close(listener);
+    });
+    const Status told = microvm::configure_firecracker(path, {256U << 20, 2}, std::chrono::seconds(20), kNever);
+    server.join();
+    if (is_refusing) {
+      ASSERT_FALSE(told);
+      EXPECT_NE(told.error().text.find("bad kernel!"), std::string::npos) << told.error().text;
+      EXPECT_EQ(seen.size(), 2U);
+      continue;
+    }
+    ASSERT_TRUE(told) << told.error().text;
+    ASSERT_EQ(seen.size(), 4U);
+    EXPECT_EQ(seen[0], R"(PUT /machine-config {"vcpu_count":2,"mem_size_mib":256,"smt":false})");
+    EXPECT_NE(seen[1].find("brokkr.port=vsock:1024"), std::string::npos);
+    EXPECT_EQ(seen[3], R"(PUT /actions {"action_type":"InstanceStart"})");
+  }
+  const auto late = microvm::configure_firecracker(std::string(folder) + "/none", {}, std::chrono::milliseconds(50), kNever);
+  EXPECT_EQ(late.error().code, Errc::TimedOut);
+  fs::remove_all(folder);
+}
+
+TEST(MicroVmFirecracker, VsockIsAskedUntilTheGuestListens) {
+  char folder[] = "/tmp/brokkr-fc-XXXXXX";
+  ASSERT_NE(mkdtemp(folder), nullptr);
+  const std::string path = std::string(folder) + "/vsock.sock";
+  const int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof address.sun_path - 1);
+  ASSERT_EQ(bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  listen(listener, 4);
+  std::thread server([&] {
+    for (int attempt = 0; attempt < 3; ++attempt) {
+      const int fd = accept(listener, nullptr, nullptr);
+      char bytes[64] = {};
+      if (read(fd, bytes, sizeof bytes) > 0 && attempt == 2) {
+        EXPECT_STREQ(bytes, "CONNECT 1024\n");
+        EXPECT_EQ(write(fd, "OK 7\n\nBROKKR", 12), 12);
+      }
+      close(fd);
+    }
+  });
+  auto fd = microvm::connect_vsock(path, microvm::kGuestVsockPort, std::chrono::seconds(20), kNever);
+  server.join();
+  ASSERT_TRUE(fd) << fd.error().text;
+  char bytes[16] = {};
+  EXPECT_EQ(read(*fd, bytes, sizeof bytes), 7) << "what the guest says is left in place";
+  close(*fd);
+  close(listener);
+  fs::remove_all(folder);
+}
+
+TEST(MicroVmFirecracker, TheJailerIsToldEverything) {
+  const auto arguments = microvm::jailer_arguments("/usr/bin/jailer", "/opt/firecracker", "/jail", "m1", 65534);
+  const std::vector<std::string> wanted = {"/usr/bin/jailer", "--id", "m1", "--exec-file", "/opt/firecracker", "--uid", "65534", "--gid",
+                                           "65534", "--chroot-base-dir", "/jail", "--", "--api-sock", "/api.sock"};
+  EXPECT_EQ(arguments, wanted);
+  EXPECT_EQ(microvm::make_jail("/jail", "/opt/firecracker", "m1").api(), "/jail/firecracker/m1/root/api.sock");
 }
 
 // A link to a guest that this test plays.
