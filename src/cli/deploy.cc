@@ -424,7 +424,7 @@ Result<workload::RolloutStatus> deploy(const Context& context, WorkloadClient& w
   if (Status s = sign(values, workloads, request, wanted.run); !s) return s.error();
   request.run_request = workload::encode(wanted.run);
   (void)context;
-  return workloads.apply(apply);
+  return values.is_on("direct") && !wanted.has_replicas ? workloads.deploy_one(apply) : workloads.apply(apply);
 }
 
 }  // namespace brokkr::cli

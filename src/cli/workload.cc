@@ -16,10 +16,16 @@
 namespace brokkr::cli {
 namespace {
 
+// What one refers to it by: of one replica that of the copy that runs, as lists and logs have it.
+std::string id_of(const workload::RolloutStatus& status) {
+  const bool is_one = status.replicas == 1 && !status.slots.empty() && !status.slots.front().workload_id.empty();
+  return is_one ? status.slots.front().workload_id : status.id;
+}
+
 // What scripts read: a deploy reply of nodes, and beside it the rollout.
 std::string deployed_json(const workload::RolloutStatus& status, const workload::RunRequest& run) {
   json::Writer out;
-  out.begin_object().field("id", status.id).field("name", status.name);
+  out.begin_object().field("id", id_of(status)).field("name", status.name);
   out.field("node_id", status.slots.empty() ? "" : status.slots.front().node);
   out.key("trigger_subjects").begin_array();
   for (const std::string& subject : run.trigger_subjects) out.string(subject);
@@ -30,13 +36,16 @@ std::string deployed_json(const workload::RolloutStatus& status, const workload:
 Status print_deployed(const Context& context, const Values& values, const workload::RolloutStatus& status,
                       const workload::RunRequest& run) {
   if (status.state == "failed") {
+    if (status.replicas == 1 && !status.slots.empty() && !status.slots.front().error.empty()) {
+      return Error{Errc::Unavailable, status.slots.front().error};
+    }
     return Error{Errc::Unavailable, status.message.empty() ? "\"" + status.name + "\" did not start" : status.message};
   }
   if (values.is_on("json")) {
     print_line(deployed_json(status, run));
   } else {
     const std::string node = status.slots.empty() ? "" : " on node " + status.slots.front().node;
-    print("🚀 Workload '" + status.name + "' accepted. You can now refer to this workload with ID: " + status.id + node + "\n");
+    print("🚀 Workload '" + status.name + "' accepted. You can now refer to this workload with ID: " + id_of(status) + node + "\n");
     if (status.generation > 1) remark("generation " + std::to_string(status.generation));
     if (status.replicas != 1) remark(std::to_string(status.running) + " of " + std::to_string(status.replicas) + " replicas run");
     if (!status.message.empty()) remark(status.message);
@@ -255,6 +264,7 @@ Command deploy_command(std::string name, std::vector<std::string> aliases, std::
 Command devrun_command() {
   Command command = deploy_command("devrun", {"yeet"}, "Deploy a function from a file, replacing the one of its name");
   command.flags.push_back({"watch", "Deploy again whenever the file changes"});
+  command.flags.push_back({"direct", "A version that does not start leaves the one before it", Kind::Bool, "", "true", "", false, true});
   return command;
 }
 

@@ -150,6 +150,12 @@ Result<workload::RolloutStatus> WorkloadClient::apply(const workload::ApplyReque
   }
   if (answer.error().code != Errc::NoResponders) return answer.error();
   // Nobody keeps desired state here: no JetStream, or nodes of another make.
+  auto status = deploy_one(request);
+  if (status) status->message = kNotKept;
+  return status;
+}
+
+Result<workload::RolloutStatus> WorkloadClient::deploy_one(const workload::ApplyRequest& request) {
   auto reply = deploy(request.deploy, request.node);
   if (!reply) return reply.error();
   workload::RolloutStatus status;
@@ -160,7 +166,6 @@ Result<workload::RolloutStatus> WorkloadClient::apply(const workload::ApplyReque
   status.workload_lifecycle = request.deploy.workload_lifecycle;
   status.replicas = status.updated = status.running = 1;
   status.state = "complete";
-  status.message = kNotKept;
   workload::SlotStatus& slot = status.slots.emplace_back();
   slot.node = reply->node_id;
   slot.workload_id = reply->id;

@@ -38,6 +38,9 @@ class WorkloadClient {
   // Keeps it as desired state and waits as the request says; where no node does that, deploys it on one
   // node, which forgets it when it ends.
   Result<workload::RolloutStatus> apply(const workload::ApplyRequest&);
+  // Deploys on one node; it becomes desired state, where that is kept, once it runs. What fails to start
+  // changes nothing.
+  Result<workload::RolloutStatus> deploy_one(const workload::ApplyRequest&);
   // Picks the node by auction unless one is named.
   Result<workload::DeployReply> deploy(const workload::DeployRequest&, const std::string& node);
 

@@ -205,7 +205,10 @@ std::string encode(const NodeInfo& info) {
     out.key("agent_summary").begin_object();
     out.field("name", agent.name).field("type", agent.type);
     out.field("start_time", agent.start_time);
-    write_strings(out, "supported_lifecycles", agent.supported_lifecycles);
+    // Nex has one text there, and a list in the reply of an auction.
+    std::string lifecycles;
+    for (const std::string& one : agent.supported_lifecycles) lifecycles += (lifecycles.empty() ? "" : ",") + one;
+    out.field("supported_lifecycles", lifecycles);
     out.field("state", agent.state).field("workload_count", uint64_t{agent.workload_count});
     out.field("version", agent.version).end_object().end_object();
   }
@@ -393,7 +396,11 @@ Result<NodeInfo> decode_node_info(std::string_view text) {
       MemberReader from(*summary);
       from.read("name", agent.name).read("type", agent.type);
       from.read("start_time", agent.start_time).read("state", agent.state);
-      from.read("supported_lifecycles", agent.supported_lifecycles);
+      std::string lifecycles;
+      from.read("supported_lifecycles", lifecycles);
+      for (const std::string_view one : split(lifecycles, ',')) {
+        if (!one.empty()) agent.supported_lifecycles.emplace_back(one);
+      }
       from.read("workload_count", agent.workload_count).read("version", agent.version);
     }
   }

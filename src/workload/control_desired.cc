@@ -122,11 +122,8 @@ std::string encode(const CloneRequest& request) {
   return out.field("new_target_xkey", request.new_target_xkey).end_object().take();
 }
 
-std::string encode(const CloneReply& reply) {
-  Writer out;
-  out.begin_object().key("start_workload_request").raw(encode(reply.start_workload_request));
-  return out.end_object().take();
-}
+// Nex's schema wraps the request, its client and nodes do not; readers here take either.
+std::string encode(const CloneReply& reply) { return encode(reply.start_workload_request); }
 
 std::string encode(const DrainRequest& request) {
   Writer out;
@@ -244,13 +241,8 @@ Result<CloneReply> decode_clone_reply(std::string_view text) {
   const Result<Value> value = parse_object(text);
   if (!value) return value.error();
   CloneReply reply;
-  MemberReader in(*value);
-  const Value* request = in.find("start_workload_request");
-  if (request == nullptr) {
-    in.fail("\"start_workload_request\" is missing");
-    return in.finish(std::move(reply));
-  }
-  auto decoded = decode_deploy_request(Writer().value(*request).text());
+  const Value* request = MemberReader(*value).find("start_workload_request");
+  auto decoded = decode_deploy_request(request == nullptr ? std::string(text) : Writer().value(*request).text());
   if (!decoded) return decoded.error();
   reply.start_workload_request = std::move(*decoded);
   return reply;
