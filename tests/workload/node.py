@@ -80,7 +80,7 @@ class Node:
         process.wait()
 
     def start_again(self) -> None:
-        is_attached = len(self.processes) == 1
+        is_attached = "node" in self.command[1:2]
         (self._spawn if is_attached else self._start)(self.command, f"node{time.monotonic_ns()}.log")
         if not is_attached:
             self.client = self.connect()
