@@ -11,7 +11,7 @@ namespace brokkr::cli {
 namespace {
 
 using workload::NamespacesRequest;
-using Action = NamespacesRequest::Action;
+using NamespaceAction = NamespacesRequest::Action;
 
 std::string words_or(const workload::Words& words, const char* none) {
   std::string out;
@@ -75,7 +75,7 @@ int run_namespace_list(const Context& context, const Values& values) {
 }
 
 int run_namespace_info(const Context& context, const Values& values) {
-  NamespacesRequest request{Action::Get, {}};
+  NamespacesRequest request{NamespaceAction::Get, {}};
   request.record.ns = values.text("name");
   auto reply = ask(context, values, request);
   if (!reply) return fail(context.program, reply.error());
@@ -92,12 +92,12 @@ int run_namespace_info(const Context& context, const Values& values) {
 int run_namespace_set(const Context& context, const Values& values) {
   auto workloads = WorkloadClient::connect(context, values);
   if (!workloads) return fail(context.program, workloads.error());
-  NamespacesRequest request{Action::Get, {}};
+  NamespacesRequest request{NamespaceAction::Get, {}};
   request.record.ns = values.text("name");
   auto before = (*workloads)->namespaces(request);
   if (!before && before.error().code != Errc::NotFound) return fail(context.program, before.error());
   if (before && !before->namespaces.empty()) request.record = before->namespaces.front().record;
-  request.action = Action::Set;
+  request.action = NamespaceAction::Set;
   workload::NamespaceRecord& record = request.record;
   record.ns = values.text("name");
   const auto words = [&](const char* flag, workload::Words& into) {
@@ -126,7 +126,7 @@ int run_namespace_set(const Context& context, const Values& values) {
 }
 
 int run_namespace_remove(const Context& context, const Values& values) {
-  NamespacesRequest request{Action::Remove, {}};
+  NamespacesRequest request{NamespaceAction::Remove, {}};
   request.record.ns = values.text("name");
   auto reply = ask(context, values, request);
   if (!reply) return fail(context.program, reply.error());

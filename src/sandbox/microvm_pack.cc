@@ -19,7 +19,7 @@ namespace {
 using image::OwnedFd;
 
 constexpr size_t kAlignment = 4;
-constexpr size_t kCopyBytes = 256 * 1024;
+constexpr size_t kPackCopyBytes = 256 * 1024;
 constexpr int kDepthMax = 512;
 
 struct Entry {
@@ -97,7 +97,7 @@ class Archive {
   Status copy(const std::string& path, uint64_t size) {
     const OwnedFd file(open(path.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
     if (!file) return system_error(path.c_str(), errno);
-    std::string part(kCopyBytes, '\0');
+    std::string part(kPackCopyBytes, '\0');
     uint64_t left = size;
     while (left > 0) {
       const ssize_t n = read(file.get(), part.data(), std::min<uint64_t>(part.size(), left));

@@ -3,6 +3,13 @@
 #include <algorithm>
 
 namespace brokkr::workload {
+struct DesiredBucketKind {
+  std::string_view name;
+  const char* description;
+  bool is_memory;
+  Duration ttl;
+};
+
 namespace {
 
 constexpr Duration kRetryEvery = std::chrono::milliseconds(500);
@@ -11,13 +18,7 @@ constexpr Duration kNodeRecordAge = std::chrono::minutes(10);
 constexpr Duration kDeployTokenAge = std::chrono::hours(25);
 constexpr int64_t kReplicasWanted = 3;
 
-struct BucketKind {
-  std::string_view name;
-  const char* description;
-  bool is_memory;
-  Duration ttl;
-};
-constexpr BucketKind kBuckets[] = {
+constexpr DesiredBucketKind kBuckets[] = {
     {kNamespacesBucket, "Workloads: namespaces and their quotas", false, {}},
     {kWorkloadsBucket, "Workloads: what is to run", false, {}},
     {kSlotsBucket, "Workloads: which node runs which replica", false, {}},
@@ -34,7 +35,7 @@ bool is_absent(const client::ApiError& error) {
 }  // namespace
 
 struct DesiredStore::Bucket {
-  const BucketKind* kind = nullptr;
+  const DesiredBucketKind* kind = nullptr;
   std::optional<client::KeyValue> bucket;
   std::unique_ptr<client::KeyWatch> watch;
   bool is_read = false;
@@ -43,7 +44,7 @@ struct DesiredStore::Bucket {
 DesiredStore::DesiredStore(io::Loop& loop, Log& log, client::Connection& connection, Events events)
     : loop_(loop), log_(log), connection_(connection), events_(std::move(events)),
       js_(connection), retry_(loop, [this] { probe(); }) {
-  for (const BucketKind& kind : kBuckets) {
+  for (const DesiredBucketKind& kind : kBuckets) {
     buckets_.push_back(std::make_unique<Bucket>());
     buckets_.back()->kind = &kind;
   }
@@ -116,7 +117,7 @@ void DesiredStore::open_bucket(size_t index) {
 }
 
 void DesiredStore::create_bucket(size_t index, int64_t replicas) {
-  const BucketKind& kind = *buckets_[index]->kind;
+  const DesiredBucketKind& kind = *buckets_[index]->kind;
   client::KeyValueConfig config;
   config.bucket = kind.name;
   config.description = kind.description;

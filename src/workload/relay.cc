@@ -8,7 +8,7 @@ namespace brokkr::workload {
 namespace {
 
 // Reads in one go, so that one busy stream does not hold up the loop.
-constexpr int kReadsPerTurn = 4;
+constexpr int kRelayReadsPerTurn = 4;
 
 }  // namespace
 
@@ -36,7 +36,7 @@ void Relay::listen() {
 }
 
 bool Relay::read_some(End& from, End& to) {
-  for (int i = 0; i < kReadsPerTurn && to.pending.empty() && !from.has_ended; ++i) {
+  for (int i = 0; i < kRelayReadsPerTurn && to.pending.empty() && !from.has_ended; ++i) {
     const std::span<char> buffer = loop_.receive_buffer(0);
     const io::IoResult got = from.stream->read(buffer.data(), std::min(buffer.size(), kPendingMax));
     if (got.kind == io::IoResult::Kind::WouldBlock) return true;

@@ -90,7 +90,8 @@ TEST(LineSplitter, BoundsALineWithoutEnd) {
   }
   EXPECT_EQ(total, 50'000U);
   lines.clear();
-  splitter.add(std::string(LineSplitter::kLineBytesMax, 'y') + "\nz\n", keep);
+  std::string two_lines(LineSplitter::kLineBytesMax, 'y');
+  splitter.add(two_lines.append("\nz\n"), keep);
   EXPECT_EQ(lines.size(), 2U);
 }
 

@@ -16,11 +16,11 @@ using std::chrono::seconds;
 
 constexpr Duration kExpires = seconds(30);
 constexpr Duration kHeartbeat = seconds(10);
-constexpr Duration kRetryMin = milliseconds(250);
-constexpr Duration kRetryMax = seconds(15);
+constexpr Duration kStreamRetryMin = milliseconds(250);
+constexpr Duration kStreamRetryMax = seconds(15);
 constexpr Duration kNoCapacityPause = milliseconds(50);
 constexpr uint32_t kAloneMax = 5;
-constexpr std::string_view kNamespaceKey = "io.brokkr.namespace";
+constexpr std::string_view kTriggerNamespaceKey = "io.brokkr.namespace";
 constexpr int64_t kTicksPerSchedule = 100;
 
 client::StreamConfig schedule_stream(const std::string& name, const std::string& ns) {
@@ -31,7 +31,7 @@ client::StreamConfig schedule_stream(const std::string& name, const std::string&
   config.max_msgs_per_subject = kTicksPerSchedule;
   config.max_age = std::chrono::hours(1);
   config.duplicate_window = std::chrono::minutes(2);
-  config.metadata[std::string(kNamespaceKey)] = ns;
+  config.metadata[std::string(kTriggerNamespaceKey)] = ns;
   return config;
 }
 
@@ -95,7 +95,7 @@ void StreamTrigger::make_stream() {
 
 void StreamTrigger::on_stream(const client::StreamInfo& info) {
   is_work_queue_ = info.config.retention == client::Retention::WorkQueue;
-  const auto owner = info.config.metadata.find(std::string(kNamespaceKey));
+  const auto owner = info.config.metadata.find(std::string(kTriggerNamespaceKey));
   if (owner != info.config.metadata.end() && owner->second != facts_.ns) {
     return fail(ApiError{{Errc::PermissionDenied,
                           "stream " + plan_.stream + " is of another namespace"}});
@@ -144,7 +144,7 @@ void StreamTrigger::fail(Failed error) {
   const std::string text = describe(trigger_) + ": " + error.text;
   if (const auto on_live = std::move(on_live_)) return on_live(Error{error.code, text});
   deps_.target.report("TRIGGERTROUBLE", text, {});
-  retry_pause_ = std::clamp<Duration>(retry_pause_ * 2, kRetryMin, kRetryMax);
+  retry_pause_ = std::clamp<Duration>(retry_pause_ * 2, kStreamRetryMin, kStreamRetryMax);
   retry_.start(retry_pause_);
 }
 
@@ -183,7 +183,7 @@ void StreamTrigger::fetch() {
       js_, plan_.stream, plan_.consumer, options,
       [this](const client::Message& m, const client::Delivery& d) { on_message(m, d); },
       [this](ApiResult<client::Done> result) { on_fetch_end(result); });
-  if (!started) return retry_.start(kRetryMax);
+  if (!started) return retry_.start(kStreamRetryMax);
   fetch_ = std::move(*started);
 }
 

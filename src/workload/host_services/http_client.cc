@@ -16,17 +16,16 @@ namespace {
 constexpr int kPollLimitMs = 30'000;
 constexpr long kKeptConnectionsMax = 64;
 
-struct HttpJob {
-  uint64_t number = 0;
-  bool is_cancel = false;
-  MonotonicTime deadline{};
-  HttpRequest request;
-};
-
 }  // namespace
 
 // Left half: the loop's. Right half: the thread's, and what both share under the mutex.
 struct HttpClient::Impl {
+  struct Job {
+    uint64_t number = 0;
+    bool is_cancel = false;
+    MonotonicTime deadline{};
+    HttpRequest request;
+  };
   // The loop's, and of callbacks posted to it.
   struct Waiting {
     std::unordered_map<uint64_t, Handler> handlers;
@@ -50,7 +49,7 @@ struct HttpClient::Impl {
     return true;
   }
 
-  void put(HttpJob job) {
+  void put(Job job) {
     {
       const std::lock_guard lock(mutex);
       jobs.push_back(std::move(job));
@@ -77,12 +76,12 @@ struct HttpClient::Impl {
   }
 
   void take_jobs() {
-    std::vector<HttpJob> taken;
+    std::vector<Job> taken;
     {
       const std::lock_guard lock(mutex);
       taken.swap(jobs);
     }
-    for (HttpJob& job : taken) {
+    for (Job& job : taken) {
       if (job.is_cancel) {
         const auto found = transfers.find(job.number);
         if (found == transfers.end()) continue;
@@ -136,7 +135,7 @@ struct HttpClient::Impl {
   CURLM* multi = nullptr;
   std::atomic<bool> is_stopping{false};
   std::mutex mutex;
-  std::vector<HttpJob> jobs;
+  std::vector<Job> jobs;
   std::unordered_map<uint64_t, std::unique_ptr<Transfer>> transfers;
 };
 

@@ -11,7 +11,7 @@ namespace brokkr::workload {
 namespace {
 
 constexpr size_t kListingBytesMax = 4U << 20;
-constexpr size_t kNameBytesMax = 4096;
+constexpr size_t kObjectNameBytesMax = 4096;
 constexpr int kLinksFollowedMax = 8;
 
 struct ObjectCall {
@@ -45,7 +45,7 @@ runtime::HostReply handle_reply(uint64_t handle) {
   return reply;
 }
 
-using Retry = std::function<bool(const client::ApiError&)>;
+using RetryObjects = std::function<bool(const client::ApiError&)>;
 
 client::ApiError object_missing(const std::string& name) {
   return {{Errc::NotFound, "object \"" + name + "\" not found"}, 404, 0};
@@ -70,7 +70,7 @@ void find_object(const client::ObjectStore& store, const std::string& name, int 
   });
 }
 
-void list_objects(const client::ObjectStore& store, const Answer& answer, const Retry& retry) {
+void list_objects(const client::ObjectStore& store, const Answer& answer, const RetryObjects& retry) {
   struct Listing {
     std::unique_ptr<client::ObjectWatch> watch;
     runtime::HostReply reply;
@@ -181,7 +181,7 @@ struct ObjectStoreService::State : std::enable_shared_from_this<State> {
       const auto self = weak.lock();
       if (self == nullptr || !answer.is_open()) return;
       if (!store) return answer.fail(store.error());
-      const Retry retry = [weak, call, answer](const client::ApiError& error) {
+      const RetryObjects retry = [weak, call, answer](const client::ApiError& error) {
         const auto again = weak.lock();
         if (again == nullptr || !is_bucket_gone(error)) return false;
         again->buckets->forget(call->bucket);
@@ -195,7 +195,7 @@ struct ObjectStoreService::State : std::enable_shared_from_this<State> {
   }
 
   void run_on(const client::ObjectStore& store, const std::shared_ptr<ObjectCall>& call,
-              const Answer& answer, const Retry& retry) {
+              const Answer& answer, const RetryObjects& retry) {
     const auto described = [answer, retry](client::ApiResult<client::ObjectInfo> info) {
       if (info) return answer.send(description_reply(*info));
       if (!retry(info.error())) answer.fail(info.error());
@@ -361,7 +361,7 @@ void ObjectStoreService::serve(const runtime::HostCall& call, const HostCaller& 
       method != "openRead") {
     return answer.fail(501, "objectStore has no method " + std::string(method));
   }
-  if (!is_list && (call.key.empty() || call.key.size() > kNameBytesMax)) {
+  if (!is_list && (call.key.empty() || call.key.size() > kObjectNameBytesMax)) {
     return answer.fail(400, "an object's name has 1 to 4096 bytes");
   }
   const auto kept = std::make_shared<ObjectCall>(
