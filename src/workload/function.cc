@@ -29,6 +29,17 @@ constexpr size_t kQueuedBytesMax = 8U << 20;
 constexpr size_t kOpenSpansMax = 4096;
 constexpr auto kLoopDetected = static_cast<uint16_t>(508);
 
+// An address may hold a password or a token; a collector need not know them.
+std::string without_secrets(std::string_view target) {
+  const size_t scheme = target.find("://");
+  if (scheme == std::string_view::npos) return std::string(target);
+  target = target.substr(0, target.find_first_of("?#"));
+  const size_t host = scheme + 3;
+  const size_t at = target.substr(host, target.find('/', host) - host).rfind('@');
+  const size_t skipped = at == std::string_view::npos ? 0 : at + 1;
+  return std::string(target.substr(0, host)) + std::string(target.substr(host + skipped));
+}
+
 CallResult no_capacity(const std::string& error) {
   CallResult result;
   result.code = runtime::OutcomeCode::NoCapacity;
@@ -315,7 +326,7 @@ void DeployedFunction::on_host_call(Instance& instance, const HostCallRequest& r
       span.kind = Span::Kind::Client;
       span.name = std::string(request.call.service) + "." + std::string(request.call.method);
       span.start = deps_.loop.clock().wall_now();
-      span.attributes = {{"brokkr.target", std::string(request.call.target)},
+      span.attributes = {{"brokkr.target", without_secrets(request.call.target)},
                          {"brokkr.key", std::string(request.call.key)},
                          {"faas.name", options_.name},
                          {"brokkr.namespace", options_.ns}};

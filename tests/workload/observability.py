@@ -144,6 +144,12 @@ def test_traces_go_through_functions(node: Node, collector: Collector, **_) -> N
     answers = [node.client.wait_reply(r).data.decode() for r in replies]
     for wanted, answer in zip(others, answers):
         check(wanted.split("-")[1] in answer, (wanted, answer))
+    # What an address holds beside the place stays here.
+    node.deploy("caller", "async () => { try { await fetch('http://me:secret@127.0.0.1:1/x?token=secret'); } catch (e) {} return 1; }",
+                ["caller"])
+    node.client.request("caller", b"")
+    went = collector.wait_for(lambda spans: [s for s in spans if s["name"].startswith("http.")], "HTTP call")[0]
+    check(attributes(went)["brokkr.target"] == "http://127.0.0.1:1/x", went)
     # A caller that does not sample is not sampled; no trace at all is a new one.
     node.client.request("inner", b"", headers=[("traceparent", PARENT[:-2].replace("4b", "4c") + "00")])
     begun = node.client.request("inner", b"").data.decode().split("-")[1]
