@@ -3,22 +3,25 @@
 
     workloads.py --brokkr PATH [STEP ...]   all steps, or those whose name holds one of the words
 
-The steps share one `brokkr up`; each leaves nothing behind.
+The steps share one `brokkr up`, then, where there is a nats-server, a node attached to it; each leaves nothing behind.
 """
 import argparse
 import base64
+import contextlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests" / "workload"), str(ROOT / "tests" / "support")]
-from command_node import PATIENCE_SECONDS, Node, embedded  # noqa: E402
+sys.path[:0] = [str(ROOT / "tests" / name) for name in ("workload", "support", "conformance")]
+from command_node import PATIENCE_SECONDS, Node, embedded, wait_for_node  # noqa: E402
 import nkeys  # noqa: E402
+import server as servers  # noqa: E402
 
 STEPS = []
 ECHO = "(subject, payload) => String.fromCharCode(...payload)"
@@ -297,20 +300,38 @@ def calls_are_kept_and_nodes_tell_what_they_grant(node):
     node.run("stop", "callsjs")
 
 
+@contextlib.contextmanager
+def attached(brokkr: str, oracle: str):
+    """A node on a nats-server with JetStream."""
+    with tempfile.TemporaryDirectory(prefix="node-") as name:
+        with servers.Server(oracle, 'jetstream {store_dir: "$FOLDER/js"}') as server:
+            node = Node(brokkr, server.url(), pathlib.Path(name))
+            with node.start("node", "up", "--server", server.url(), "--data", f"{name}/data") as running:
+                wait_for_node(node, running)
+                yield node
+
+
+def each_place(brokkr: str):
+    yield "brokkr up", embedded(brokkr)
+    if oracle := servers.find_oracle():
+        yield f"a node on nats-server {servers.version_of(oracle)}", attached(brokkr, oracle)
+
+
 def run(args) -> bool:
     right = True
-    with embedded(os.path.abspath(args.brokkr)) as node:
-        for function in STEPS:
-            if args.steps and not any(word in function.__name__ for word in args.steps):
-                continue
-            started = time.monotonic()
-            name = function.__name__.replace("_", " ")
-            try:
-                function(node)
-                print(f"ok    {name} ({time.monotonic() - started:.1f} s)", flush=True)
-            except Exception:  # one step's failure says nothing about the next
-                right = False
-                print(f"WRONG {name}\n{traceback.format_exc()}", flush=True)
+    for where, context in each_place(os.path.abspath(args.brokkr)):
+        with context as node:
+            for function in STEPS:
+                if args.steps and not any(word in function.__name__ for word in args.steps):
+                    continue
+                started = time.monotonic()
+                name = function.__name__.replace("_", " ")
+                try:
+                    function(node)
+                    print(f"ok    {where}: {name} ({time.monotonic() - started:.1f} s)", flush=True)
+                except Exception:  # one step's failure says nothing about the next
+                    right = False
+                    print(f"WRONG {where}: {name}\n{traceback.format_exc()}", flush=True)
     return right
 
 
