@@ -25,6 +25,8 @@ build_packages=(
 test_packages=(
   libgtest-dev libbenchmark-dev
   libnats-dev                       # the official C client, run against the server
+  busybox-static                    # what images of tests hold
+  qemu-system-x86 cpio              # microVMs; tools/microvm.sh
   openssl                           # makes the certificate of the peer the exchanges with TLS need
 )
 # Node is needed by the official JavaScript clients only, so a `node` and `npm` from anywhere will do.

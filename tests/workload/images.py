@@ -2,9 +2,11 @@
 """Images: taken from every place they come from, kept in the object store, and run.
 
     images.py --brokkr PATH [CLAIM ...]   all claims, or those whose name holds one of the words
+    images.py --brokkr PATH --attach NATS_SERVER   on a node attached to nats-server with JetStream
 """
 import argparse
 import base64
+import contextlib
 import json
 import pathlib
 import platform
@@ -14,7 +16,7 @@ import tempfile
 import time
 import traceback
 
-from command_node import PATIENCE_SECONDS, ROOT, Node, embedded
+from command_node import PATIENCE_SECONDS, ROOT, Node, embedded, servers, wait_for_node
 
 sys.path[:0] = [str(ROOT / "tests" / "tls")]
 from certificates import Authority  # noqa: E402
@@ -286,9 +288,21 @@ def an_image_that_cannot_run_says_why(node: Node) -> None:
     holds(out + err + node.run("info", "nothing") + node.try_run("logs", "nothing")[1], "missing")
 
 
+@contextlib.contextmanager
+def attached(brokkr: str, oracle: str):
+    """As command_node's, with JetStream at the server."""
+    with tempfile.TemporaryDirectory(prefix="node-") as name, \
+            servers.Server(oracle, 'jetstream { store_dir: "$FOLDER/js" }') as server:
+        node = Node(brokkr, server.url(), pathlib.Path(name))
+        with node.start("node", "up", "--server", server.url(), "--data", f"{name}/data") as running:
+            wait_for_node(node, running)
+            yield node
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--brokkr", required=True)
+    parser.add_argument("--attach", default="")
     parser.add_argument("claims", nargs="*")
     options = parser.parse_args()
     failed = 0
@@ -296,7 +310,8 @@ def main() -> int:
     if not BUSYBOX:
         print("no busybox here: nothing is run")
         chosen = [one for one in chosen if not one.__name__.startswith(("images_run", "an_image"))]
-    with embedded(str(pathlib.Path(options.brokkr).resolve())) as node:
+    brokkr = str(pathlib.Path(options.brokkr).resolve())
+    with attached(brokkr, options.attach) if options.attach else embedded(brokkr) as node:
         for one in chosen:
             started = time.monotonic()
             try:
