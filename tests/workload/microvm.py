@@ -61,6 +61,27 @@ def a_service_is_stopped_by_a_signal(node: Node) -> None:
         logs.wait_for("got the signal")
 
 
+@claim
+def a_program_linked_statically_needs_no_image(node: Node) -> None:
+    node.run("run", BUSYBOX, "--name", "native", "--type", "native", "--lifecycle", "job", "--sandbox", "microvm", "--wait", "120s",
+             "--argv", "sh", "--argv", "-c", "--argv", "busybox id; echo $0 in a machine; echo to stderr >&2; exit 3")
+    holds(output_of(node, "native", "in a machine"), "uid=65534")
+    holds(node.run("info", "native"), "exit code 3")
+
+
+@claim
+def a_machine_has_its_memory_and_no_more(node: Node) -> None:
+    path = busybox().write_layout(folder_of(node) / "layout")
+    node.run("run", f"oci:{path}", "--name", "greedy", "--lifecycle", "job", "--sandbox", "microvm", "--memory", "48MB", "--wait", "120s",
+             "--argv", "echo begins; exec busybox tail /dev/zero", "--argv", "script")
+    output_of(node, "greedy", "begins")
+    deadline = time.monotonic() + 60
+    while "memory" not in (said := node.run("info", "greedy").lower().split("replicas", 1)[-1]):
+        if time.monotonic() > deadline:
+            raise AssertionError(said)
+        time.sleep(0.1)
+
+
 def prepare(folder: pathlib.Path, guest: str) -> str:
     """Makes kernel and initramfs; why not, when it cannot."""
     done = subprocess.run([str(ROOT / "tools" / "microvm.sh"), str(folder), guest], capture_output=True, text=True, timeout=240)
