@@ -9,6 +9,7 @@ constexpr Duration kIdleTick = std::chrono::milliseconds(250);
 constexpr Duration kBusyTick = std::chrono::milliseconds(50);
 constexpr Duration kGoodbyeTimeout = std::chrono::milliseconds(700);
 constexpr int kChangeAttempts = 8;
+constexpr Duration kLateAfter = std::chrono::seconds(2);
 
 uint64_t incarnation_at(WallTime now) {
   return static_cast<uint64_t>(now.time_since_epoch().count());
@@ -32,6 +33,10 @@ ControlPlane::ControlPlane(const Deps& deps, std::string node_id)
       tick_(deps.loop, [this] { run_turn(); }), beat_(deps.loop, [this] { beat(); }) {}
 
 ControlPlane::~ControlPlane() { *alive_ = false; }
+
+void ControlPlane::look() {
+  if (is_ready() && now() - scheduler_.last_step() > kLateAfter) run_turn();
+}
 
 void ControlPlane::kick() {
   if (is_ready()) deps_.loop.schedule(turn_);

@@ -60,6 +60,9 @@ class ControlPlane {
   bool is_ready() const { return store_.state() == DesiredStore::State::Ready; }
   bool is_probing() const { return store_.state() == DesiredStore::State::Probing; }
   const Scheduler& scheduler() const { return scheduler_; }
+  // A process that was stopped for a while may have lost its leases: to be asked before answering for
+  // what runs here.
+  void look();
   DesiredStore& store() { return store_; }
   uint64_t incarnation() const { return self_.incarnation; }
 

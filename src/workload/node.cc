@@ -270,6 +270,12 @@ void Node::remove_name(const Workload& workload) {
   if (found->second.empty()) names_.erase(found);
 }
 
+bool Node::is_listed(const Workload& workload) const {
+  const auto found = names_.find(name_key(workload.identity().ns, workload.identity().name));
+  return found != names_.end() && std::find(found->second.begin(), found->second.end(),
+                                            workload.identity().id) != found->second.end();
+}
+
 void Node::destroy(const std::string& id) {
   const auto found = workloads_.find(id);
   if (found == workloads_.end()) return;
@@ -310,10 +316,7 @@ Workload* Node::find(std::string_view ns, std::string_view id_or_name) const {
   const auto found =
       workloads_.find(names != names_.end() ? names->second.front() : std::string(id_or_name));
   if (found == workloads_.end() || found->second->identity().ns != ns) return nullptr;
-  const auto state = found->second->state();
-  // What has ended by itself is still asked for its log and its exit code.
-  const bool is_told = state == Workload::State::Live || state == Workload::State::Stopped;
-  return is_told ? found->second.get() : nullptr;
+  return is_listed(*found->second) ? found->second.get() : nullptr;
 }
 
 void Node::publish_event(std::string_view ns, std::string_view type, std::string_view json) {

@@ -159,6 +159,8 @@ class Node final : public ControlPlaneHost {
   void retire(const std::string& id, Duration grace, Callback<void()> on_stopped);
   void add_name(const Workload& workload);
   void remove_name(const Workload& workload);
+  // Live, or ended by itself: not one that is starting or being stopped.
+  bool is_listed(const Workload& workload) const;
   Workload* find(std::string_view ns, std::string_view id_or_name) const;
   void publish_event(std::string_view ns, std::string_view type, std::string_view json);
   void retire_all();

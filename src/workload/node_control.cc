@@ -317,13 +317,13 @@ void Node::on_workload_ping(client::ServiceRequest request) {
   std::vector<std::string> filter = wanted->filter;
   const std::string_view argument = argument_of(request);
   if (!argument.empty()) filter.emplace_back(argument);
+  plane_->look();
   std::vector<WorkloadSummary> summaries;
   for (const auto& [id, workload] : workloads_) {
     const WorkloadIdentity& identity = workload->identity();
     // The system namespace sees all.
     if (identity.ns != ns && ns != kSystemNamespace) continue;
-    const auto state = workload->state();
-    if (state != Workload::State::Live && state != Workload::State::Stopped) continue;
+    if (!is_listed(*workload)) continue;
     const bool is_wanted = filter.empty() || std::any_of(filter.begin(), filter.end(), [&](auto& f) {
       return f == identity.id || f == identity.name;
     });

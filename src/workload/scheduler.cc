@@ -401,10 +401,10 @@ void Scheduler::evaluate_slot(const WorkloadView* workload, const std::string& k
 
 void Scheduler::place_pending(MonotonicTime now) {
   if (state_ != "running") return;
-  std::vector<std::pair<std::string, MonotonicTime>> waiting;
   if (writing_.size() + starting_ >= kUnderWayMax) return;
   // Loads grow by what is planned for others in this round, so that all spread alike.
   const auto loads = loads_;
+  planned_.clear();
   for (auto entry = pending_.begin(); entry != pending_.end();) {
     const auto current = entry++;
     const std::string slot_key = current->first;

@@ -93,6 +93,7 @@ class Scheduler {
   // Whether something waits for time to pass, so that `step` should come again soon.
   bool is_waiting() const { return !pending_.empty() || !timed_.empty(); }
   bool is_fenced() const { return is_fenced_; }
+  MonotonicTime last_step() const { return now_; }
   bool is_synced() const { return synced_at_.has_value(); }
 
   // Views for the control API.
@@ -223,6 +224,7 @@ class Scheduler {
   std::map<std::string, MonotonicTime> pending_;  // slot keys that want a node, and since when
   std::map<std::string, MonotonicTime> orphans_;  // slot keys without a workload
   std::map<std::string, NodeLoad> loads_;    // by node; `record` is not set
+  std::map<std::string, uint32_t> planned_;  // by "workload node", in one round of placing
   std::map<std::string, uint32_t> copy_count_;  // by slot key, those that are stopping included
   std::vector<Action> actions_;
   uint32_t starting_ = 0;

@@ -177,6 +177,9 @@ bool Scheduler::place(const std::string& slot_key, MonotonicTime since, Monotoni
     for (const auto& [slot, other] : slots) {
       if (slot != name->slot && !other.is_gone && other.lease.node == id) ++load.same;
     }
+    if (const auto more = planned_.find(name->workload_key + " " + id); more != planned_.end()) {
+      load.same += more->second;
+    }
     if (is_move && lease->node == id) continue;
     if (is_move && !lease->target.empty() && lease->target != id) continue;
     loads.push_back(load);
@@ -185,6 +188,7 @@ bool Scheduler::place(const std::string& slot_key, MonotonicTime since, Monotoni
   const auto ranked = rank_nodes(workload.workload, revision, slot_key, loads);
   if (ranked.empty()) return false;
   const Demand demand = demand_of(workload.workload, revision);
+  ++planned_[name->workload_key + " " + std::string(ranked.front())];
   NodeLoad& planned = loads_[std::string(ranked.front())];
   ++planned.replicas;
   planned.memory_bytes += demand.memory_bytes;
