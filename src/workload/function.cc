@@ -97,7 +97,9 @@ void DeployedFunction::put_triggers() {
   for (const auto& trigger : triggers_) {
     trigger->start([this](const Status& status) { on_trigger_live(status); });
   }
-  deps_.connection.flush(kFlushTimeout, [this](const Status& status) { on_trigger_live(status); });
+  deps_.connection.flush(kFlushTimeout, [this, alive = std::weak_ptr(alive_)](const Status& status) {
+    if (!alive.expired()) on_trigger_live(status);
+  });
 }
 
 Status DeployedFunction::add_triggers() {
@@ -423,10 +425,15 @@ void DeployedFunction::stop(Duration grace, Callback<void()> on_stopped) {
   stop_limit_.start(grace > Duration::zero() ? grace : standard);
   draining_ = static_cast<uint32_t>(subscriptions_.size() + triggers_.size()) + 1;
   for (const auto& subscription : subscriptions_) {
-    subscription->drain([this](const Status&) { on_drained(); });
+    // A server that does not answer tells of it long after this has gone.
+    subscription->drain([this, alive = std::weak_ptr(alive_)](const Status&) {
+      if (!alive.expired()) on_drained();
+    });
   }
   for (const auto& trigger : triggers_) {
-    trigger->drain([this] { on_drained(); });
+    trigger->drain([this, alive = std::weak_ptr(alive_)] {
+      if (!alive.expired()) on_drained();
+    });
   }
   on_drained();
 }

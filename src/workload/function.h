@@ -145,6 +145,7 @@ class DeployedFunction final : public InstanceOwner, public Workload, private Tr
   const Deps deps_;
   FunctionOptions options_;
   client::DoneHandler on_live_;
+  const std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
   State state_ = State::Starting;
   std::vector<std::unique_ptr<Instance>> instances_;
   std::vector<std::unique_ptr<Instance>> graveyard_;  // dead, destroyed in the next turn
