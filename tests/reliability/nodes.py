@@ -186,11 +186,19 @@ class Trial:
                 found[one["name"]] = found.get(one["name"], 0) + 1
         return found
 
-    def deploy(self, name: str, replicas: int, wait_ms: int = 60_000):
+    def deploy(self, name: str, replicas: int):
         source = base64.b64encode(b"() => 'here'").decode()
         run = json.dumps({"artifact": source, "trigger_subjects": [name]})
-        return self.ask("APPLY", {"replicas": replicas, "wait_ms": wait_ms, "deploy": {
-            "name": name, "workload_type": "v8", "workload_lifecycle": "function", "run_request": run}}, 90)
+        body = json.dumps({"replicas": replicas, "wait_ms": 0, "deploy": {
+            "name": name, "workload_type": "v8", "workload_lifecycle": "function", "run_request": run}}).encode()
+        deadline = time.monotonic() + 30
+        while True:
+            # The server may choose a node that does not answer any more; asking again does no harm.
+            try:
+                return self.client.request("$NEX.SVC.default.control.APPLY", body, 2)
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise AssertionError(f"{name}: APPLY was not answered") from None
 
     def missing(self) -> list[str]:
         found = self.counts()
@@ -202,7 +210,7 @@ class Trial:
     def run(self) -> None:
         for index in range(self.arguments.workloads):
             name = f"w{index}"
-            reply = self.deploy(name, self.arguments.replicas, 0)
+            reply = self.deploy(name, self.arguments.replicas)
             if reply.error_code:
                 raise AssertionError(f"{name}: {reply.data!r}")
             self.declared[name] = self.arguments.replicas
@@ -220,12 +228,11 @@ class Trial:
         victim = self.random.choice(self.nodes)
         victim.hit(fault)
         begun = time.monotonic()
-        name = f"during-{fault}-{number}"
-        reply = self.deploy(name, 1, 0)
-        if not reply.error_code:
-            self.declared[name] = 1
-        back = self.wait(f"{fault} of {victim.name}: back", lambda: not self.missing(), BACK_SECONDS)
+        self.wait(f"{fault} of {victim.name}: back", lambda: not self.missing(), BACK_SECONDS)
         back = time.monotonic() - begun
+        name = f"during-{fault}-{number}"
+        if not self.deploy(name, 1).error_code:
+            self.declared[name] = 1
         while time.monotonic() - begun < self.arguments.seconds:
             time.sleep(0.1)
         victim.heal(fault)
