@@ -40,7 +40,7 @@ class WebServer:
     anything else    200 "ok"
     """
 
-    def __init__(self, certificate: tuple[str, str] | None = None):
+    def __init__(self, certificate: tuple[str, str] | None = None, address: str = "127.0.0.1"):
         self.requests: list[dict] = []
         owner = self
 
@@ -72,7 +72,7 @@ class WebServer:
             def log_message(self, *words):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = http.server.ThreadingHTTPServer((address, 0), Handler)
         self.server.daemon_threads = True
         self.server.handle_error = lambda *words: None
         if certificate is not None:
