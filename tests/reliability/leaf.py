@@ -157,11 +157,19 @@ def check_messages(here: NatsClient, there: NatsClient) -> None:
 def check_queues(here: NatsClient, there: NatsClient, others: NatsClient) -> None:
     """One of a group gets it, wherever it is; one near the publisher first."""
     base = "q" + os.urandom(4).hex()
-    there.subscribe(base, "group")
-    others.subscribe(base, "group")
-    there.flush()
-    others.flush()
-    time.sleep(0.2)
+    for number, client in enumerate((there, others)):
+        client.subscribe(base, "group")
+        # Told to the other side after the group: when this comes through, so does that.
+        client.subscribe(f"{base}.{number}")
+        client.flush()
+
+        def is_known() -> bool:
+            here.publish(f"{base}.{number}", b"")
+            here.flush()
+            client.pump(0.02)
+            return client.drop(f"{base}.{number}") > 0
+
+        until("interest of the group", is_known)
     for _ in range(50):
         here.publish(base, b"x")
     here.flush()
