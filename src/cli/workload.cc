@@ -55,8 +55,12 @@ Status print_deployed(const Context& context, const Values& values, const worklo
   }
   std::fflush(stdout);
   if (status.state == "progressing" && values.duration("wait") > Duration::zero()) {
-    return Error{Errc::TimedOut, "\"" + status.name + "\" is not there yet: " + std::to_string(status.running) + " of " +
-                                     std::to_string(status.replicas) + " replicas run"};
+    std::string text = "\"" + status.name + "\" is not there yet: " + std::to_string(status.running) + " of " +
+                       std::to_string(status.replicas) + " replicas run";
+    for (const workload::SlotStatus& slot : status.slots) {
+      if (!slot.error.empty()) return Error{Errc::TimedOut, text + "; " + slot.error};
+    }
+    return Error{Errc::TimedOut, std::move(text)};
   }
   return {};
 }

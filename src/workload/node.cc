@@ -51,7 +51,8 @@ bool is_users_fault(const Error& error) {
   return error.code == Errc::Syntax || error.code == Errc::InvalidSubject ||
          error.code == Errc::PermissionDenied || error.code == Errc::InvalidArgument ||
          error.code == Errc::Unsupported || error.code == Errc::LimitExceeded ||
-         error.code == Errc::AlreadyExists || error.code == Errc::Corrupt;
+         error.code == Errc::AlreadyExists || error.code == Errc::Corrupt ||
+         error.code == Errc::NotFound;
 }
 
 std::string find_engine_plugin() {

@@ -369,7 +369,11 @@ void Scheduler::settle_failed(const WorkloadView& workload, const std::string& s
   if (!copy.is_final && ++local.attempts < kAttemptsMax) {
     local.retry_at = now + retry_pause(local.attempts - 1);
     timed_.insert(workload_key(workload.workload.ns, workload.workload.name));
-    return;
+    if (view.lease.error == copy.error) return;
+    // Whoever looks is told why it is not there yet.
+    SlotLease lease = view.lease;
+    lease.error = copy.error;
+    return put(slot_key, view, std::move(lease));
   }
   SlotLease lease = view.lease;
   if (local.before && owner_of(*local.before, now) == Owner::Alive) {
