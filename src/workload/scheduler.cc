@@ -405,6 +405,7 @@ void Scheduler::place_pending(MonotonicTime now) {
   // Loads grow by what is planned for others in this round, so that all spread alike.
   const auto loads = loads_;
   planned_.clear();
+  plan_claims_under_way();
   for (auto entry = pending_.begin(); entry != pending_.end();) {
     const auto current = entry++;
     const std::string slot_key = current->first;
@@ -412,6 +413,30 @@ void Scheduler::place_pending(MonotonicTime now) {
     if (writing_.size() + starting_ >= kUnderWayMax) break;
   }
   loads_ = loads;
+}
+
+// Claims of ours that are not acknowledged yet show in no slot.
+void Scheduler::plan_claims_under_way() {
+  for (const auto& [slot_key, writing] : writing_) {
+    if (writing.is_delete) continue;
+    const auto name = parse_slot_key(slot_key);
+    const auto workload = workloads_.find(name->workload_key);
+    const SlotView* view = find_slot(name->workload_key, name->slot);
+    const bool is_known = view != nullptr && !view->is_gone && view->lease.node == writing.lease.node;
+    if (workload == workloads_.end() || is_known) continue;
+    plan_replica(workload->second, name->workload_key, workload->second.workload.current,
+                 writing.lease.node);
+  }
+}
+
+void Scheduler::plan_replica(const WorkloadView& workload, const std::string& workload_key,
+                             const WorkloadRevision& revision, const std::string& node) {
+  const Demand demand = demand_of(workload.workload, revision);
+  ++planned_[workload_key + " " + node];
+  NodeLoad& planned = loads_[node];
+  ++planned.replicas;
+  planned.memory_bytes += demand.memory_bytes;
+  planned.cpu_millis += demand.cpu_millis;
 }
 
 std::string Scheduler::make_id() { return std::string(Nuid(random_).next()); }

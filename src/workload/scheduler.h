@@ -184,6 +184,9 @@ class Scheduler {
   bool wants_move(const WorkloadView&, const SlotLease&) const;
 
   void place_pending(MonotonicTime now);
+  void plan_claims_under_way();
+  void plan_replica(const WorkloadView& workload, const std::string& workload_key,
+                    const WorkloadRevision& revision, const std::string& node);
   bool place(const std::string& slot_key, MonotonicTime since, MonotonicTime now);
   void recount(const std::string& workload_key, SlotView&);
   void claim(const WorkloadView&, const std::string& slot_key, uint32_t slot, SlotView&,

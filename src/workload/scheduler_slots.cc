@@ -187,12 +187,7 @@ bool Scheduler::place(const std::string& slot_key, MonotonicTime since, Monotoni
   const WorkloadRevision& revision = choose_revision(workload, name->slot, lease, now);
   const auto ranked = rank_nodes(workload.workload, revision, slot_key, loads);
   if (ranked.empty()) return false;
-  const Demand demand = demand_of(workload.workload, revision);
-  ++planned_[name->workload_key + " " + std::string(ranked.front())];
-  NodeLoad& planned = loads_[std::string(ranked.front())];
-  ++planned.replicas;
-  planned.memory_bytes += demand.memory_bytes;
-  planned.cpu_millis += demand.cpu_millis;
+  plan_replica(workload, name->workload_key, revision, std::string(ranked.front()));
   const auto rank = std::find(ranked.begin(), ranked.end(), self_.node) - ranked.begin();
   if (rank == static_cast<ptrdiff_t>(ranked.size())) return false;
   if (now < since + rank * kRankPause) return false;

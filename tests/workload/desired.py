@@ -228,7 +228,7 @@ def test_moves_and_drains_leave_no_gap(place: Place) -> None:
 
 def test_clones_can_be_deployed(place: Place) -> None:
     place.apply("twin", ECHO.replace("VERSION", "t"))
-    body = place.get("CLONE.twin")["start_workload_request"]
+    body = place.get("CLONE.twin")
     body["name"] = "twin2"
     node = place.pings()["n0"]
     place.get(f"ADEPLOY.{node}", body)
