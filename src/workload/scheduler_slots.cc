@@ -174,6 +174,12 @@ bool Scheduler::place(const std::string& slot_key, MonotonicTime since, Monotoni
     NodeLoad load = loads_[id];
     load.record = &node.record;
     load.had_it = lease != nullptr && !is_move && lease->node == id;
+    if (view.counted_node == id) {
+      // It need not have room for this replica twice.
+      --load.replicas;
+      load.memory_bytes -= view.counted.memory_bytes;
+      load.cpu_millis -= view.counted.cpu_millis;
+    }
     for (const auto& [slot, other] : slots) {
       if (slot != name->slot && !other.is_gone && other.lease.node == id) ++load.same;
     }
@@ -187,7 +193,9 @@ bool Scheduler::place(const std::string& slot_key, MonotonicTime since, Monotoni
   const WorkloadRevision& revision = choose_revision(workload, name->slot, lease, now);
   const auto ranked = rank_nodes(workload.workload, revision, slot_key, loads);
   if (ranked.empty()) return false;
-  plan_replica(workload, name->workload_key, revision, std::string(ranked.front()));
+  if (view.counted_node != ranked.front()) {
+    plan_replica(workload, name->workload_key, revision, std::string(ranked.front()));
+  }
   const auto rank = std::find(ranked.begin(), ranked.end(), self_.node) - ranked.begin();
   if (rank == static_cast<ptrdiff_t>(ranked.size())) return false;
   if (now < since + rank * kRankPause) return false;

@@ -168,6 +168,7 @@ class Sim {
     record.beat = ++node.beat;
     record.state = node.state;
     record.types = {"v8"};
+    record.workloads_max = workloads_max;
     record.tags = node.tags;
     store("n", node.id, encode(record));
     node.acks.emplace_back(now + 1ms * random.below(100), now);
@@ -335,6 +336,7 @@ class Sim {
   std::deque<Node> nodes;
   uint64_t bad_generation = 0;
   bool is_strict = false;
+  uint32_t workloads_max = 0;  // of each node
   size_t starts = 0;
 };
 
@@ -361,6 +363,17 @@ TEST(Scheduler, ReplicasSpread) {
     EXPECT_GE(node.copies.size(), 14U);
     EXPECT_LE(node.copies.size(), 26U);
   }
+}
+
+TEST(Scheduler, AFullNodeHasItsReplicasAgainAfterARestart) {
+  Sim sim(7, 1);
+  sim.workloads_max = 20;
+  sim.run(2s);
+  for (int i = 0; i < 20; ++i) sim.apply("w" + std::to_string(i), 1, 1);
+  sim.expect_settles(5s);
+  sim.kill(sim.nodes[0]);
+  sim.start(sim.nodes[0]);
+  sim.expect_settles(20s);
 }
 
 TEST(Scheduler, ScalesDownAndRemoves) {
