@@ -5,10 +5,11 @@ usage: nodes.py --brokkr PATH --nats-server PATH [--nodes 4] [--workloads 12] [-
                 [--faults kill,stop,cut] [--seconds 8] [--seed N] [--many 0]
 
 In each round every fault hits a node of chance for `--seconds`: kill -9, SIGSTOP, or its way to the server goes
-dead (nothing passes, nothing is closed). What is declared must run again on the others within ten seconds; once
-the node is back there must never be more than declared, and then exactly that. Deploys that were acknowledged
-while it happened must be there at the end. `--many N` deploys so many functions to one node instead and measures
-listing them and starting them again.
+dead (nothing passes, nothing is closed): as root each node is in a network namespace of its own, whose end is taken
+from the bridge; otherwise it goes through a proxy that is stopped. What is declared must run again on the others
+within ten seconds; once the node is back there must never be more than declared, and then exactly that. Deploys
+that were acknowledged while it happened must be there at the end. `--many N` deploys so many functions to one node
+instead and measures listing them and starting them again.
 """
 import argparse
 import base64
@@ -28,6 +29,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 from nats_client import NatsClient, NatsError, as_json  # noqa: E402
+from network import Network  # noqa: E402
 
 BACK_SECONDS = 10
 START_SECONDS = 60
@@ -62,8 +64,55 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+class ProxyLine:
+    """A node's way to its server through a process that can be stopped."""
+
+    def __init__(self, port: int):
+        self.process = subprocess.Popen([sys.executable, "-c", PROXY, str(port)], stdout=subprocess.PIPE, text=True)
+        self.url = f"nats://127.0.0.1:{int(self.process.stdout.readline())}"
+        self.command: list[str] = []
+
+    def cut(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def heal(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class NamespaceLine:
+    """A node's way to its server over the bridge from a namespace of its own."""
+
+    def __init__(self, network: Network, port: int):
+        self.network = network
+        self.name, _ = network.add()
+        self.url = f"nats://{network.address}:{port}"
+        self.command = ["ip", "netns", "exec", self.name]
+
+    def cut(self) -> None:
+        self.network.cut(self.name)
+
+    def heal(self) -> None:
+        self.network.heal(self.name)
+
+    def end(self) -> None:
+        """The network takes the namespace with it."""
+
+
+def make_network() -> Network | None:
+    try:
+        return Network() if os.geteuid() == 0 else None
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"no network namespaces ({error}): the cut is a proxy that stops", flush=True)
+        return None
+
+
 class Cluster:
-    def __init__(self, program: str, folder: pathlib.Path, size: int):
+    def __init__(self, program: str, folder: pathlib.Path, size: int, address: str):
+        self.address = address
         ports = free_ports(2 * size)
         self.ports, routes = ports[:size], ports[size:]
         self.processes = []
@@ -72,7 +121,7 @@ class Cluster:
                        f'cluster {{ name: c, listen: "127.0.0.1:{routes[index]}", no_advertise: true, routes: '
                        f'[{", ".join(f"nats://127.0.0.1:{port}" for port in routes)}] }}')
             config = folder / f"s{index}.conf"
-            config.write_text(f'listen: "127.0.0.1:{self.ports[index]}"\nserver_name: s{index}\n'
+            config.write_text(f'listen: "{address}:{self.ports[index]}"\nserver_name: s{index}\n'
                               f'jetstream {{ store_dir: "{folder}/s{index}" }}\n{cluster}\n')
             with open(folder / f"s{index}.log", "wb") as log:
                 self.processes.append(subprocess.Popen([program, "-c", str(config)], stdout=log, stderr=log))
@@ -81,7 +130,7 @@ class Cluster:
         deadline = time.monotonic() + START_SECONDS
         while True:
             try:
-                client = NatsClient("127.0.0.1", self.ports[0], 10)
+                client = NatsClient(self.address, self.ports[0], 10)
                 if b'"error"' not in client.request("$JS.API.INFO", timeout=5).data:
                     return client
                 client.close()
@@ -93,17 +142,15 @@ class Cluster:
 
 
 class Node:
-    def __init__(self, brokkr: str, folder: pathlib.Path, name: str, port: int):
-        self.brokkr, self.folder, self.name = brokkr, folder, name
-        self.proxy = subprocess.Popen([sys.executable, "-c", PROXY, str(port)], stdout=subprocess.PIPE, text=True)
-        self.port = int(self.proxy.stdout.readline())
+    def __init__(self, brokkr: str, folder: pathlib.Path, name: str, line: ProxyLine | NamespaceLine):
+        self.brokkr, self.folder, self.name, self.line = brokkr, folder, name, line
         self.start()
 
     def start(self) -> None:
         with open(self.folder / f"{self.name}.log", "ab") as log:
             self.process = subprocess.Popen(
-                [self.brokkr, "node", "up", "-s", f"nats://127.0.0.1:{self.port}", "--data",
-                 str(self.folder / self.name), "--node-name", self.name], stdout=log, stderr=log)
+                self.line.command + [self.brokkr, "node", "up", "-s", self.line.url, "--data",
+                                     str(self.folder / self.name), "--node-name", self.name], stdout=log, stderr=log)
 
     def hit(self, fault: str) -> None:
         if fault == "kill":
@@ -112,7 +159,7 @@ class Node:
         elif fault == "stop":
             self.process.send_signal(signal.SIGSTOP)
         else:
-            self.proxy.send_signal(signal.SIGSTOP)
+            self.line.cut()
 
     def heal(self, fault: str) -> None:
         if fault == "kill":
@@ -120,19 +167,22 @@ class Node:
         elif fault == "stop":
             self.process.send_signal(signal.SIGCONT)
         else:
-            self.proxy.send_signal(signal.SIGCONT)
+            self.line.heal()
 
     def end(self) -> None:
-        for process in (self.process, self.proxy):
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
-        for process in (self.process, self.proxy):
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+        end_process(self.process)
+        self.line.end()
+
+
+def end_process(process: subprocess.Popen) -> None:
+    try:
+        process.wait(15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class Trial:
@@ -142,12 +192,15 @@ class Trial:
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="nodes-"))
         self.nodes: list[Node] = []
         servers = 1 if arguments.many else 3
-        self.cluster = Cluster(arguments.nats_server, self.folder, servers)
+        self.network = make_network()
+        self.cluster = Cluster(arguments.nats_server, self.folder, servers,
+                               self.network.address if self.network else "127.0.0.1")
         self.declared: dict[str, int] = {}
         self.client = self.cluster.client()
         for index in range(arguments.nodes):
-            self.nodes.append(Node(arguments.brokkr, self.folder, f"n{index}",
-                                   self.cluster.ports[index % servers]))
+            port = self.cluster.ports[index % servers]
+            line = NamespaceLine(self.network, port) if self.network else ProxyLine(port)
+            self.nodes.append(Node(arguments.brokkr, self.folder, f"n{index}", line))
         self.wait("the nodes answer", lambda: len(self.pings()) == arguments.nodes, START_SECONDS)
         self.wait("the desired state is there", lambda: not self.ask("STATUS").error_code, START_SECONDS)
 
@@ -290,11 +343,9 @@ class Trial:
         for process in self.cluster.processes:
             process.terminate()
         for process in self.cluster.processes:
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end_process(process)
+        if self.network:
+            self.network.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -22,6 +22,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 from nats_client import NatsClient, NatsError, as_json  # noqa: E402
+from network import Network  # noqa: E402
 from web_server import WebServer, make_authority, make_certificate  # noqa: E402
 
 START_SECONDS = 60
@@ -40,42 +41,6 @@ def wait(what: str, probe, seconds: float = START_SECONDS):
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {seconds} s")
         time.sleep(0.05)
-
-
-def run(*words: str) -> None:
-    subprocess.run(words, check=True, capture_output=True)
-
-
-class Network:
-    """A bridge of ours and namespaces on it; gone with `end`."""
-
-    def __init__(self):
-        self.bridge = f"bk{os.getpid() % 100000}"
-        self.base = f"10.{200 + os.getpid() % 50}.{os.getpid() // 50 % 250}"
-        self.address = f"{self.base}.1"
-        self.names: list[str] = []
-        run("ip", "link", "add", self.bridge, "type", "bridge")
-        run("ip", "addr", "add", f"{self.address}/24", "dev", self.bridge)
-        run("ip", "link", "set", self.bridge, "up")
-
-    def add(self) -> tuple[str, str]:
-        """A namespace's name and its address."""
-        number = len(self.names) + 11
-        name = f"{self.bridge}-{number}"
-        run("ip", "netns", "add", name)
-        self.names.append(name)
-        outside = f"{self.bridge}v{number}"
-        run("ip", "link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", name)
-        run("ip", "link", "set", outside, "master", self.bridge, "up")
-        run("ip", "-n", name, "addr", "add", f"{self.base}.{number}/24", "dev", "eth0")
-        run("ip", "-n", name, "link", "set", "eth0", "up")
-        run("ip", "-n", name, "link", "set", "lo", "up")
-        return name, f"{self.base}.{number}"
-
-    def end(self) -> None:
-        for name in self.names:
-            subprocess.run(["ip", "netns", "del", name], capture_output=True)
-        subprocess.run(["ip", "link", "del", self.bridge], capture_output=True)
 
 
 class World:
