@@ -30,9 +30,21 @@ ControlPlane::ControlPlane(const Deps& deps, std::string node_id)
                 on_key(bucket, key, stored);
               },
               [this](DesiredStore::State state) { on_state(state); }}),
+      witness_(deps.connection, self_.node,
+               {[this] { return scheduler_.is_blind(now()); },
+                [this](const std::string& node, bool is_blind, MonotonicTime asked_at) {
+                  scheduler_.on_witness(node, is_blind, asked_at);
+                }}),
       tick_(deps.loop, [this] { run_turn(); }), beat_(deps.loop, [this] { beat(); }) {}
 
 ControlPlane::~ControlPlane() { *alive_ = false; }
+
+void ControlPlane::open() {
+  if (const Status opened = witness_.open(); !opened) {
+    deps_.log.warn("workload: other nodes cannot ask this one: " + opened.error().text);
+  }
+  store_.open();
+}
 
 void ControlPlane::look() {
   if (is_ready() && now() - scheduler_.last_step() > kLateAfter) run_turn();
@@ -98,6 +110,7 @@ void ControlPlane::run_turn() {
   if (is_halted_) return;
   const bool was_fenced = scheduler_.is_fenced();
   for (const Scheduler::Action& action : scheduler_.step(now())) act(action);
+  if (scheduler_.needs_witnesses(now())) witness_.ask(now());
   if (scheduler_.is_fenced() != was_fenced) {
     deps_.log.warn(was_fenced ? "workload: the desired state can be reached again"
                               : "workload: the desired state cannot be reached: what it gave this node stops");

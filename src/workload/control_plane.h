@@ -14,6 +14,7 @@
 #include "io/loop.h"
 #include "workload/desired_store.h"
 #include "workload/scheduler.h"
+#include "workload/witness.h"
 
 namespace brokkr::workload {
 
@@ -56,7 +57,7 @@ class ControlPlane {
   ControlPlane& operator=(const ControlPlane&) = delete;
 
   // The connection is up.
-  void open() { store_.open(); }
+  void open();
   bool is_ready() const { return store_.state() == DesiredStore::State::Ready; }
   bool is_probing() const { return store_.state() == DesiredStore::State::Probing; }
   const Scheduler& scheduler() const { return scheduler_; }
@@ -139,6 +140,7 @@ class ControlPlane {
   const Scheduler::Self self_;
   Scheduler scheduler_;
   DesiredStore store_;
+  Witness witness_;
   std::string state_ = "running";
   uint64_t beats_ = 0;
   bool is_halted_ = false;

@@ -10,8 +10,6 @@
 namespace brokkr::workload {
 namespace {
 
-// What our own beats may be late by before the others' silence says nothing about them.
-constexpr Duration kViewGapMax = std::chrono::seconds(2);
 constexpr Duration kOrphanAfter = std::chrono::seconds(10);
 // Writes and starts under way at once: enough to be fast, few enough to beat in between.
 constexpr size_t kUnderWayMax = 32;
@@ -227,10 +225,6 @@ void Scheduler::forget_copy(const std::string& id) {
 
 void Scheduler::on_stopped(const std::string& id) { forget_copy(id); }
 
-void Scheduler::on_beat(MonotonicTime sent_at) {
-  beat_sent_ = std::max(beat_sent_, sent_at);
-}
-
 void Scheduler::unhold(const std::string& key) {
   held_.erase(key);
   if (const auto name = parse_slot_key(key)) mark(name->workload_key);
@@ -283,28 +277,6 @@ bool Scheduler::is_caretaker(MonotonicTime now) const {
     if (id < self_.node && is_node_alive(id, now)) return false;
   }
   return true;
-}
-
-void Scheduler::check_fence(MonotonicTime now) {
-  const bool is_late = now - beat_sent_ > kFenceAfter;
-  if (is_fenced_ && !is_late) {
-    is_fenced_ = false;
-    for (auto& [id, node] : nodes_) node.heard = now;
-    mark_all();
-  }
-  if (is_fenced_ || !is_late) return;
-  // Who was alone when the beats ended is not succeeded by anybody.
-  const bool has_others = std::any_of(nodes_.begin(), nodes_.end(), [&](const auto& node) {
-    return node.first != self_.node && is_node_alive(node.first, now);
-  });
-  if (!has_others) return;
-  is_fenced_ = true;
-  for (auto& [key, local] : locals_) {
-    stop(key, local.next, true);
-    stop(key, local.current, true);
-  }
-  locals_.clear();
-  pending_.clear();
 }
 
 void Scheduler::check_lost(MonotonicTime now) {

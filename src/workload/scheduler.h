@@ -21,11 +21,33 @@ constexpr Duration kBeatEvery = std::chrono::seconds(1);
 constexpr Duration kFenceAfter = std::chrono::seconds(4);
 // ...and after this one, counted from when a beat was heard last, others may take them.
 constexpr Duration kLostAfter = std::chrono::seconds(5);
+// What our own beats may be late by before the others' silence says nothing about them.
+constexpr Duration kViewGapMax = std::chrono::seconds(2);
+// While its beats are not acknowledged, a node asks the others whether theirs are.
+constexpr Duration kAskEvery = std::chrono::milliseconds(250);
 
 // What one node does about the desired state: which leases it takes, keeps and gives up, and what it starts
 // and stops. Every node has one and they only meet in the key-value store: each change is a
 // compare-and-set on one key, and who comes second looks again. No I/O, no clock: what happened is told
 // by the on_ functions, `step` says what to do. Loop-confined.
+//
+// Fencing. A lease is good as long as nobody may take it, and others may once they have not heard of its
+// node for kLostAfter. They count that in their own beats that came back to them: when their own stay away
+// for longer than kViewGapMax, all that is lost is counted anew from the next one on. So a node that cannot
+// reach the store at some time `t` takes nothing before `t` + kLostAfter, and saying so is worth as much as
+// an acknowledged beat. A node whose beats are late therefore asks every other, past the store, and goes on
+// for kFenceAfter from its last question that all who were alive have answered with "I have not heard my
+// own either". Thus an outage of the store stops nothing, and what must stop before others may start it
+// still does:
+//  - cut off alone: nobody answers; together, from one that is elsewhere: that one does not answer.
+//  - only this one cannot reach the store: the others do not say so.
+//  - one of them has died, or stands still: it might as well have the store, so it counts as if it had.
+//  - one that was not known when the outage began, and has the store: its answer ends it; only when it can
+//    neither be asked does its taking over overlap, until this node hears of it, as it does for a node
+//    that was alone.
+// The time that counts is when the question was sent, so that neither late answers nor a node that stands
+// still between its answer and its next step matter. An answer never ends a fence: a beat does, and then
+// each lease is written anew before anything starts.
 class Scheduler {
  public:
   struct Action {
@@ -78,6 +100,12 @@ class Scheduler {
   void on_stopped(const std::string& id);
   // A beat that was sent at that time has been acknowledged.
   void on_beat(MonotonicTime sent_at);
+  // A question is due, each kAskEvery, as long as this is so.
+  bool needs_witnesses(MonotonicTime now) const;
+  // What we answer to others: we have not heard our own beat for so long that we take nothing for now.
+  bool is_blind(MonotonicTime now) const;
+  // What another has answered to a question of ours that was sent at that time.
+  void on_witness(const std::string& node, bool is_blind, MonotonicTime asked_at);
   // "running", "draining" or "stopped": what our own record says from now on.
   void set_state(const std::string& state) { state_ = state; mark_all(); }
   // A draining node waits for nobody any more.
@@ -157,6 +185,8 @@ class Scheduler {
   void mark_all();
   void check_fence(MonotonicTime now);
   void check_lost(MonotonicTime now);
+  bool has_others(MonotonicTime now) const;
+  MonotonicTime witnessed_at(MonotonicTime now) const;
   Owner owner_of(const SlotLease&, MonotonicTime now) const;
   bool is_node_alive(const std::string& node, MonotonicTime now) const;
   bool is_mine(const SlotLease& lease) const {
@@ -212,6 +242,9 @@ class Scheduler {
   std::optional<MonotonicTime> synced_at_;
   MonotonicTime beat_sent_{};     // the last acknowledged one
   MonotonicTime own_heard_{};     // our own beat came back to us
+  // Since that beat: when those who were as blind were asked last, and strangers who were not, first.
+  std::map<std::string, MonotonicTime> witnesses_;
+  std::map<std::string, MonotonicTime> strangers_;
   std::map<std::string, WorkloadView> workloads_;
   std::map<std::string, Slots> slots_;       // by the key of the workload
   std::map<std::string, Node> nodes_;

@@ -186,7 +186,7 @@ def end_process(process: subprocess.Popen) -> None:
 
 
 class Trial:
-    def __init__(self, arguments: argparse.Namespace):
+    def __init__(self, arguments: argparse.Namespace, attach: int | None = None):
         self.arguments = arguments
         self.random = random.Random(arguments.seed)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="nodes-"))
@@ -198,7 +198,7 @@ class Trial:
         self.declared: dict[str, int] = {}
         self.client = self.cluster.client()
         for index in range(arguments.nodes):
-            port = self.cluster.ports[index % servers]
+            port = self.cluster.ports[index % servers if attach is None else attach]
             line = NamespaceLine(self.network, port) if self.network else ProxyLine(port)
             self.nodes.append(Node(arguments.brokkr, self.folder, f"n{index}", line))
         self.wait("the nodes answer", lambda: len(self.pings()) == arguments.nodes, START_SECONDS)
