@@ -64,8 +64,11 @@ Result<std::unique_ptr<HttpRoutes::Route>> HttpRoutes::add(std::string_view ns,
 const HttpRoutes::Entry* HttpRoutes::find(std::string_view path) const {
   auto found = entries_.find(std::string(path));
   if (found != entries_.end() && !path.ends_with('*')) return &found->second;
+  // What no workload of a namespace takes is nobody else's.
+  const bool is_of_namespace = path.starts_with(kNamespacesPath);
   for (size_t slash = path.rfind('/'); slash != std::string_view::npos;
        slash = slash == 0 ? std::string_view::npos : path.rfind('/', slash - 1)) {
+    if (is_of_namespace && slash + 1 < kNamespacesPath.size()) return nullptr;
     found = entries_.find(std::string(path.substr(0, slash + 1)) + "*");
     if (found != entries_.end()) return &found->second;
   }

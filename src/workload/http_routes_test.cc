@@ -58,6 +58,12 @@ TEST(HttpRoutes, NamespacesHaveTheirOwnPaths) {
   EXPECT_FALSE(routes.add("default", "/ns/acme/a", "default/a", answering("stolen")));
   const auto theirs = routes.add("acme", "/a", "acme/a", answering("theirs"));
   ASSERT_TRUE(theirs);
+  const auto all = routes.add("default", "/*", "default/a", answering("all"));
+  ASSERT_TRUE(all);
+  EXPECT_EQ(ask_route(routes, "/ns/acme/a"), "theirs");
+  EXPECT_EQ(ask_route(routes, "/ns/acme/b"), "404");
+  EXPECT_EQ(ask_route(routes, "/ns/beta/"), "404");
+  EXPECT_EQ(ask_route(routes, "/ns"), "all");
   EXPECT_EQ(ask_route(routes, "/ns/acme/a"), "theirs");
   EXPECT_EQ(ask_route(routes, "/a"), "404");
 }
