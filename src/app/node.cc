@@ -143,6 +143,7 @@ Result<workload::NodeOptions> make_node_options(const OwnFlags& flags,
   if (!tags) return tags.error();
   node.tags = std::move(*tags);
   node.issuers = flags.issuers;
+  node.node_files = flags.node_files.value_or(workload::Words{});
   node.version = kVersion;
   if (!flags.node_name.empty()) node.name = flags.node_name;
   node.data_folder = !flags.data_dir.empty()     ? flags.data_dir

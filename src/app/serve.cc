@@ -98,6 +98,8 @@ class ServerProgram {
   Status start_node() {
     auto options = make_node_options(own_, options_);
     if (!options) return options.error();
+    // Who starts server and node in one deploys from this machine; other namespaces need a grant.
+    if (!own_.node_files) options->node_files = {"/"};
     if (!own_.http_triggers.empty()) {
       auto gateway = HttpGateway::open(*loop_, *log_, own_.http_triggers);
       if (!gateway) return gateway.error();

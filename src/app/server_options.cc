@@ -127,6 +127,18 @@ Result<std::string> read_text(const std::string& path) {
   return text;
 }
 
+Status read_node_files(const std::string& text, OwnFlags& flags) {
+  if (!flags.node_files) flags.node_files.emplace();
+  if (text == "none") return {};
+  for (const std::string_view folder : split(text, ',')) {
+    if (!folder.starts_with('/')) {
+      return Error{Errc::Syntax, "--node-files takes absolute folders or none, not \"" + std::string(folder) + "\""};
+    }
+    flags.node_files->emplace_back(folder);
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<OwnFlags> take_own_flags(std::vector<std::string>& args) {
@@ -156,6 +168,8 @@ Result<OwnFlags> take_own_flags(std::vector<std::string>& args) {
       flags.http_triggers = *address;
     } else if (auto endpoint = taker.value("otlp-endpoint")) {
       flags.otlp_endpoint = *endpoint;
+    } else if (auto folders = taker.value("node-files")) {
+      read = read_node_files(*folders, flags);
     } else if (taker.toggle("cold-start")) {
       flags.cold_start = true;
     } else if (take_host_service_flag(taker, flags.host_services, read)) {
@@ -180,6 +194,7 @@ std::string own_flags_text() {
          "    --issuer <account key>           Deploys need a signature of one of these, repeatable\n"
          "    --http-triggers <[host:]port>    Listen for functions with HTTP triggers\n"
          "    --otlp-endpoint <url>            OpenTelemetry collector for traces of workloads\n"
+         "    --node-files <dir>[,<dir>]       Files of this machine deployments may name: below these, or none\n"
          "    --cold-start                     Start the engine in each function process\n"
          "    --resolve <host:port:addr[:port]>  Where functions find a web host, repeatable\n"
          "    --http-ca <file>                 Authorities functions' HTTPS trusts (default: the machine's)\n"

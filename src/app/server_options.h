@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,8 @@ struct OwnFlags {
   std::vector<std::string> issuers;  // account keys that sign deploys
   std::string http_triggers;      // "[host:]port" of functions with HTTP triggers; empty: none
   std::string otlp_endpoint;      // where spans go; empty: what the environment says
+  // Folders whose files deployments may name; not said: all of an embedded node, none of another.
+  std::optional<std::vector<std::string>> node_files;
   bool cold_start = false;        // fork before the engine has started instead of after
   workload::HostServiceOptions host_services;
 };

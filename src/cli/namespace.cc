@@ -40,6 +40,9 @@ void print_namespace(const workload::NamespaceStatus& status) {
   line("Streams", words_or(record.streams, "those of its name"));
   line("Egress", words_or(record.egress, "anything"));
   line("Issuers", words_or(record.issuers, "unsigned deploys too"));
+  line("Node Files", words_or(record.node_files, record.ns == "default" ? "those of its nodes" : "none"));
+  line("Node Ports", words_or(record.ports, record.ns == "default" ? "any" : "from 1024"));
+  line("Registries", words_or(record.registries, record.ns == "default" ? "any" : "as anybody"));
   line("Workloads", of_quota(std::to_string(use.workloads), record.workloads_max > 0, std::to_string(record.workloads_max)));
   line("Replicas", of_quota(std::to_string(use.replicas), record.replicas_max > 0, std::to_string(record.replicas_max)));
   line("Memory", of_quota(format_bytes(use.memory_bytes), record.memory_bytes_max > 0, format_bytes(record.memory_bytes_max)));
@@ -75,7 +78,8 @@ int run_namespace_list(const Context& context, const Values& values) {
 }
 
 int run_namespace_info(const Context& context, const Values& values) {
-  NamespacesRequest request{NamespaceAction::Get, {}};
+  NamespacesRequest request;
+  request.action = NamespaceAction::Get;
   request.record.ns = values.text("name");
   auto reply = ask(context, values, request);
   if (!reply) return fail(context.program, reply.error());
@@ -92,11 +96,17 @@ int run_namespace_info(const Context& context, const Values& values) {
 int run_namespace_set(const Context& context, const Values& values) {
   auto workloads = WorkloadClient::connect(context, values);
   if (!workloads) return fail(context.program, workloads.error());
-  NamespacesRequest request{NamespaceAction::Get, {}};
+  NamespacesRequest request;
+  request.action = NamespaceAction::Get;
   request.record.ns = values.text("name");
   auto before = (*workloads)->namespaces(request);
   if (!before && before.error().code != Errc::NotFound) return fail(context.program, before.error());
-  if (before && !before->namespaces.empty()) request.record = before->namespaces.front().record;
+  // Whoever changes it between this and the write is not overwritten.
+  request.revision = 0;
+  if (before && !before->namespaces.empty()) {
+    request.record = before->namespaces.front().record;
+    request.revision = before->namespaces.front().revision;
+  }
   request.action = NamespaceAction::Set;
   workload::NamespaceRecord& record = request.record;
   record.ns = values.text("name");
@@ -112,6 +122,9 @@ int run_namespace_set(const Context& context, const Values& values) {
   words("stream", record.streams);
   words("egress", record.egress);
   words("issuer", record.issuers);
+  words("node-files", record.node_files);
+  words("port", record.ports);
+  words("registry", record.registries);
   if (values.has("workloads")) record.workloads_max = static_cast<uint32_t>(values.number("workloads"));
   if (values.has("replicas")) record.replicas_max = static_cast<uint32_t>(values.number("replicas"));
   if (values.has("memory")) record.memory_bytes_max = values.number("memory");
@@ -126,7 +139,8 @@ int run_namespace_set(const Context& context, const Values& values) {
 }
 
 int run_namespace_remove(const Context& context, const Values& values) {
-  NamespacesRequest request{NamespaceAction::Remove, {}};
+  NamespacesRequest request;
+  request.action = NamespaceAction::Remove;
   request.record.ns = values.text("name");
   auto reply = ask(context, values, request);
   if (!reply) return fail(context.program, reply.error());
@@ -146,6 +160,9 @@ Command namespace_command() {
                {"stream", "Its own streams, repeatable", Kind::Text, "STREAM", "", "", true},
                {"egress", "All its workloads may connect to, repeatable", Kind::Text, "HOST", "", "", true},
                {"issuer", "Account key that must sign deploys, repeatable", Kind::Text, "KEY", "", "", true},
+               {"node-files", "Folders of nodes its deployments may name files in, repeatable", Kind::Text, "FOLDER", "", "", true},
+               {"port", "Ports of nodes it may publish, repeatable: 80, 8000-8100, *", Kind::Text, "PORTS", "", "", true},
+               {"registry", "Registries the node shows its credentials for it, repeatable", Kind::Text, "HOST", "", "", true},
                {"workloads", "Workloads at most", Kind::Number, "COUNT"},
                {"replicas", "Replicas at most", Kind::Number, "COUNT"},
                {"memory", "Memory at most", Kind::Size, "BYTES"},

@@ -1,11 +1,8 @@
 #include "workload/artifact_source.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 
 #include "base/bytes.h"
 #include "workload/image_reference.h"
@@ -17,23 +14,15 @@ constexpr uint64_t kArtifactBytesMax = 512U << 20;
 constexpr size_t kSha256HexLength = 64;
 
 // A regular file that everybody may read: what a deployment names must not open what only the node may.
-Result<std::string> read_public_file(const std::string& path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-  if (fd < 0) return Error{Errc::NotFound, path + " cannot be read on the node"};
-  struct stat facts {};
-  Result<std::string> bytes = std::string();
-  if (fstat(fd, &facts) != 0 || !S_ISREG(facts.st_mode) || (facts.st_mode & S_IROTH) == 0) {
-    bytes = Error{Errc::PermissionDenied, path + " is no file everybody on the node may read"};
-  } else if (static_cast<uint64_t>(facts.st_size) > kArtifactBytesMax) {
-    bytes = Error{Errc::LimitExceeded, path + " is too large"};
-  } else {
-    char piece[64 << 10];
-    for (ssize_t n; (n = read(fd, piece, sizeof piece)) > 0;) {
-      bytes->append(piece, static_cast<size_t>(n));
-    }
+Result<std::string> read_public_file(const std::string& path, const NodeFolders& folders) {
+  auto file = open_node_file(path, folders);
+  if (!file) return file.error();
+  if (file->is_folder || !file->is_public) {
+    return Error{Errc::PermissionDenied, path + " is no file everybody on the node may read"};
   }
-  close(fd);
-  return bytes;
+  const sandbox::image::OwnedFd fd(::open(file->again().c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return Error{Errc::NotFound, path + " cannot be read on the node"};
+  return sandbox::image::read_all(fd.get(), kArtifactBytesMax, path);
 }
 
 }  // namespace
@@ -77,11 +66,12 @@ Result<ArtifactUri> parse_artifact_uri(std::string_view uri) {
   return mistake("is of no kind this node knows");
 }
 
-void ArtifactSource::fetch(const ArtifactUri& uri, const std::string& ns,
-                           std::shared_ptr<const Access> access,
+void ArtifactSource::fetch(const ArtifactUri& uri, const For& whom,
                            Callback<void(Result<std::string>)> handler) {
   using Kind = ArtifactUri::Kind;
-  if (uri.kind == Kind::File) return handler(read_public_file(uri.name));
+  const std::string& ns = whom.ns;
+  const auto& access = whom.access;
+  if (uri.kind == Kind::File) return handler(read_public_file(uri.name, whom.folders));
   if (uri.kind == Kind::Image) {
     return handler(Error{Errc::InvalidArgument, "an image is no artifact of this type"});
   }

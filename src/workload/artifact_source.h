@@ -10,6 +10,7 @@
 #include "workload/access.h"
 #include "workload/artifact_cache.h"
 #include "workload/desired_store.h"
+#include "workload/node_grants.h"
 
 namespace brokkr::workload {
 
@@ -38,11 +39,16 @@ class ArtifactSource {
   };
   explicit ArtifactSource(const Deps& deps) : deps_(deps) {}
 
-  // The bytes; `access` is the workload's. `handler` may be called from within. Fails with NotFound,
-  // PermissionDenied (a bucket that is not the namespace's, a file that not everybody may read),
-  // LimitExceeded, or as the store does.
-  void fetch(const ArtifactUri&, const std::string& ns, std::shared_ptr<const Access> access,
-             Callback<void(Result<std::string>)> handler);
+  // For whom something is fetched.
+  struct For {
+    std::string ns;
+    std::shared_ptr<const Access> access;  // the workload's
+    NodeFolders folders;
+  };
+  // The bytes. `handler` may be called from within. Fails with NotFound, PermissionDenied (a bucket that
+  // is not the namespace's, a file it may not name or that not everybody may read), LimitExceeded, or as
+  // the store does.
+  void fetch(const ArtifactUri&, const For&, Callback<void(Result<std::string>)> handler);
 
  private:
   const Deps deps_;

@@ -135,6 +135,7 @@ std::string encode(const NamespacesRequest& request) {
   Writer out;
   out.begin_object().field("action", kActionNames[static_cast<size_t>(request.action)]);
   out.key("record").raw(encode(request.record));
+  if (request.revision) out.field("revision", *request.revision);
   return out.end_object().take();
 }
 
@@ -144,7 +145,7 @@ std::string encode(const NamespacesReply& reply) {
   for (const NamespaceStatus& status : reply.namespaces) {
     out.begin_object();
     write_namespace_members(out, status.record);
-    out.field("workloads", uint64_t{status.use.workloads});
+    out.field("revision", status.revision).field("workloads", uint64_t{status.use.workloads});
     out.field("replicas", uint64_t{status.use.replicas});
     out.field("memory_bytes", status.use.memory_bytes);
     out.field("cpu_millis", uint64_t{status.use.cpu_millis});
@@ -276,6 +277,7 @@ Result<NamespacesRequest> decode_namespaces_request(std::string_view text) {
     read_namespace_members(from, request.record);
     if (!from.status()) in.fail("record: " + from.status().error().text);
   }
+  if (in.find("revision") != nullptr) in.read("revision", request.revision.emplace());
   return in.finish(std::move(request));
 }
 
@@ -287,7 +289,7 @@ Result<NamespacesReply> decode_namespaces_reply(std::string_view text) {
   read_objects(in, "namespaces", [&](MemberReader& from) {
     NamespaceStatus& status = reply.namespaces.emplace_back();
     read_namespace_members(from, status.record);
-    from.read("workloads", status.use.workloads).read("replicas", status.use.replicas);
+    from.read("revision", status.revision).read("workloads", status.use.workloads).read("replicas", status.use.replicas);
     from.read("memory_bytes", status.use.memory_bytes).read("cpu_millis", status.use.cpu_millis);
     from.read("artifact_bytes", status.use.artifact_bytes);
   });

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -116,11 +117,15 @@ struct NamespaceUse {
 struct NamespaceStatus {
   NamespaceRecord record;
   NamespaceUse use;
+  uint64_t revision = 0;       // of the record; 0: it has none
 };
 struct NamespacesRequest {
   enum class Action : uint8_t { List, Get, Set, Remove };
   Action action = Action::List;
   NamespaceRecord record;      // Get and Remove: only its `ns`
+  // Of the record that was looked at before: with another one there now, Set and Remove fail with code
+  // 409. 0: there must be none. Without one Set makes a record and Remove takes any.
+  std::optional<uint64_t> revision;
 };
 struct NamespacesReply {
   std::vector<NamespaceStatus> namespaces;  // after the change

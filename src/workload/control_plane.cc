@@ -20,6 +20,15 @@ bool is_conflict(const client::ApiError& error) {
          error.err_code == client::kWrongLastSequenceConstantError;
 }
 
+// `at`: where it is now, 0 when that is not known or there is none.
+Error namespace_conflict(const std::string& ns, uint64_t at, uint64_t wanted) {
+  std::string text = "namespace " + ns;
+  if (wanted == 0 && at != 0) return {Errc::AlreadyExists, text + " has a record, revision " + std::to_string(at)};
+  text += " was changed meanwhile: it is ";
+  text += at == 0 ? "not" : "at revision " + std::to_string(at) + ", not";
+  return {Errc::AlreadyExists, text + " at revision " + std::to_string(wanted)};
+}
+
 }  // namespace
 
 ControlPlane::ControlPlane(const Deps& deps, std::string node_id)
@@ -93,15 +102,7 @@ void ControlPlane::on_key(std::string_view bucket, const std::string& key, const
       complain(record.error());
     }
   } else if (bucket == kNamespacesBucket) {
-    if (stored.is_gone) {
-      scheduler_.on_namespace_gone(key);
-    } else if (auto record = decode_namespace_record(stored.value); record) {
-      record->ns = key;
-      scheduler_.on_namespace(std::move(*record));
-    } else {
-      complain(record.error());
-    }
-    deps_.host.on_namespaces(scheduler_.namespaces());
+    take_namespace(key, stored);
   }
   kick();
 }
@@ -127,18 +128,32 @@ void ControlPlane::act(const Scheduler::Action& action) {
     case Kind::Start:
       return deps_.host.start_copy(action.id, action.slot, action.workload, action.run);
     case Kind::Stop: return deps_.host.stop_copy(action.id, action.is_urgent);
-    case Kind::DeleteWorkload:
-      store_.erase(kWorkloadsBucket, action.key, action.revision,
-                   [this, key = action.key, ns = action.workload.ns, digests = action.digests,
-                    alive = alive_](client::ApiStatus erased) {
-                     if (!*alive || !erased) return;
-                     scheduler_.on_workload_gone(key, UINT64_MAX);
-                     for (const std::string& digest : digests) {
-                       if (!scheduler_.is_digest_used(ns, digest)) store_.remove_artifact(ns, digest);
-                     }
-                     kick();
-                   });
+    case Kind::DeleteWorkload: return delete_workload(action);
   }
+}
+
+// What its triggers left goes while nothing of it runs and nobody has been told that it is gone.
+void ControlPlane::delete_workload(const Scheduler::Action& action) {
+  if (!deleting_.insert(action.key).second) return;
+  deps_.host.remove_triggers(action.workload, [this, action, alive = alive_](const Status& removed) {
+    if (!*alive) return;
+    if (!removed) {
+      deps_.log.warn("workload: " + action.key + ": a consumer of its triggers may be left: " +
+                     removed.error().text);
+    }
+    store_.erase(kWorkloadsBucket, action.key, action.revision,
+                 [this, key = action.key, ns = action.workload.ns, digests = action.digests,
+                  alive](client::ApiStatus erased) {
+                   if (!*alive) return;
+                   deleting_.erase(key);
+                   if (!erased) return;
+                   scheduler_.on_workload_gone(key, UINT64_MAX);
+                   for (const std::string& digest : digests) {
+                     if (!scheduler_.is_digest_used(ns, digest)) store_.remove_artifact(ns, digest);
+                   }
+                   kick();
+                 });
+  });
 }
 
 void ControlPlane::write_slot(const Scheduler::Action& action) {
@@ -272,34 +287,80 @@ void ControlPlane::change_slot(const std::string& key, std::function<bool(SlotLe
   });
 }
 
-void ControlPlane::put_namespace(const NamespaceRecord& record, client::DoneHandler done) {
-  store_.put_always(kNamespacesBucket, record.ns, encode(record),
-                    [this, record, alive = alive_,
-                     done = std::move(done)](client::ApiResult<uint64_t> written) {
-                      if (!*alive) return;
-                      if (!written) return done(written.error());
-                      scheduler_.on_namespace(record);
-                      deps_.host.on_namespaces(scheduler_.namespaces());
-                      kick();
-                      done({});
-                    });
+// Answers of writes and the watch come in any order.
+void ControlPlane::take_namespace(const std::string& ns, const StoredKey& stored) {
+  StoredKey& known = namespaces_[ns];
+  if (stored.revision < known.revision) return;
+  known = stored;
+  if (stored.is_gone) {
+    scheduler_.on_namespace_gone(ns);
+  } else if (auto record = decode_namespace_record(stored.value); record) {
+    record->ns = ns;
+    scheduler_.on_namespace(std::move(*record));
+  } else {
+    deps_.log.warn("workload: namespace " + ns + ": " + record.error().text);
+  }
+  deps_.host.on_namespaces(scheduler_.namespaces());
+  kick();
 }
 
-void ControlPlane::remove_namespace(const std::string& ns, client::DoneHandler done) {
+uint64_t ControlPlane::namespace_revision(const std::string& ns) const {
+  const auto found = namespaces_.find(ns);
+  return found == namespaces_.end() || found->second.is_gone ? 0 : found->second.revision;
+}
+
+void ControlPlane::read_namespace(const std::string& ns, client::DoneHandler done) {
   store_.read(kNamespacesBucket, ns, [this, ns, alive = alive_, done = std::move(done)](
-                                         client::ApiResult<StoredKey> stored) mutable {
+                                         client::ApiResult<StoredKey> stored) {
     if (!*alive) return;
-    if (!stored) return done(stored.error());
-    if (stored->is_gone) return done(Error{Errc::NotFound, "there is no namespace " + ns});
-    store_.erase(kNamespacesBucket, ns, stored->revision,
-                 [this, ns, alive, done = std::move(done)](client::ApiStatus erased) {
-                   if (!*alive) return;
-                   if (!erased) return done(erased.error());
-                   scheduler_.on_namespace_gone(ns);
-                   deps_.host.on_namespaces(scheduler_.namespaces());
-                   kick();
-                   done({});
-                 });
+    if (!stored) return done(Error{Errc::Unavailable, stored.error().text});
+    if (stored->revision != 0) take_namespace(ns, *stored);
+    done({});
+  });
+}
+
+void ControlPlane::put_namespace(const NamespaceRecord& record, Revision revision,
+                                 client::DoneHandler done) {
+  read_namespace(record.ns, [this, record, revision, done = std::move(done)](const Status& read) mutable {
+    if (!read) return done(read);
+    const uint64_t at = namespace_revision(record.ns);
+    if (!revision && at != 0) {
+      const bool is_same = encode(scheduler_.namespaces().at(record.ns)) == encode(record);
+      if (is_same) return done({});
+    }
+    if (revision.value_or(0) != at) return done(namespace_conflict(record.ns, at, revision.value_or(0)));
+    write_namespace(record, at, std::move(done));
+  });
+}
+
+void ControlPlane::write_namespace(const NamespaceRecord& record, uint64_t revision,
+                                   client::DoneHandler done) {
+  const std::string value = encode(record);
+  store_.put(kNamespacesBucket, record.ns, value, revision,
+             [this, ns = record.ns, value, revision, alive = alive_,
+              done = std::move(done)](client::ApiResult<uint64_t> written) {
+               if (!*alive) return;
+               if (!written && is_conflict(written.error())) return done(namespace_conflict(ns, 0, revision));
+               if (!written) return done(Error{Errc::Unavailable, written.error().text});
+               take_namespace(ns, {value, *written, false});
+               done({});
+             });
+}
+
+void ControlPlane::remove_namespace(const std::string& ns, Revision revision, client::DoneHandler done) {
+  read_namespace(ns, [this, ns, revision, done = std::move(done)](const Status& read) mutable {
+    if (!read) return done(read);
+    const uint64_t at = namespace_revision(ns);
+    if (at == 0) return done(Error{Errc::NotFound, "there is no namespace " + ns});
+    if (revision && *revision != at) return done(namespace_conflict(ns, at, *revision));
+    store_.erase(kNamespacesBucket, ns, at, [this, ns, at, alive = alive_,
+                                             done = std::move(done)](client::ApiStatus erased) {
+      if (!*alive) return;
+      if (!erased && is_conflict(erased.error())) return done(namespace_conflict(ns, 0, at));
+      if (!erased) return done(Error{Errc::Unavailable, erased.error().text});
+      take_namespace(ns, {"", at, true});
+      done({});
+    });
   });
 }
 

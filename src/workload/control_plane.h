@@ -4,6 +4,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,6 +32,8 @@ class ControlPlaneHost {
   virtual NodeRecord describe_node() = 0;
   virtual void on_namespaces(const std::map<std::string, NamespaceRecord>& namespaces) = 0;
   virtual void on_plane_state(DesiredStore::State state) = 0;
+  // Of a workload that is about to be gone for good: what its triggers left at the server goes first.
+  virtual void remove_triggers(const DesiredWorkload& workload, client::DoneHandler done) = 0;
   // Every key as it changes, before the plane looks at it.
   virtual void on_stored(std::string_view bucket, const std::string& key, const StoredKey&) = 0;
 };
@@ -79,8 +83,16 @@ class ControlPlane {
   void change(const std::string& ns, const std::string& name, Change change, Changed done);
   void change_slot(const std::string& key, std::function<bool(SlotLease&)> change,
                    client::DoneHandler done);
-  void put_namespace(const NamespaceRecord&, client::DoneHandler done);
-  void remove_namespace(const std::string& ns, client::DoneHandler done);
+
+  // Namespaces change by compare-and-set: `revision` is the one the change was made of, 0 that there is
+  // no record. Without one a record can only be made, or set to what it is. Fails with AlreadyExists
+  // when another one is there, and NotFound.
+  using Revision = std::optional<uint64_t>;
+  void put_namespace(const NamespaceRecord&, Revision revision, client::DoneHandler done);
+  void remove_namespace(const std::string& ns, Revision revision, client::DoneHandler done);
+  // Has the record as it is at the server.
+  void read_namespace(const std::string& ns, client::DoneHandler done);
+  uint64_t namespace_revision(const std::string& ns) const;  // 0: none is known
 
   // A copy that runs already becomes replica 0 of a new revision. First the lease is written, then the
   // workload: who sees the workload sees the lease. Gives the workload and the copy it replaces here or
@@ -126,6 +138,9 @@ class ControlPlane {
   void on_state(DesiredStore::State state);
   void on_key(std::string_view bucket, const std::string& key, const StoredKey& stored);
   void act(const Scheduler::Action& action);
+  void delete_workload(const Scheduler::Action& action);
+  void take_namespace(const std::string& ns, const StoredKey& stored);
+  void write_namespace(const NamespaceRecord& record, uint64_t revision, client::DoneHandler done);
   void write_slot(const Scheduler::Action& action);
   void finish_write(const std::string& key, const client::ApiResult<uint64_t>& written);
   void beat();
@@ -145,6 +160,8 @@ class ControlPlane {
   uint64_t beats_ = 0;
   bool is_halted_ = false;
   std::vector<Waiting> waiting_;
+  std::map<std::string, StoredKey> namespaces_;  // as last heard
+  std::set<std::string> deleting_;               // keys of workloads
   Turn turn_{*this};
   io::Timer tick_;
   io::Timer beat_;

@@ -69,6 +69,9 @@ void write_namespace_members(Writer& out, const NamespaceRecord& record) {
   write_strings(out, "streams", record.streams);
   write_strings(out, "egress", record.egress);
   write_strings(out, "issuers", record.issuers);
+  write_strings(out, "node_files", record.node_files);
+  write_strings(out, "ports", record.ports);
+  write_strings(out, "registries", record.registries);
   out.field("workloads_max", uint64_t{record.workloads_max});
   out.field("replicas_max", uint64_t{record.replicas_max});
   out.field("memory_bytes_max", record.memory_bytes_max);
@@ -80,7 +83,8 @@ void read_namespace_members(MemberReader& in, NamespaceRecord& record) {
   in.read("namespace", record.ns).read("subjects", record.subjects);
   in.read("imports", record.imports).read("buckets", record.buckets);
   in.read("object_buckets", record.object_buckets).read("streams", record.streams);
-  in.read("egress", record.egress);
+  in.read("egress", record.egress).read("node_files", record.node_files);
+  in.read("ports", record.ports).read("registries", record.registries);
   in.read("issuers", record.issuers).read("workloads_max", record.workloads_max);
   in.read("replicas_max", record.replicas_max).read("memory_bytes_max", record.memory_bytes_max);
   in.read("cpu_millis_max", record.cpu_millis_max);

@@ -110,6 +110,9 @@ struct NamespaceRecord {
   Words streams;        // beside those named "<ns>__..."; streams of their names are nobody else's
   Words egress;         // what its workloads may declare at most; empty: anything
   Words issuers;        // account keys whose signature a deploy needs; empty: none
+  Words node_files;     // folders of nodes its deployments may name files in; see node_grants.h
+  Words ports;          // of nodes it may publish: "80", "8000-8100", "*"
+  Words registries;     // for which the node's credentials and private addresses are used; "*" all
   uint32_t workloads_max = 0;  // quotas; 0 means none
   uint32_t replicas_max = 0;
   uint64_t memory_bytes_max = 0;

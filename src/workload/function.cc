@@ -6,7 +6,6 @@
 #include "protocol/headers.h"
 #include "workload/header_line.h"
 #include "workload/hops.h"
-#include "workload/namespace_egress.h"
 
 namespace brokkr::workload {
 namespace {
@@ -16,7 +15,6 @@ constexpr auto kRestartPauseMax = std::chrono::seconds(5);
 // An instance that has lived so long has proved itself.
 constexpr auto kHealthyAfter = std::chrono::seconds(10);
 constexpr auto kSweepEvery = std::chrono::milliseconds(50);
-constexpr auto kFlushTimeout = std::chrono::seconds(5);
 // The instance keeps to its own limit; this holds when it does not.
 constexpr uint64_t kLogSlack = 2;
 constexpr uint64_t kLogBytesPerSecondMax = 4U << 20;
@@ -57,6 +55,7 @@ DeployedFunction::DeployedFunction(const Deps& deps, FunctionOptions options,
       sweep_(deps.loop, [this] { sweep_queue(); }),
       restart_(deps.loop, [this] { add_instance(); }),
       bury_(deps.loop, [this] { bury(); }),
+      trigger_retry_(deps.loop, [this] { sync_triggers(); }),
       stop_limit_(deps.loop, [this] { finish_stop(); }),
       stdout_subject_(log_subject(options_.ns, options_.id, "stdout")),
       stderr_subject_(log_subject(options_.ns, options_.id, "stderr")),
@@ -78,53 +77,6 @@ void DeployedFunction::on_ready(Instance&) {
     return put_triggers();
   }
   dispatch_queues();
-}
-
-void DeployedFunction::put_triggers() {
-  for (const std::string& subject : options_.trigger_subjects) {
-    auto subscription = deps_.connection.subscribe(
-        subject, [this](const client::Message& message) { on_message(message); },
-        {.queue = options_.queue_group});
-    if (!subscription) return fail_start(subscription.error());
-    (*subscription)->on_error([this](const Error& error) {
-      last_error_ = error.text;
-      fail_start(error);
-    });
-    subscriptions_.push_back(std::move(*subscription));
-  }
-  if (Status added = add_triggers(); !added) return fail_start(added.error());
-  starting_ = static_cast<uint32_t>(triggers_.size()) + 1;
-  for (const auto& trigger : triggers_) {
-    trigger->start([this](const Status& status) { on_trigger_live(status); });
-  }
-  deps_.connection.flush(kFlushTimeout, [this, alive = std::weak_ptr(alive_)](const Status& status) {
-    if (!alive.expired()) on_trigger_live(status);
-  });
-}
-
-Status DeployedFunction::add_triggers() {
-  TriggerSource::Facts facts{options_.ns, options_.name, 0, options_.slot,
-                             options_.instance.spec.limits.wall_time + options_.instance.grace,
-                             options_.limits.in_flight * options_.limits.max_instances};
-  for (const Trigger& trigger : options_.triggers) {
-    const auto allowed = with_rights(*options_.rights.access, trigger);
-    if (!allowed) return allowed.error();
-    auto source = make_trigger(
-        {deps_.loop, deps_.log, deps_.connection, *this, deps_.routes}, facts, *allowed);
-    if (!source) return source.error();
-    triggers_.push_back(std::move(*source));
-    ++facts.index;
-  }
-  return {};
-}
-
-// It is live once all of them are in place.
-void DeployedFunction::on_trigger_live(const Status& status) {
-  if (state_ != State::Starting) return;
-  if (!status) return fail_start(status.error());
-  if (--starting_ > 0) return;
-  state_ = State::Live;
-  if (const auto on_live = std::move(on_live_)) on_live({});
 }
 
 void DeployedFunction::fail_start(Error error) {
@@ -364,12 +316,6 @@ void DeployedFunction::on_host_reply(Instance& instance, uint64_t id, uint16_t c
   deps_.tracer->end(std::move(span));
 }
 
-void DeployedFunction::set_namespaces(const std::vector<NamespaceRecord>& namespaces) {
-  options_.rights = {Access::make({options_.ns, options_.name}, options_.grants, namespaces),
-                     within_namespace(options_.egress, options_.ns, namespaces)};
-  host_calls_->set_rights(options_.rights);
-}
-
 void DeployedFunction::on_log(Instance&, runtime::LogStream stream, std::string_view text) {
   publish_log(stream, text);
 }
@@ -423,14 +369,19 @@ void DeployedFunction::stop(Duration grace, Callback<void()> on_stopped) {
   restart_.stop();
   const Duration standard = options_.instance.spec.limits.wall_time + options_.instance.grace;
   stop_limit_.start(grace > Duration::zero() ? grace : standard);
-  draining_ = static_cast<uint32_t>(subscriptions_.size() + triggers_.size()) + 1;
+  trigger_retry_.stop();
+  draining_ = 1;
   for (const auto& subscription : subscriptions_) {
+    if (subscription == nullptr) continue;
+    ++draining_;
     // A server that does not answer tells of it long after this has gone.
     subscription->drain([this, alive = std::weak_ptr(alive_)](const Status&) {
       if (!alive.expired()) on_drained();
     });
   }
   for (const auto& trigger : triggers_) {
+    if (trigger == nullptr) continue;
+    ++draining_;
     trigger->drain([this, alive = std::weak_ptr(alive_)] {
       if (!alive.expired()) on_drained();
     });

@@ -35,6 +35,7 @@ struct FunctionOptions : WorkloadIdentity {
   Grants grants;        // as declared, and
   EgressPolicy egress;  // what they come to among the namespaces there are:
   HostCalls::Rights rights;
+  std::shared_ptr<const Access> namespace_access;  // without the grants: for what triggers it
 };
 
 // One deployed function: its instances, its triggers, the calls that wait for room, and the answer to
@@ -116,7 +117,12 @@ class DeployedFunction final : public InstanceOwner, public Workload, private Tr
 
   void add_instance();
   void put_triggers();
-  Status add_triggers();
+  Status subscribe(size_t index);
+  Result<Trigger> allowed_trigger(size_t index) const;
+  Status make_source(size_t index, const Trigger& trigger);
+  void sync_triggers();
+  void sync_source(size_t index);
+  void report_refused(const Error& error);
   void on_trigger_live(const Status&);
   void on_message(const client::Message& message);
   Instance* find_instance_with_room();
@@ -149,8 +155,11 @@ class DeployedFunction final : public InstanceOwner, public Workload, private Tr
   State state_ = State::Starting;
   std::vector<std::unique_ptr<Instance>> instances_;
   std::vector<std::unique_ptr<Instance>> graveyard_;  // dead, destroyed in the next turn
+  // By the place among the declared ones; null where the namespace does not allow it any more.
   std::vector<std::unique_ptr<client::Subscription>> subscriptions_;
   std::vector<std::unique_ptr<TriggerSource>> triggers_;
+  std::vector<std::string> trigger_buckets_;  // at the server, of triggers_
+  bool is_sync_due_ = false;                  // rights changed while it was starting
   std::unique_ptr<HostCalls> host_calls_;
   std::deque<QueuedCall> queue_;
   size_t queued_bytes_ = 0;  // in `queue_`
@@ -159,6 +168,7 @@ class DeployedFunction final : public InstanceOwner, public Workload, private Tr
   io::Timer sweep_;
   io::Timer restart_;
   io::Timer bury_;
+  io::Timer trigger_retry_;
   io::Timer stop_limit_;
   Callback<void()> on_stopped_;
   Duration restart_pause_{};

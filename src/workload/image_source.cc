@@ -15,6 +15,7 @@ struct ImageSource::Job {
   std::string ns;
   ImageUri uri;
   RegistryOptions registry;
+  NodeFolders folders;
   Done done;
   std::unique_ptr<ImageFetch> fetch;
   std::string manifest;
@@ -37,7 +38,7 @@ Status ImageSource::open_store() {
   return {};
 }
 
-void ImageSource::resolve(const std::string& ns, const std::string& uri, Done done) {
+void ImageSource::resolve(const std::string& ns, const std::string& uri, const Rights& rights, Done done) {
   auto job = std::make_shared<Job>();
   job->ns = ns;
   job->done = std::move(done);
@@ -61,6 +62,12 @@ void ImageSource::resolve(const std::string& ns, const std::string& uri, Done do
   job->uri = std::move(*parsed);
   job->registry = std::move(settings->options);
   job->registry.is_cancelled = &is_cancelled_;
+  job->folders = rights.folders;
+  if (job->uri.kind == ImageUri::Kind::Registry && !rights.may_use_registry(job->uri.registry.registry)) {
+    job->registry.credentials_file.clear();
+    job->registry.private_hosts.clear();
+    job->registry.allows_plain_loopback = false;
+  }
   if (job->uri.kind != ImageUri::Kind::Stored) return start(job, false);
   job->fetch = ImageFetch::start(js_, ns, job->uri.name, job->uri.reference, *store_, loop_, worker_,
                                  [this, weak = std::weak_ptr<Job>(job)](Result<ImageTag> tag) {
@@ -76,9 +83,11 @@ void ImageSource::resolve(const std::string& ns, const std::string& uri, Done do
 }
 
 // On the worker. What a tag meant is kept beside the store, under the digest of its name.
-Result<std::string> ImageSource::pull(const ImageUri& uri, const RegistryOptions& registry) {
-  auto digest = pull_image(*store_, uri.registry, registry, [](const std::string&, uint64_t) {});
-  const std::string path = options_.folder + "/tags/" + sha256_hex(uri.registry.text());
+Result<std::string> ImageSource::pull(const Job& job) {
+  const RegistryReference& from = job.uri.registry;
+  auto digest = pull_image(*store_, from, job.registry, [](const std::string&, uint64_t) {});
+  // What one namespace could pull is no other's because the registry cannot be asked.
+  const std::string path = options_.folder + "/tags/" + sha256_hex(job.ns + " " + from.text());
   if (digest) {
     if (!sandbox::image::make_folders(options_.folder + "/tags")) return digest;
     const std::string temporary = path + ".new";
@@ -94,13 +103,32 @@ Result<std::string> ImageSource::pull(const ImageUri& uri, const RegistryOptions
   return known && store_->has_blob(*known) ? known : digest;
 }
 
+namespace {
+
+// On the worker. By the handle that was checked, whatever the path means meanwhile; people are told the
+// path.
+Result<std::string> import_node_file(sandbox::ImageStore& store, const ImageUri& uri,
+                                     const NodeFolders& folders) {
+  auto file = open_node_file(uri.path, folders);
+  if (!file) return file.error();
+  const std::string handle = file->again();
+  auto digest = store.import(handle, uri.reference);
+  if (digest) return digest;
+  Error error = digest.error();
+  const size_t at = error.text.find(handle);
+  if (at != std::string::npos) error.text.replace(at, handle.size(), uri.path);
+  return error;
+}
+
+}  // namespace
+
 // On the worker: brings the image into the store and unpacks it.
 void ImageSource::run(const std::shared_ptr<Job>& job) {
   const auto import = [&]() -> Result<std::string> {
     switch (job->uri.kind) {
       case ImageUri::Kind::Folder:
-      case ImageUri::Kind::Archive: return store_->import(job->uri.path, job->uri.reference);
-      case ImageUri::Kind::Registry: return pull(job->uri, job->registry);
+      case ImageUri::Kind::Archive: return import_node_file(*store_, job->uri, job->folders);
+      case ImageUri::Kind::Registry: return pull(*job);
       case ImageUri::Kind::Stored: break;
     }
     // Its blobs are here; this checks that they are an image for this machine.

@@ -15,6 +15,7 @@
 #include "sandbox/image.h"
 #include "workload/image_bucket.h"
 #include "workload/image_reference.h"
+#include "workload/node_grants.h"
 #include "workload/registry.h"
 
 namespace brokkr::workload {
@@ -40,7 +41,12 @@ class ImageSource {
   // `done` is called once, not from within. Fails with InvalidArgument, NotFound, PermissionDenied,
   // Corrupt, Unsupported, LimitExceeded, OutOfSpace, Unavailable.
   using Done = Callback<void(Result<sandbox::UnpackedImage>)>;
-  void resolve(const std::string& ns, const std::string& uri, Done done);
+  // What of the node an image may come from.
+  struct Rights {
+    NodeFolders folders;
+    Callback<bool(const std::string& registry)> may_use_registry;  // with the node's credentials
+  };
+  void resolve(const std::string& ns, const std::string& uri, const Rights& rights, Done done);
 
  private:
   struct Job;
@@ -48,7 +54,7 @@ class ImageSource {
   void start(const std::shared_ptr<Job>& job, bool is_fetched);
   void finish(const std::shared_ptr<Job>& job);
   Status open_store();
-  Result<std::string> pull(const ImageUri& uri, const RegistryOptions& registry);
+  Result<std::string> pull(const Job& job);
 
   io::Loop& loop_;
   client::JetStream js_;

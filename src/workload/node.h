@@ -99,6 +99,8 @@ class Node final : public ControlPlaneHost {
   void on_rollback(client::ServiceRequest);
   void on_move(client::ServiceRequest);
   void on_namespace_request(client::ServiceRequest);
+  void answer_namespaces(client::ServiceRequest& request, const NamespacesRequest& wanted,
+                         const Status& done);
 
   // ControlPlaneHost.
   void start_copy(const std::string& id, uint32_t slot, const DesiredWorkload& workload,
@@ -107,6 +109,7 @@ class Node final : public ControlPlaneHost {
   NodeRecord describe_node() override;
   void on_namespaces(const std::map<std::string, NamespaceRecord>& namespaces) override;
   void on_plane_state(DesiredStore::State state) override;
+  void remove_triggers(const DesiredWorkload& workload, client::DoneHandler done) override;
   void on_stored(std::string_view bucket, const std::string& key, const StoredKey&) override;
 
   // Checks whether there is room, and the deployment itself; `error_id` says what kind of mistake it was.

@@ -275,7 +275,7 @@ void Node::prepare_artifact(Deployment deployment, Prepared done) {
   for (const auto& [ns, record] : plane_->scheduler().namespaces()) namespaces.push_back(record);
   const std::string ns = identity.ns;
   auto access = Access::make({ns, identity.name}, Grants{}, namespaces);
-  source_->fetch(*uri, ns, std::move(access),
+  source_->fetch(*uri, {ns, std::move(access), node_folders_of(ns, options_.node_files, namespaces)},
                  [this, deployment = std::move(deployment),
                   done = std::move(done)](Result<std::string> bytes) mutable {
                    if (!bytes) return done(bytes.error(), "no-artifact");

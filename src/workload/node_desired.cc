@@ -119,13 +119,6 @@ NodeRecord Node::describe_node() {
   return record;
 }
 
-void Node::on_namespaces(const std::map<std::string, NamespaceRecord>& namespaces) {
-  std::vector<NamespaceRecord> records;
-  for (const auto& [ns, record] : namespaces) records.push_back(record);
-  for (const auto& [id, workload] : workloads_) workload->set_namespaces(records);
-  factory_->set_namespaces(std::move(records));
-}
-
 void Node::start_copy(const std::string& id, uint32_t slot, const DesiredWorkload& workload,
                       const WorkloadRevision& revision) {
   std::string error_id;
@@ -631,44 +624,6 @@ void Node::on_clone(client::ServiceRequest request) {
   CloneReply reply;
   reply.start_workload_request = make_deploy_request(view->workload, revision);
   respond(request, encode(reply));
-}
-
-void Node::on_namespace_request(client::ServiceRequest request) {
-  using Action = NamespacesRequest::Action;
-  const auto wanted = decode_namespaces_request(request.message().payload);
-  if (!wanted) return respond_error(request, 400, {"bad-request", wanted.error().text});
-  const NamespaceRecord record = wanted->record;
-  if (wanted->action != Action::List && !is_workload_name(record.ns)) {
-    return respond_error(request, 400, {"bad-request", "\"" + record.ns + "\" is no namespace"});
-  }
-  const auto pending = std::make_shared<client::ServiceRequest>(std::move(request));
-  const auto answer = [this, pending, record, action = wanted->action](const Status& done) {
-    if (!done) {
-      const bool is_unknown = done.error().code == Errc::NotFound;
-      return respond_error(*pending, is_unknown ? 404 : 503,
-                           {is_unknown ? "not-found" : "not-stored", done.error().text});
-    }
-    const Scheduler& scheduler = plane_->scheduler();
-    std::map<std::string, NamespaceRecord> all = scheduler.namespaces();
-    for (const auto& [key, view] : scheduler.workloads()) {
-      all.try_emplace(view.workload.ns).first->second.ns = view.workload.ns;
-    }
-    NamespacesReply reply;
-    for (const auto& [ns, one] : all) {
-      if (action != Action::List && ns != record.ns) continue;
-      reply.namespaces.push_back({one, scheduler.use_of(ns)});
-    }
-    if (action == Action::Get && reply.namespaces.empty()) {
-      return respond_error(*pending, 404, {"not-found", "there is no namespace " + record.ns});
-    }
-    respond(*pending, encode(reply));
-  };
-  switch (wanted->action) {
-    case Action::List:
-    case Action::Get: return answer({});
-    case Action::Set: return plane_->put_namespace(record, answer);
-    case Action::Remove: return plane_->remove_namespace(record.ns, answer);
-  }
 }
 
 }  // namespace brokkr::workload

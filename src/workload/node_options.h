@@ -34,6 +34,7 @@ struct NodeOptions {
                       .log_lines_per_second = 1000};
   uint32_t workloads_max = 10'000;
   bool allows_unconfined = false;  // programs may ask to go without a sandbox
+  Words node_files;  // folders whose files deployments may name, as far as their namespace may
   // What placement may give away; 0 means what the machine has.
   uint64_t memory_bytes = 0;
   uint32_t cpu_millis = 0;

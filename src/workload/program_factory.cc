@@ -190,7 +190,12 @@ ProgramWorkload::Prepare ProgramFactory::image_of(const Order& order) {
                                             std::move(options));
   }
   return [this, identity = order.identity, run = order.run](ProgramWorkload::Prepared done) {
-    images_->resolve(identity.ns, run.uri,
+    const ImageSource::Rights rights{
+        node_folders_of(identity.ns, deps_.options.node_files, deps_.namespaces),
+        [this, ns = identity.ns](const std::string& registry) {
+          return may_use_registry_of_node(registry, ns, deps_.namespaces);
+        }};
+    images_->resolve(identity.ns, run.uri, rights,
                      [identity, run, defaults = defaults(),
                       done = std::move(done)](Result<sandbox::UnpackedImage> image) {
                        if (!image) return done(image.error(), "");

@@ -36,6 +36,7 @@ class ProgramFactory {
     client::Connection& connection;
     sandbox::CgroupTree& cgroups;
     const NodeOptions& options;
+    const std::vector<NamespaceRecord>& namespaces;  // all there are at the moment
   };
   // Removes what programs of an earlier node in this data folder have left.
   explicit ProgramFactory(const Deps&);

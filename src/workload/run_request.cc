@@ -175,7 +175,7 @@ void read_trigger(MemberReader& in, Trigger& trigger) {
   in.read("subject", trigger.subject).read("stream", trigger.stream).read("bucket", trigger.bucket);
   in.read("key", trigger.key).read("schedule", trigger.schedule).read("path", trigger.path);
   in.read("max_deliver", trigger.max_deliver).read("dead_letter", trigger.dead_letter);
-  in.read("start", trigger.start);
+  in.read("start", trigger.start).read("keep", trigger.is_kept);
   read_duration(in, "ack_wait", trigger.ack_wait_ns);
   for (const char* name : {"backoff", "backoff_ns"}) {
     const Value* found = in.find(name);
@@ -331,6 +331,7 @@ void write_trigger(Writer& out, const Trigger& trigger) {
   }
   emit.nanos("ack_wait_ns", trigger.ack_wait_ns).text("dead_letter", trigger.dead_letter);
   emit.text("start", trigger.start);
+  if (trigger.is_kept) out.field("keep", true);
   out.end_object();
 }
 

@@ -53,6 +53,7 @@ struct Trigger {
   std::vector<int64_t> backoff_ns;
   int64_t ack_wait_ns = 0;
   std::string dead_letter;
+  bool is_kept = false;  // "keep": its durable consumer stays when the function is undeployed
   std::string start;     // Stream: "all", "new" (default), "seq:N" or an RFC 3339 time
 };
 

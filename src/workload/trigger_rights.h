@@ -8,7 +8,9 @@
 // Pure functions.
 namespace brokkr::workload {
 
-// `access` is the namespace's. Fails with PermissionDenied, naming the trigger.
+// `access` is the namespace's, all of them. Fails with PermissionDenied, naming the trigger.
 Status check_trigger_rights(const Access& access, const RunRequest& run);
+Status check_trigger_rights(const Access& access, const Trigger& trigger);
+Status check_trigger_subject_rights(const Access& access, const std::string& subject);
 
 }  // namespace brokkr::workload

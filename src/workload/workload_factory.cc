@@ -7,6 +7,7 @@
 #include "base/sha256.h"
 #include "workload/function.h"
 #include "workload/namespace_egress.h"
+#include "workload/node_grants.h"
 #include "workload/trigger_rights.h"
 
 namespace brokkr::workload {
@@ -98,7 +99,7 @@ WorkloadFactory::WorkloadFactory(const Deps& deps)
     : deps_(deps),
       host_services_(HostServices::make(deps.loop, deps.options.host_services)),
       programs_({deps.loop, deps.resolver, deps.random, deps.log, deps.connection, deps.cgroups,
-                 deps.options}),
+                 deps.options, namespaces_}),
       flusher_(deps.loop) {}
 
 WorkloadFactory::~WorkloadFactory() = default;
@@ -165,6 +166,7 @@ Result<Deployment> WorkloadFactory::plan(std::string_view ns, const DeployReques
   if (run->artifact.empty() && run->uri.empty()) {
     return refuse("bad-artifact", mistake("the artifact is empty"));
   }
+  if (Status s = check_node_grants(*run, ns); !s) return refuse("not-permitted", s.error());
   WorkloadIdentity& identity = deployment.identity;
   identity.ns = ns;
   identity.name = request.name;
@@ -175,6 +177,19 @@ Result<Deployment> WorkloadFactory::plan(std::string_view ns, const DeployReques
   identity.metadata = request.metadata;
   deployment.run = std::move(*run);
   return deployment;
+}
+
+// What it names of this node itself; files are looked at when they are read.
+Status WorkloadFactory::check_node_grants(const RunRequest& run, std::string_view ns) const {
+  if (Status s = check_published_ports(run.ports, ns, namespaces_); !s) return s;
+  if (run.isolation == Isolation::None && ns != kDefaultNamespace) {
+    return Error{Errc::PermissionDenied, "namespace \"" + std::string(ns) +
+                                             "\" runs nothing without a sandbox"};
+  }
+  if (!run.artifact.empty()) return {};
+  const auto path = node_path_of(run.uri);
+  if (!path) return {};
+  return check_node_path(*path, node_folders_of(ns, deps_.options.node_files, namespaces_));
 }
 
 Status WorkloadFactory::take_artifact(Deployment& deployment, std::string bytes,
@@ -230,6 +245,7 @@ Result<std::unique_ptr<Workload>> WorkloadFactory::make_function(Deployment depl
   const WorkloadIdentity& who = deployment.identity;
   options.rights = {Access::make({who.ns, who.name}, options.grants, namespaces_),
                     within_namespace(options.egress, who.ns, namespaces_)};
+  options.namespace_access = Access::make({who.ns, who.name}, {}, namespaces_);
   static_cast<WorkloadIdentity&>(options) = std::move(deployment.identity);
   const bool is_wasm = options.workload_type == "wasm";
   options.limits = run.limits;

@@ -79,6 +79,7 @@ class WorkloadFactory {
   void shut_down();
 
  private:
+  Status check_node_grants(const RunRequest& run, std::string_view ns) const;
   Zygote& zygote_of(const std::string& ns);
   Result<std::unique_ptr<Workload>> make_function(Deployment, WorkloadEvents,
                                                   client::DoneHandler on_live);

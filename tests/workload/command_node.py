@@ -120,7 +120,7 @@ def attached(brokkr: str, oracle: str, *flags: str):
     with tempfile.TemporaryDirectory(prefix="node-") as name, servers.Server(oracle) as server:
         folder = pathlib.Path(name)
         node = Node(brokkr, server.url(), folder)
-        with node.start("node", "up", "--server", server.url(), "--data", f"{folder}/data", *flags) as running:
+        with node.start("node", "up", "--server", server.url(), "--data", f"{folder}/data", "--node-files", "/", *flags) as running:
             wait_for_node(node, running)
             yield node
 

@@ -58,7 +58,18 @@ class World:
         self.url = f"nats://admin:pw@{self.host}:{self.port}"
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         self.log = open(os.path.join(folder, "node.log"), "w+b")
-        node = subprocess.Popen([args.brokkr, "node", "up", "-s", self.url, "--data", f"{folder}/data"],
+        self.files = pathlib.Path(folder, "files")
+        for name in (*RECORDS, "default"):
+            (self.files / name).mkdir(parents=True)
+            (self.files / name / "probe.js").write_text(f"{EVAL} // file of {name}")
+        pathlib.Path(folder, "outside.js").write_text(EVAL)
+        (self.files / "beta" / "out.js").symlink_to(f"{folder}/outside.js")
+        (self.files / "beta" / "up").symlink_to("../..")
+        (self.files / "beta" / "others").symlink_to("../acme")
+        self.files.parent.chmod(0o755)
+        RECORDS["beta"]["node_files"] = [str(self.files / "beta")]
+        node = subprocess.Popen([args.brokkr, "node", "up", "-s", self.url, "--data", f"{folder}/data",
+                                 "--node-files", str(self.files)],
                                 stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
         stack.callback(self._end, node)
         self.admin = NatsClient(self.host, self.port, user="admin", **{"pass": "pw"})
@@ -365,6 +376,7 @@ def by_control(world: World):
     yield deploy("its artifact in the bucket", ["acme.q"], artifact="", uri=f"nats://NEX_ARTIFACTS_beta/{digest}")
     yield deploy("its object", ["acme.q"], artifact="", uri="nats://beta__files/doc")
     yield deploy("a file of the node", ["acme.q"], artifact="", uri="file:///etc/shadow")
+    yield from by_node_files(world)
     secret = {"environment": {"X": "secret://key"}}
     if world.has_secrets:
         yield deploy("a secret that beta alone has", ["beta.q"], own=secret, **secret)
@@ -396,6 +408,39 @@ def by_control(world: World):
     for reply in ("beta.x", "$KV.beta__ledger.balance", "$NEX.SVC.beta.control.WPING", "$JS.API.STREAM.PURGE.beta__SPARE"):
         yield unanswered("the node", "$NEX.SVC.acme.control.WPING", b"{}", reply)
         yield unanswered("its function", "acme.probe", b"1", reply)
+
+
+def by_node_files(world: World):
+    """The node allows its folder `files`, beta's record one folder in it, acme's none."""
+    def tried(namespace: str, name: str, uri: str, type: str = "v8", lifecycle: str = "function", **run):
+        body = deployment(namespace, name, [f"{namespace}.q"], artifact="", uri=uri, **run)
+        body |= {"workload_type": type, "workload_lifecycle": lifecycle}
+        user = "admin" if namespace == "default" else namespace
+        return world.control(user, "ask", f"$NEX.SVC.{namespace}.control.ADEPLOY.{world.node}", body)
+
+    def row(what: str, namespace: str, uri: str, expected: str, type: str = "v8", lifecycle: str = "function", **run):
+        return (f"control: {namespace} deploys {what}", lambda: tried(namespace, "evil", uri, type, lifecycle, **run),
+                lambda: tried("beta", "fine", f"file://{world.files}/beta/probe.js"), rf"^4\d\d .*{expected}")
+
+    files = f"file://{world.files}"
+    granted, outside = "the namespace is granted none", "no deployment may read"
+    yield row("a file", "acme", f"{files}/acme/probe.js", granted)
+    yield row("a file granted to beta", "acme", f"{files}/beta/probe.js", granted)
+    for scheme, name in (("oci", "layout"), ("oci-archive", "a.tar"), ("docker-archive", "a.tar:x:y")):
+        yield row(f"an image by {scheme}", "acme", f"{scheme}:{world.files}/acme/{name}", granted, "oci", "job")
+    yield row("acme's file", "beta", f"{files}/acme/probe.js", "what the namespace is granted")
+    yield row("what is beside the folder", "beta", f"{files}/beta/../acme/probe.js", "has .*in it")
+    yield row("a file of the machine", "beta", "file:///etc/passwd", "not below its --node-files")
+    yield row("a link out", "beta", f"{files}/beta/out.js", outside)
+    yield row("through a folder that leads out", "beta", f"{files}/beta/up/outside.js", outside)
+    yield row("through a folder to another's", "beta", f"{files}/beta/others/probe.js", outside)
+    yield row("a folder", "beta", f"{files}/beta", "no file everybody")
+    yield row("a file of the machine", "default", "file:///etc/passwd", "not below its --node-files")
+    yield row("a port below 1024", "acme", "image:x", "may not publish", "oci", "service",
+              ports=["0.0.0.0:80:80"])
+    yield row("without a sandbox", "acme", "nats://x/y", "without a sandbox", "native", "job", isolation="none")
+    for name in ("../../beta/probe/data", "..", "a/b", ""):
+        yield row(f"volume {name!r}", "acme", "image:x", "volume name", "oci", "job", volumes={name: "/data"})
 
 
 def run(args, where: str) -> bool:
