@@ -26,6 +26,7 @@ test_packages=(
   libgtest-dev libbenchmark-dev
   libnats-dev                       # the official C client, run against the server
   busybox-static                    # what images of tests hold
+  iproute2 strace                   # networks of their own; disks that fail
   qemu-system-x86 cpio              # microVMs; tools/microvm.sh
   openssl                           # makes the certificate of the peer the exchanges with TLS need
 )

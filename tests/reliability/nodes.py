@@ -29,7 +29,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 from nats_client import NatsClient, NatsError, as_json  # noqa: E402
-from network import Network  # noqa: E402
+from network import Network, make_network  # noqa: E402
 
 BACK_SECONDS = 10
 START_SECONDS = 60
@@ -100,14 +100,6 @@ class NamespaceLine:
 
     def end(self) -> None:
         """The network takes the namespace with it."""
-
-
-def make_network() -> Network | None:
-    try:
-        return Network() if os.geteuid() == 0 else None
-    except (OSError, subprocess.CalledProcessError) as error:
-        print(f"no network namespaces ({error}): the cut is a proxy that stops", flush=True)
-        return None
 
 
 class Cluster:

@@ -1,5 +1,6 @@
 """A bridge of its own with network namespaces on it, for tests that need machines apart (as root)."""
 import os
+import shutil
 import subprocess
 
 
@@ -8,13 +9,15 @@ def _run(*words: str) -> None:
 
 
 class Network:
-    """Gone with `end`. Making one fails with CalledProcessError where namespaces cannot be made."""
+    """Gone with `end`."""
 
     def __init__(self):
         self.bridge = f"bk{os.getpid() % 100000}"
         self.base = f"10.{200 + os.getpid() % 50}.{os.getpid() // 50 % 250}"
         self.address = f"{self.base}.1"
         self.names: list[str] = []
+
+    def start(self) -> None:
         _run("ip", "link", "add", self.bridge, "type", "bridge")
         _run("ip", "addr", "add", f"{self.address}/24", "dev", self.bridge)
         _run("ip", "link", "set", self.bridge, "up")
@@ -47,3 +50,20 @@ class Network:
     def _port(self, name: str) -> str:
         """The namespace's end on the bridge."""
         return f"{self.bridge}v{name.rsplit('-', 1)[1]}"
+
+
+def make_network() -> Network | None:
+    """None, and a line that says why, where this user cannot make namespaces or join them to a bridge."""
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        print("no network namespaces: they need root and the command `ip`", flush=True)
+        return None
+    network = Network()
+    try:
+        network.start()
+        name, _ = network.add()
+        _run("ip", "netns", "exec", name, "true")
+        return network
+    except subprocess.CalledProcessError as error:
+        print(f"no network namespaces: {error.stderr.decode(errors='replace').strip()}", flush=True)
+        network.end()
+        return None
