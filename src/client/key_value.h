@@ -80,6 +80,12 @@ class KeyValue {
 
   const std::string& bucket() const { return bucket_; }
   const JetStream& jetstream() const { return js_; }
+  // The same bucket asked with the options of another handle, such as its time-out.
+  KeyValue with(const JetStream& js) const {
+    KeyValue other = *this;
+    other.js_ = js;
+    return other;
+  }
   const std::string& stream() const { return stream_; }
   void status(ApiHandler<KeyValueStatus> handler) const;
 

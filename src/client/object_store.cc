@@ -131,7 +131,8 @@ ObjectStore::ObjectStore(const JetStream& js, const StreamInfo& info)
     : js_(js),
       bucket_(store_of(info.config.name)),
       stream_(info.config.name),
-      allows_direct_(info.config.allow_direct) {}
+      allows_direct_(info.config.allow_direct),
+      may_lag_(info.config.num_replicas > 1 || info.config.mirror) {}
 
 std::string ObjectStore::meta_subject(std::string_view name) const {
   return "$O." + bucket_ + ".M." + base64url_padded(name);
@@ -242,11 +243,15 @@ void ObjectStore::info(const std::string& name, ApiHandler<ObjectInfo> handler,
   };
   GetOptions last;
   last.last_by_subj = meta_subject(name);
-  if (allows_direct_) {
-    js_.direct_get(stream_, last, std::move(on_message));
-  } else {
-    js_.get_message(stream_, last, std::move(on_message));
-  }
+  if (!allows_direct_) return js_.get_message(stream_, last, std::move(on_message));
+  js_.direct_get(stream_, last,
+                 [may_lag = may_lag_, js = js_, stream = stream_, last, on_message = std::move(on_message)](
+                     ApiResult<StoredMessage> message) mutable {
+                   const bool is_missing = !message && message.error().http_code == 404;
+                   if (!is_missing || !may_lag) return on_message(std::move(message));
+                   // The leader knows better than a replica that has not caught up.
+                   js.get_message(stream, last, std::move(on_message));
+                 });
 }
 
 void ObjectStore::publish_meta(ObjectInfo info, ApiHandler<ObjectInfo> handler) const {

@@ -132,6 +132,7 @@ class ObjectStore {
   std::string bucket_;
   std::string stream_;
   bool allows_direct_ = false;
+  bool may_lag_ = false;  // other servers than the leader may answer
 };
 
 struct ObjectWatchOptions {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "base/bytes.h"
 #include "client/jetstream_test_server.h"
 
@@ -141,6 +143,91 @@ TEST_F(ObjectStoreTest, DamageIsFound) {
     js_->purge_stream(store_->stream(), {store_->chunk_subject(stored->nuid)}, std::move(done));
   }));
   EXPECT_EQ(get("a").error().code, Errc::Corrupt);
+}
+
+// An API whose answers are those of a server that lags behind the stream's leader.
+class LaggingApi {
+ public:
+  // `on_leader_asked` is given what the leader is asked and what to call to let it be asked.
+  using LeaderAsked = std::function<void(std::string_view body, std::function<void()> go_on)>;
+  LaggingApi(Connection& connection, LeaderAsked on_leader_asked)
+      : connection_(connection), on_leader_asked_(std::move(on_leader_asked)) {
+    auto subscribed = connection.subscribe("LAG.API.>", [this](const Message& m) { forward(m); });
+    EXPECT_TRUE(subscribed);
+    if (subscribed) subscription_ = std::move(*subscribed);
+  }
+
+ private:
+  void forward(const Message& message) {
+    const std::string request = std::string(message.subject.substr(8));
+    PublishOptions options;
+    if (request.starts_with("DIRECT.GET.")) {
+      options.headers = "NATS/1.0 404 Message Not Found\r\n\r\n";
+      EXPECT_TRUE(connection_.publish(message.reply, {}, options));
+      return;
+    }
+    if (request.starts_with("STREAM.INFO.")) return tell_of_replicas(request, std::string(message.reply));
+    auto go_on = [this, request, reply = std::string(message.reply), body = std::string(message.payload)] {
+      PublishOptions with_reply;
+      with_reply.reply = reply;
+      EXPECT_TRUE(connection_.publish("$JS.API." + request, body, with_reply));
+    };
+    if (!request.starts_with("STREAM.MSG.GET.")) return go_on();
+    on_leader_asked_(message.payload, std::move(go_on));
+  }
+
+  void tell_of_replicas(const std::string& request, const std::string& reply) {
+    const auto on_info = [this, reply](const Result<Message>& info) {
+      ASSERT_TRUE(info);
+      std::string text(info->payload);
+      const std::string alone = R"("num_replicas":1)";
+      const size_t at = text.find(alone);
+      ASSERT_NE(at, std::string::npos) << text;
+      EXPECT_TRUE(connection_.publish(reply, text.replace(at, alone.size(), R"("num_replicas":3)")));
+    };
+    EXPECT_TRUE(connection_.request("$JS.API." + request, {}, std::chrono::seconds(5), on_info));
+  }
+
+  Connection& connection_;
+  LeaderAsked on_leader_asked_;
+  std::unique_ptr<Subscription> subscription_;
+};
+
+TEST_F(ObjectStoreTest, ComesWholeFromAServerThatLagsBehind) {
+  open();
+  auto stored = put({.name = "a", .max_chunk_size = 10}, make_bytes(30));
+  ASSERT_TRUE(stored);
+  const std::string bytes = make_bytes(30);
+  // Of "late" the last chunk reaches this server only after the leader was asked for it.
+  ObjectInfo late = *stored;
+  late.name = "late";
+  late.nuid = "late";
+  const std::string chunks = store_->chunk_subject("late");
+  ASSERT_TRUE(publish(chunks, bytes.substr(0, 10)));
+  ASSERT_TRUE(publish(chunks, bytes.substr(10, 10)));
+  ASSERT_TRUE(publish(store_->meta_subject("late"), make_object_json(late)));
+  int asked_for_chunks = 0;
+  LaggingApi api(session_->connection(), [&](std::string_view body, std::function<void()> go_on) {
+    if (body.find(chunks) == std::string_view::npos || ++asked_for_chunks > 1) return go_on();
+    js_->publish(chunks, bytes.substr(20, 10), {}, [go_on](const ApiResult<PubAck>& ack) {
+      EXPECT_TRUE(ack);
+      go_on();
+    });
+  });
+  JetStreamOptions options;
+  options.api_prefix = "LAG.API";
+  const JetStream lagging(session_->connection(), options);
+  auto opened = wait<ObjectStore>([&](auto done) { ObjectStore::open(lagging, store_->bucket(), std::move(done)); });
+  ASSERT_TRUE(opened) << opened.error().text;
+  store_.emplace(*opened);
+  const auto whole = get("a");
+  ASSERT_TRUE(whole) << whole.error().text;
+  EXPECT_EQ(*whole, bytes);
+  const auto late_whole = get("late");
+  ASSERT_TRUE(late_whole) << late_whole.error().text;
+  EXPECT_EQ(*late_whole, bytes);
+  EXPECT_GE(asked_for_chunks, 1);
+  EXPECT_EQ(get("none").error().code, Errc::NotFound);
 }
 
 TEST_F(ObjectStoreTest, GetHasALimit) {

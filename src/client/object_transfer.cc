@@ -132,18 +132,19 @@ struct ObjectGet : std::enable_shared_from_this<ObjectGet> {
   ObjectGet(ObjectInfo what, ObjectSink where, ApiHandler<ObjectInfo> on_done)
       : info(std::move(what)), sink(std::move(where)), handler(std::move(on_done)) {}
 
-  void start(const ObjectStore& store) {
+  void start(const ObjectStore& from) {
+    store = from;
     if (sink.on_start) sink.on_start(info);
     if (info.size == 0) return check();
     OrderedOptions options;
-    options.filter_subjects = {store.chunk_subject(info.nuid)};
+    options.filter_subjects = {from.chunk_subject(info.nuid)};
     options.messages_max =
         chunk_window(info.max_chunk_size == 0 ? kChunkSizeDefault : info.max_chunk_size);
     consumer = OrderedConsumer::start(
-        store.js_, store.stream_, std::move(options),
+        from.js_, from.stream_, std::move(options),
         {.on_start =
              [get = shared_from_this()](const ConsumerInfo& started) {
-               if (started.num_pending == 0) get->check();
+               if (started.num_pending == 0) get->on_no_more(0);
              },
          .on_message = [get = shared_from_this()](
                            const Message& message,
@@ -157,7 +158,22 @@ struct ObjectGet : std::enable_shared_from_this<ObjectGet> {
     received += message.payload.size();
     if (received > info.size) return check();
     if (Status taken = sink.on_chunk(message.payload); !taken) return finish(taken.error());
-    if (delivery.num_pending == 0 || received == info.size) check();
+    if (received == info.size) return check();
+    if (delivery.num_pending == 0) on_no_more(delivery.stream_seq);
+  }
+
+  // The consumer's server has nothing after `last_seq`. If it lags behind the stream's leader, the rest is
+  // on its way.
+  void on_no_more(uint64_t last_seq) {
+    if (!store->may_lag_) return check();
+    GetOptions last;
+    last.last_by_subj = store->chunk_subject(info.nuid);
+    store->js_.get_message(store->stream_, last, [get = shared_from_this(), last_seq, before = received](
+                                                     const ApiResult<StoredMessage>& message) {
+      if (get->is_finished || get->received != before) return;
+      if (!message && message.error().http_code != 404) return get->finish(message.error());
+      if (!message || message->seq <= last_seq) get->check();
+    });
   }
 
   void check() {
@@ -177,15 +193,18 @@ struct ObjectGet : std::enable_shared_from_this<ObjectGet> {
   void finish(ApiResult<ObjectInfo> result) {
     const auto keep = shared_from_this();
     const auto ended = std::move(consumer);
+    is_finished = true;
     handler(std::move(result));
   }
 
   const ObjectInfo info;
+  std::optional<ObjectStore> store;
   ObjectSink sink;
   ApiHandler<ObjectInfo> handler;
   std::unique_ptr<OrderedConsumer> consumer;
   Sha256 digest;
   uint64_t received = 0;
+  bool is_finished = false;
 };
 
 void ObjectStore::put(const ObjectMeta& meta, ObjectReader reader,

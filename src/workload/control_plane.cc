@@ -274,15 +274,29 @@ void ControlPlane::try_change(const std::string& ns, const std::string& name, Ch
 
 void ControlPlane::change_slot(const std::string& key, std::function<bool(SlotLease&)> change,
                                client::DoneHandler done) {
-  store_.read(kSlotsBucket, key, [this, key, alive = alive_, change = std::move(change),
+  try_change_slot(key, std::move(change), std::move(done), kChangeAttempts);
+}
+
+void ControlPlane::try_change_slot(const std::string& key, std::function<bool(SlotLease&)> change,
+                                   client::DoneHandler done, int attempts) {
+  store_.read(kSlotsBucket, key, [=, this, alive = alive_, change = std::move(change),
                                   done = std::move(done)](client::ApiResult<StoredKey> stored) mutable {
     if (!*alive) return;
     if (!stored) return done(stored.error());
     auto lease = decode_slot_lease(stored->value);
     if (stored->is_gone || !lease || !change(*lease)) return done({});
-    store_.put(kSlotsBucket, key, encode(*lease), stored->revision,
-               [done = std::move(done)](client::ApiResult<uint64_t> written) {
-                 done(written ? Status() : Status(written.error()));
+    const std::string record = encode(*lease);
+    store_.put(kSlotsBucket, key, record, stored->revision,
+               [=, this, lease = std::move(*lease), change = std::move(change),
+                done = std::move(done)](client::ApiResult<uint64_t> written) mutable {
+                 if (!*alive) return;
+                 if (written) {
+                   scheduler_.on_slot(key, std::move(lease), *written);
+                   kick();
+                   return done({});
+                 }
+                 if (!is_conflict(written.error()) || attempts <= 1) return done(written.error());
+                 try_change_slot(key, std::move(change), std::move(done), attempts - 1);
                });
   });
 }

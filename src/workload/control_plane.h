@@ -79,8 +79,10 @@ class ControlPlane {
   // Tells the others that nothing runs here any more, so that they need not wait.
   void say_goodbye(Callback<void()> done);
 
-  // Reads, changes, writes; again when somebody else was quicker.
+  // Reads, changes, writes; again when somebody else was quicker. Once done, what is seen here includes
+  // the change.
   void change(const std::string& ns, const std::string& name, Change change, Changed done);
+  // `change` tells whether there is anything to write.
   void change_slot(const std::string& key, std::function<bool(SlotLease&)> change,
                    client::DoneHandler done);
 
@@ -147,6 +149,8 @@ class ControlPlane {
   void check_waiters();
   void try_change(const std::string& ns, const std::string& name, Change change, Changed done,
                   int attempts);
+  void try_change_slot(const std::string& key, std::function<bool(SlotLease&)> change,
+                       client::DoneHandler done, int attempts);
   void adopt_slot(std::shared_ptr<Adoption> adoption);
   void adopt_workload(std::shared_ptr<Adoption> adoption);
   void finish_adoption(const std::shared_ptr<Adoption>& adoption, const Status& status);

@@ -16,7 +16,8 @@ constexpr Duration kRetryEvery = std::chrono::milliseconds(500);
 constexpr Duration kNodeRecordAge = std::chrono::minutes(10);
 // Longer than any token is good for.
 constexpr Duration kDeployTokenAge = std::chrono::hours(25);
-constexpr int64_t kReplicasWanted = 3;
+// A server whose cluster has no leader for a moment says nothing; asking again soon costs less than waiting.
+constexpr Duration kOpenTimeout = std::chrono::seconds(2);
 
 constexpr DesiredBucketKind kBuckets[] = {
     {kNamespacesBucket, "Workloads: namespaces and their quotas", false, {}},
@@ -26,6 +27,12 @@ constexpr DesiredBucketKind kBuckets[] = {
     {kSecretsBucket, "Workloads: secrets, sealed to nodes", false, {}},
     {kDeploysBucket, "Workloads: tokens of signed deploys that were used", false, kDeployTokenAge},
 };
+
+client::JetStreamOptions opening_options() {
+  client::JetStreamOptions options;
+  options.timeout = kOpenTimeout;
+  return options;
+}
 
 bool is_absent(const client::ApiError& error) {
   return error.code == Errc::NoResponders || error.err_code == client::kJetStreamNotEnabledError ||
@@ -43,7 +50,8 @@ struct DesiredStore::Bucket {
 
 DesiredStore::DesiredStore(io::Loop& loop, Log& log, client::Connection& connection, Events events)
     : loop_(loop), log_(log), connection_(connection), events_(std::move(events)),
-      js_(connection), retry_(loop, [this] { probe(); }) {
+      js_(connection), opening_js_(connection, opening_options()), raiser_(loop, log, js_),
+      retry_(loop, [this] { probe(); }) {
   for (const DesiredBucketKind& kind : kBuckets) {
     buckets_.push_back(std::make_unique<Bucket>());
     buckets_.back()->kind = &kind;
@@ -74,7 +82,7 @@ void DesiredStore::probe() {
     bucket->is_read = false;
   }
   if (state_ == State::Ready) set_state(State::Probing);
-  js_.account_info([this, round, alive = alive_](client::ApiResult<client::AccountInfo> info) {
+  opening_js_.account_info([this, round, alive = alive_](client::ApiResult<client::AccountInfo> info) {
     if (!*alive || round != round_) return;
     if (info) return open_bucket(0);
     if (is_absent(info.error())) {
@@ -96,23 +104,26 @@ void DesiredStore::fail(const Error& error) {
 
 void DesiredStore::open_bucket(size_t index) {
   if (index == buckets_.size()) {
-    for (size_t i = 0; i < buckets_.size(); ++i) watch(i, *buckets_[i]->bucket);
+    for (size_t i = 0; i < buckets_.size(); ++i) {
+      watch(i, *buckets_[i]->bucket);
+      raiser_.add(buckets_[i]->bucket->stream());
+    }
     return;
   }
   const uint64_t round = round_;
   client::KeyValue::open(
-      js_, std::string(buckets_[index]->kind->name),
+      opening_js_, std::string(buckets_[index]->kind->name),
       [this, index, round, alive = alive_](client::ApiResult<client::KeyValue> bucket) {
         if (!*alive || round != round_) return;
         if (bucket) {
-          buckets_[index]->bucket = *bucket;
+          buckets_[index]->bucket = bucket->with(js_);
           return open_bucket(index + 1);
         }
         if (bucket.error().code != Errc::NotFound &&
             bucket.error().err_code != client::kStreamNotFoundError) {
           return fail(bucket.error());
         }
-        create_bucket(index, kReplicasWanted);
+        create_bucket(index, kBucketReplicasWanted);
       });
 }
 
@@ -126,11 +137,11 @@ void DesiredStore::create_bucket(size_t index, int64_t replicas) {
   config.num_replicas = replicas;
   const uint64_t round = round_;
   client::KeyValue::create(
-      js_, config,
+      opening_js_, config,
       [this, index, replicas, round, alive = alive_](client::ApiResult<client::KeyValue> bucket) {
         if (!*alive || round != round_) return;
         if (bucket) {
-          buckets_[index]->bucket = *bucket;
+          buckets_[index]->bucket = bucket->with(js_);
           return open_bucket(index + 1);
         }
         const client::ApiError& error = bucket.error();
@@ -273,7 +284,7 @@ void DesiredStore::open_artifacts(const std::string& ns, bool may_create,
         const bool is_missing = store.error().code == Errc::NotFound ||
                                 store.error().err_code == client::kStreamNotFoundError;
         if (!is_missing || !may_create) return handler(store.error());
-        create_artifacts(ns, kReplicasWanted, std::move(handler));
+        create_artifacts(ns, kBucketReplicasWanted, std::move(handler));
       });
 }
 

@@ -17,6 +17,7 @@
 #include "client/object_store.h"
 #include "io/loop.h"
 #include "workload/desired.h"
+#include "workload/replica_raiser.h"
 
 namespace brokkr::workload {
 
@@ -93,6 +94,8 @@ class DesiredStore {
   client::Connection& connection_;
   Events events_;
   client::JetStream js_;
+  client::JetStream opening_js_;
+  ReplicaRaiser raiser_;
   State state_ = State::Probing;
   bool has_said_absent_ = false;
   std::vector<std::unique_ptr<Bucket>> buckets_;

@@ -17,7 +17,8 @@ constexpr size_t kArgumentToken = 5;
 constexpr auto kUndeployGrace = std::chrono::seconds(2);
 // How many deploys wait how long to learn whether there is JetStream.
 constexpr size_t kUndecidedMax = 256;
-constexpr auto kUndecidedTime = std::chrono::seconds(5);
+// Shorter than anybody waits for a deploy, longer than a cluster needs to choose its leaders.
+constexpr auto kUndecidedTime = std::chrono::seconds(8);
 // Of one message of a reply in several.
 constexpr size_t kReplyBytesMax = 400U << 10;
 

@@ -33,6 +33,7 @@ from network import Network, make_network  # noqa: E402
 
 BACK_SECONDS = 10
 START_SECONDS = 60
+SMALL_BUCKET = "NEX_WORKLOADS"
 # A proxy in a process of its own: stopped, it is a line on which nothing passes and nothing ends.
 PROXY = """
 import select, socket, sys, threading
@@ -189,12 +190,27 @@ class Trial:
                                self.network.address if self.network else "127.0.0.1")
         self.declared: dict[str, int] = {}
         self.client = self.cluster.client()
+        if servers > 1:
+            self.make_small_bucket()
         for index in range(arguments.nodes):
             port = self.cluster.ports[index % servers if attach is None else attach]
             line = NamespaceLine(self.network, port) if self.network else ProxyLine(port)
             self.nodes.append(Node(arguments.brokkr, self.folder, f"n{index}", line))
         self.wait("the nodes answer", lambda: len(self.pings()) == arguments.nodes, START_SECONDS)
         self.wait("the desired state is there", lambda: not self.ask("STATUS").error_code, START_SECONDS)
+        if servers > 1:
+            self.wait("the small bucket has its replicas", lambda: self.replicas_of(SMALL_BUCKET) == 3, START_SECONDS)
+
+    def make_small_bucket(self) -> None:
+        """As a node leaves it that came while only one server was there."""
+        config = {"name": f"KV_{SMALL_BUCKET}", "subjects": [f"$KV.{SMALL_BUCKET}.>"], "num_replicas": 1,
+                  "max_msgs_per_subject": 1, "allow_rollup_hdrs": True, "deny_delete": True, "allow_direct": True,
+                  "discard": "new"}
+        self.wait("a bucket on one server", lambda: "error" not in as_json(self.client.request(
+            f"$JS.API.STREAM.CREATE.KV_{SMALL_BUCKET}", json.dumps(config).encode(), 10)), START_SECONDS)
+
+    def replicas_of(self, bucket: str) -> int:
+        return as_json(self.client.request(f"$JS.API.STREAM.INFO.KV_{bucket}", b"", 10))["config"]["num_replicas"]
 
     def wait(self, what: str, probe, seconds: float) -> float:
         begun = time.monotonic()
