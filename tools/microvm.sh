@@ -34,10 +34,11 @@ dpkg -x "$work"/*.deb "$work/root"
 release=$(ls "$work/root/lib/modules")
 modules=$work/root/lib/modules/$release/kernel
 
-# In the order in which they need each other.
+# Our init tries them until no more can be loaded, so that their order says nothing of what needs what.
 mkdir -p "$work/ram/modules" "$work/ram/dev" "$work/ram/proc" "$work/ram/sys"
 letter=a
-for module in drivers/virtio/virtio drivers/virtio/virtio_ring drivers/virtio/virtio_mmio drivers/char/virtio_console \
+for module in drivers/virtio/virtio_ring drivers/virtio/virtio drivers/virtio/virtio_mmio drivers/char/virtio_console \
+              drivers/block/virtio_blk arch/x86/crypto/crc32c-intel lib/libcrc32c fs/erofs/erofs fs/overlayfs/overlay \
               net/vmw_vsock/vsock net/vmw_vsock/vmw_vsock_virtio_transport_common net/vmw_vsock/vmw_vsock_virtio_transport; do
   [[ -e $modules/$module.ko ]] || continue
   cp "$modules/$module.ko" "$work/ram/modules/$letter.ko"

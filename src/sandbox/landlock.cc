@@ -57,6 +57,8 @@ uint64_t rights_of(FileAccess access) {
     case FileAccess::WriteExecute: return all;
     case FileAccess::Device:
       return LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | kTruncateFile;
+    case FileAccess::ControlledDevice:
+      return LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | kIoctlDevice;
   }
   return 0;
 }

@@ -16,6 +16,7 @@ enum class FileAccess : uint8_t {
   Write,           // everything but execution and device nodes
   WriteExecute,    // everything but device nodes
   Device,          // reads and writes an existing file
+  ControlledDevice,  // and ioctls on it
 };
 
 struct LandlockRule {

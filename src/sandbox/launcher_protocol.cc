@@ -97,7 +97,7 @@ std::string encode(const LaunchOrder& order) {
   for (const Bind& bind : spec.binds) {
     out.text(bind.source);
     out.text(bind.target);
-    out.number(bind.is_writable ? 1 : 0);
+    out.number((bind.is_writable ? 1U : 0U) | (bind.is_device ? 2U : 0U));
   }
   write_limits(out, spec.limits);
   out.number(spec.listeners.size());
@@ -129,7 +129,9 @@ Result<LaunchOrder> decode_order(std::string_view bytes) {
     Bind bind;
     bind.source = in.text();
     bind.target = in.text();
-    bind.is_writable = in.number() != 0;
+    const uint64_t flags = in.number();
+    bind.is_writable = (flags & 1U) != 0;
+    bind.is_device = (flags & 2U) != 0;
     spec.binds.push_back(std::move(bind));
   }
   spec.limits = read_limits(in);

@@ -100,6 +100,12 @@ Status InnerRoot::hold(const std::string& source, const std::string& target, uin
   const bool is_folder = fstat(fd, &info) == 0 && S_ISDIR(info.st_mode);
   const bool is_device = (attributes & MOUNT_ATTR_NODEV) == 0;
   (is_device ? devices_ : trees_).push_back({fd, target, is_folder});
+  if (is_device) {
+    // A node made for us may be on a file system that has none; not ours to change without root's rights.
+    mount_attr wanted{};
+    wanted.attr_clr = MOUNT_ATTR_NODEV;
+    (void)!syscall(SYS_mount_setattr, fd, "", AT_EMPTY_PATH, &wanted, sizeof wanted);
+  }
   return restrict_mount(fd, "", attributes, AT_EMPTY_PATH);
 }
 
@@ -133,7 +139,8 @@ Status InnerRoot::hold_all() {
     if (!held) return held;
   }
   for (const Bind& bind : spec.binds) {
-    const uint64_t attributes = kPlain | (bind.is_writable ? 0 : uint64_t{MOUNT_ATTR_RDONLY});
+    const uint64_t attributes = bind.is_device ? uint64_t{MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC}
+                                               : kPlain | (bind.is_writable ? 0 : uint64_t{MOUNT_ATTR_RDONLY});
     if (Status s = hold(bind.source, bind.target, attributes); !s) return s;
   }
   return {};
@@ -353,7 +360,9 @@ LandlockRules landlock_rules_for(const LaunchOrder& order, bool has_own_root) {
   }
   for (const Bind& bind : spec.binds) {
     add(has_own_root ? bind.target : bind.source,
-        bind.is_writable ? FileAccess::WriteExecute : FileAccess::ReadExecute);
+        bind.is_device     ? FileAccess::ControlledDevice
+        : bind.is_writable ? FileAccess::WriteExecute
+                           : FileAccess::ReadExecute);
   }
   if (is_image) {
     if (has_own_root) add("/", FileAccess::WriteExecute);

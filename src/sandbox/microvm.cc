@@ -22,9 +22,12 @@
 #include "sandbox/elf.h"
 #include "sandbox/image_files.h"
 #include "sandbox/microvm_firecracker.h"
+#include "sandbox/microvm_clock.h"
 #include "sandbox/microvm_link.h"
-#include "sandbox/microvm_pack.h"
 #include "sandbox/microvm_qemu.h"
+#include "sandbox/microvm_socket.h"
+#include "sandbox/microvm_tree.h"
+#include "sandbox/microvm_volume.h"
 #include "sandbox/microvm_wire.h"
 #include "sandbox/program_sockets.h"
 
@@ -34,39 +37,17 @@ namespace {
 using microvm::GuestLink;
 using wire::Kind;
 
-constexpr auto kBootTimeoutKvm = std::chrono::seconds(20);
+constexpr auto kBootTimeoutKvm = std::chrono::seconds(10);  // one that works takes less than a second
 constexpr auto kBootTimeoutEmulated = std::chrono::seconds(180);  // on a busy machine
 constexpr size_t kConsoleKept = 4096;
+constexpr size_t kVolumesOfMachine = 16;  // of the 24 devices QEMU's microvm has places for
 // Of the monitor beside the guest's memory.
 constexpr uint64_t kMonitorBytes = 320U << 20;
 constexpr uint32_t kMonitorThreads = 64;
 constexpr int kNotStarted = 127;
-constexpr const char* kJailId = "machine";
-constexpr unsigned kJailUser = 65534;
-constexpr const char* kFirmwarePlaces[] = {"/usr/share/qemu/bios-microvm.bin", "/usr/share/seabios/bios-microvm.bin",
-                                           "/usr/local/share/qemu/bios-microvm.bin"};
-
-std::string find_on_path(const std::string& name) {
-  const char* path = std::getenv("PATH");
-  const std::string folders = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
-  for (const std::string_view folder : split(folders, ':')) {
-    const std::string file = std::string(folder) + "/" + name;
-    if (!folder.empty() && access(file.c_str(), X_OK) == 0) return file;
-  }
-  return {};
-}
-
-std::string real_path(const std::string& path) {
-  char real[PATH_MAX];
-  return realpath(path.c_str(), real) != nullptr ? std::string(real) : std::string();
-}
-
-std::string first_word(const std::string& path) {
-  const image::OwnedFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!file) return {};
-  auto text = image::read_all(file.get(), 4096, path);
-  return text ? std::string(trim(*text)) : std::string();
-}
+// Users of machines, by the number of their folder: beyond those of people, containers and systemd.
+constexpr unsigned kJailUserFirst = 0x68000000;
+constexpr unsigned kJailUsers = 0x08000000;
 
 // A machine with one program. The monitor is a program of ours in a sandbox; the guest speaks through the
 // link.
@@ -86,12 +67,18 @@ class MicroVm final : public Program {
                Callback<void(int exit_code, std::string output)> handler) override;
   ProgramUsage usage() const override { return usage_; }
   uint32_t layers() const override { return monitor_ != nullptr ? monitor_->layers() : 0; }
+  std::string monitor() const override;
 
  private:
   Status make_folder();
   Status listen_for_monitor();
-  void on_packed(const Result<uint64_t>& packed);
-  Status start_monitor(uint64_t root_bytes);
+  // On the worker: the root and the volumes as images.
+  Status make_disks();
+  void on_disks(const Status& made);
+  Status start_monitor();
+  bool fall_back();
+  std::string kvm_device() const;
+  Status fill_jail(const microvm::Jail& jail, unsigned user);
   Status start_qemu(const microvm::Machine& machine, ProgramEvents events);
   Status start_firecracker(const microvm::Machine& machine, ProgramEvents events);
   void on_monitor(uint32_t ready);
@@ -107,12 +94,14 @@ class MicroVm final : public Program {
   std::string console_tail() const;
 
   const ProgramDeps deps_;
-  const MicroVmTools tools_;
+  MicroVmTools tools_;
   const ProgramSpec spec_;
   ProgramEvents events_;
   std::shared_ptr<bool> is_alive_ = std::make_shared<bool>(true);
   std::string folder_;  // of this machine's files; gone with it
-  std::optional<Result<uint64_t>> packed_;
+  std::vector<microvm::Disk> disks_;  // the root first
+  uint64_t counter_khz_ = 0;
+  image::OwnedFd network_;  // of Firecracker, which has none to see
   std::unique_ptr<WatchedSocket> listener_;
   std::unique_ptr<Program> monitor_;
   std::unique_ptr<GuestLink> link_;
@@ -120,7 +109,8 @@ class MicroVm final : public Program {
   bool is_stopping_ = false;
   bool has_started_ = false;
   bool is_finished_ = false;
-  std::atomic<bool> is_over_ = false;  // tells the worker
+  std::string kvm_failure_;  // why KVM was given up for this machine
+  std::shared_ptr<std::atomic<bool>> is_over_ = std::make_shared<std::atomic<bool>>(false);  // tells the worker
   std::optional<io::ExitStatus> guest_exit_;
   bool guest_memory_kill_ = false;
   std::string failure_;
@@ -133,7 +123,7 @@ class MicroVm final : public Program {
 
 MicroVm::~MicroVm() {
   *is_alive_ = false;
-  is_over_ = true;
+  *is_over_ = true;
   link_.reset();
   monitor_.reset();
   listener_.reset();
@@ -144,8 +134,12 @@ MicroVm::~MicroVm() {
 }
 
 Status MicroVm::make_folder() {
-  const char* base = std::getenv("TMPDIR");
-  folder_ = std::string(base != nullptr && *base != 0 ? base : "/tmp") + "/brokkr-vm-XXXXXX";
+  const char* temporary = std::getenv("TMPDIR");
+  std::string base = !tools_.work_folder.empty() ? tools_.work_folder : temporary != nullptr && *temporary != 0 ? temporary : "/tmp";
+  if (!tools_.work_folder.empty()) {
+    if (Status made = image::make_folders(base); !made) return made;
+  }
+  folder_ = base + "/brokkr-vm-XXXXXX";
   if (mkdtemp(folder_.data()) == nullptr) {
     folder_.clear();
     return system_error("make a folder for a virtual machine", errno);
@@ -159,42 +153,52 @@ Status MicroVm::make_folder() {
 // Before the monitor starts, so that it never waits.
 Status MicroVm::listen_for_monitor() {
   const std::string path = folder_ + microvm::kInnerFolder + "/" + microvm::kSocketName;
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.size() >= sizeof address.sun_path) return Error{Errc::InvalidArgument, path + " is too long a name"};
-  std::memcpy(address.sun_path, path.c_str(), path.size());
-  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return system_error("socket", errno);
-  listener_ = std::make_unique<WatchedSocket>(deps_.loop, fd, [this](uint32_t ready) { on_monitor(ready); });
-  if (bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 || listen(fd, 1) != 0) {
-    return system_error(path.c_str(), errno);
-  }
+  auto fd = microvm::listen_unix(path);
+  if (!fd) return fd.error();
+  listener_ = std::make_unique<WatchedSocket>(deps_.loop, *fd, [this](uint32_t ready) { on_monitor(ready); });
   chmod(path.c_str(), 0666);  // the monitor is nobody
   listener_->resume();
+  return {};
+}
+
+Status MicroVm::make_disks() {
+  auto tree = microvm::tree_of_root(spec_);
+  if (!tree) return tree.error();
+  disks_.push_back({folder_ + "/disk0", {}, false, {}});
+  if (auto written = microvm::write_tree_image(*tree, disks_[0].path); !written) return written.error();
+  for (const Bind& bind : spec_.binds) {
+    auto volume = microvm::open_volume(bind, folder_, "disk" + std::to_string(disks_.size()));
+    if (!volume) return volume.error();
+    disks_.push_back(std::move(*volume));
+  }
+  if (tools_.kind != MicroVmKind::Firecracker) counter_khz_ = microvm::counter_khz();
   return {};
 }
 
 Status MicroVm::start() {
   if (Status made = make_folder(); !made) return made;
   if (Status listening = listen_for_monitor(); !listening) return listening;
-  deadline_.start(tools_.kind == MicroVmKind::QemuEmulated ? Duration(kBootTimeoutEmulated) : Duration(kBootTimeoutKvm));
-  const std::string path = folder_ + "/initramfs";
+  auto made = std::make_shared<Status>();
   worker_.run(
-      deps_.loop, [this, path] { packed_ = microvm::write_initramfs(tools_.initramfs, spec_, path); },
-      [this, alive = is_alive_] {
-        if (*alive) on_packed(*packed_);
+      deps_.loop, [this, made] { *made = make_disks(); },
+      [this, made, alive = is_alive_] {
+        if (*alive) on_disks(*made);
       });
   return {};
 }
 
-void MicroVm::on_packed(const Result<uint64_t>& packed) {
+void MicroVm::on_disks(const Status& made) {
   if (is_stopping_) return finish({true, SIGKILL}, false, "stopped before it started");
-  if (!packed) return finish({false, kNotStarted}, false, packed.error().text);
-  if (Status started = start_monitor(*packed); !started) finish({false, kNotStarted}, false, started.error().text);
+  if (!made) return finish({false, kNotStarted}, false, made.error().text);
+  if (Status started = start_monitor(); !started) finish({false, kNotStarted}, false, started.error().text);
 }
 
-Status MicroVm::start_monitor(uint64_t root_bytes) {
-  const microvm::Machine machine = microvm::size_machine(spec_.limits, root_bytes);
+Status MicroVm::start_monitor() {
+  deadline_.start(tools_.kind == MicroVmKind::QemuEmulated ? Duration(kBootTimeoutEmulated) : Duration(kBootTimeoutKvm));
+  microvm::Machine machine = microvm::size_machine(spec_.limits);
+  machine.counter_khz = counter_khz_;
+  machine.io_bytes_per_second = spec_.limits.io_bytes_per_second;
+  for (const microvm::Disk& disk : disks_) machine.disks.push_back({disk.is_writable});
   ProgramEvents events;
   events.on_started = [](pid_t, uint32_t) {};
   events.on_output = [this](OutputStream, std::string_view bytes) {
@@ -209,23 +213,43 @@ Status MicroVm::start_monitor(uint64_t root_bytes) {
                                                  : start_qemu(machine, std::move(events));
 }
 
-// The jailer is the sandbox: own root, user, namespaces and /dev/kvm for the monitor alone.
-Status MicroVm::start_firecracker(const microvm::Machine& machine, ProgramEvents events) {
-  const std::string base = folder_ + "/jail";
-  const microvm::Jail jail = microvm::make_jail(base, tools_.monitor, kJailId);
+// What the machine is given lies in its jail under names of ours: linked where that goes, as copies take time and
+// a volume has to be the file itself.
+Status MicroVm::fill_jail(const microvm::Jail& jail, unsigned user) {
   if (Status made = image::make_folders(jail.root); !made) return made;
-  for (const auto& [from, to] : {std::pair(tools_.kernel, jail.kernel()), std::pair(folder_ + "/initramfs", jail.initramfs())}) {
+  const auto put = [](const std::string& from, const std::string& to, bool may_copy) -> Status {
+    if (link(from.c_str(), to.c_str()) == 0) return {};
+    if (!may_copy) return system_error((from + " into a jail").c_str(), errno);
     std::error_code failure;
     std::filesystem::copy_file(from, to, failure);
     if (failure) return Error{Errc::System, from + ": " + failure.message()};
     chmod(to.c_str(), 0644);
+    return {};
+  };
+  if (Status done = put(tools_.kernel, jail.kernel(), true); !done) return done;
+  if (Status done = put(tools_.initramfs, jail.initramfs(), true); !done) return done;
+  for (size_t i = 0; i < disks_.size(); ++i) {
+    if (Status done = put(disks_[i].path, jail.disk(i), !disks_[i].is_writable); !done) return done;
   }
-  for (const std::string& folder : {base, jail.root}) chmod(folder.c_str(), 0755);
-  if (chown(jail.root.c_str(), kJailUser, kJailUser) != 0) return system_error(jail.root.c_str(), errno);
+  if (chown(jail.root.c_str(), user, user) != 0) return system_error(jail.root.c_str(), errno);
+  return {};
+}
+
+// The jailer is the sandbox: own root, user, network and /dev/kvm for the monitor alone.
+Status MicroVm::start_firecracker(const microvm::Machine& machine, ProgramEvents events) {
+  struct stat about {};
+  if (stat(folder_.c_str(), &about) != 0) return system_error(folder_.c_str(), errno);
+  auto network = microvm::make_empty_network();
+  if (!network) return network.error();
+  network_ = std::move(network->fd);
+  microvm::JailerOrder order{tools_.jailer, tools_.monitor, folder_ + "/jail", "vm-" + folder_.substr(folder_.rfind('-') + 1),
+                             kJailUserFirst + static_cast<unsigned>(about.st_ino % kJailUsers), network->path};
+  const microvm::Jail jail = microvm::make_jail(order.base, order.monitor, order.id);
+  if (Status filled = fill_jail(jail, order.uid); !filled) return filled;
   ProgramSpec spec;
   spec.name = spec_.name;
   spec.executable = tools_.jailer;
-  spec.arguments = microvm::jailer_arguments(tools_.jailer, tools_.monitor, base, kJailId, kJailUser);
+  spec.arguments = microvm::jailer_arguments(order);
   spec.limits.memory_bytes = machine.memory_bytes + kMonitorBytes;
   spec.limits.cpu_millis = spec_.limits.cpu_millis;
   std::vector<uint16_t> ports;
@@ -235,12 +259,12 @@ Status MicroVm::start_firecracker(const microvm::Machine& machine, ProgramEvents
   auto link = std::make_shared<Result<int>>(-1);
   worker_.run(
       deps_.loop,
-      [this, jail, machine, link] {
-        const Status told = microvm::configure_firecracker(jail.api(), machine, kBootTimeoutKvm, is_over_);
-        *link = told ? microvm::connect_vsock(jail.vsock(), microvm::kGuestVsockPort, kBootTimeoutKvm, is_over_) : told.error();
+      [jail, machine, link, is_over = is_over_] {
+        const Status told = microvm::configure_firecracker(jail.api(), machine, kBootTimeoutKvm, *is_over);
+        *link = told ? microvm::connect_vsock(jail.vsock(), microvm::kGuestVsockPort, kBootTimeoutKvm, *is_over) : told.error();
       },
-      [this, link, alive = is_alive_] {
-        if (!*alive) {
+      [this, link, alive = is_alive_, is_over = is_over_] {
+        if (!*alive || *is_over) {
           if (*link) close(**link);
           return;
         }
@@ -249,6 +273,16 @@ Status MicroVm::start_firecracker(const microvm::Machine& machine, ProgramEvents
         end_monitor();
       });
   return {};
+}
+
+// The monitor is nobody, who may not open the host's: root makes it a node of its own.
+std::string MicroVm::kvm_device() const {
+  const std::string node = folder_ + "/kvm";
+  struct stat about {};
+  if (geteuid() != 0 || stat("/dev/kvm", &about) != 0) return "/dev/kvm";
+  if (mknod(node.c_str(), S_IFCHR | 0666, about.st_rdev) != 0 && errno != EEXIST) return "/dev/kvm";
+  chmod(node.c_str(), 0666);
+  return node;
 }
 
 Status MicroVm::start_qemu(const microvm::Machine& machine, ProgramEvents events) {
@@ -264,9 +298,11 @@ Status MicroVm::start_qemu(const microvm::Machine& machine, ProgramEvents events
   spec.limits.pids = kMonitorThreads;
   spec.limits.io_bytes_per_second = spec_.limits.io_bytes_per_second;
   spec.binds = {{folder_ + microvm::kInnerFolder, microvm::kInnerFolder, true},
-                {folder_ + "/initramfs", microvm::kInnerInitramfs, false},
-                {real_path(tools_.kernel), microvm::kInnerKernel, false},
+                {tools_.initramfs, microvm::kInnerInitramfs, false},
+                {tools_.kernel, microvm::kInnerKernel, false},
                 {tools_.firmware, microvm::kInnerFirmware, false}};
+  for (size_t i = 0; i < disks_.size(); ++i) spec.binds.push_back({disks_[i].path, microvm::inner_disk(i), disks_[i].is_writable});
+  if (tools_.kind == MicroVmKind::QemuKvm) spec.binds.push_back({kvm_device(), "/dev/kvm", true, true});
   auto started = start_program(deps_, std::move(spec), std::move(events));
   if (!started) return started.error();
   monitor_ = std::move(*started);
@@ -286,7 +322,11 @@ void MicroVm::on_monitor(uint32_t) {
 
 void MicroVm::take_link(int fd) {
   GuestLink::Events events;
-  events.on_greeting = [this] { send_spec(); };
+  events.on_greeting = [this] {
+    // It is KVM that failed, now that the machine comes up without.
+    if (!kvm_failure_.empty()) remember_kvm_failure(tools_.folder, kvm_failure_);
+    send_spec();
+  };
   events.on_frame = [this](const wire::Frame& frame) { on_frame(frame); };
   events.on_connection = [this](uint32_t listener, int connection) {
     if (listener < spec_.listeners.size() && events_.on_connection) {
@@ -296,10 +336,10 @@ void MicroVm::take_link(int fd) {
     }
   };
   events.on_lost = [this](const std::string& why) {
-    if (failure_.empty()) failure_ = why;
+    if (failure_.empty() && !guest_exit_) failure_ = why;
     end_monitor();
   };
-  link_ = std::make_unique<GuestLink>(deps_.loop, fd, microvm::link_window(tools_.kind), std::move(events));
+  link_ = std::make_unique<GuestLink>(deps_.loop, fd, wire::kLinkWindowBytes, std::move(events));
 }
 
 void MicroVm::send_spec() {
@@ -319,6 +359,9 @@ void MicroVm::send_spec() {
   spec.environment = spec_.environment;
   spec.pids = spec_.limits.pids;
   spec.disk_bytes = spec_.limits.disk_bytes;
+  for (size_t i = 0; i < disks_.size(); ++i) {
+    spec.disks.push_back({microvm::disk_serial(i), disks_[i].target, disks_[i].is_writable});
+  }
   link_->send(Kind::Spec, 0, wire::encode(spec));
 }
 
@@ -372,7 +415,7 @@ void MicroVm::end_monitor() {
 }
 
 void MicroVm::on_deadline() {
-  if (!is_stopping_) failure_ = "the virtual machine did not come up: " + console_tail();
+  if (!is_stopping_) failure_ = "the virtual machine did not come up";
   if (monitor_ != nullptr) return end_monitor();
   is_stopping_ = true;  // ends when packing has
 }
@@ -383,8 +426,37 @@ std::string MicroVm::console_tail() const {
   return tail.empty() ? "nothing on its console" : tail;
 }
 
+// A machine that did not come up with KVM is tried once more without. True when that is under way.
+bool MicroVm::fall_back() {
+  if (is_stopping_ || has_started_ || guest_exit_ || tools_.kind == MicroVmKind::QemuEmulated) return false;
+  MicroVmTools emulated = find_microvm_tools(tools_.folder, false);
+  if (emulated.kind != MicroVmKind::QemuEmulated) return false;
+  kvm_failure_ = std::string(to_string(tools_.kind)) + ": " + failure_;
+  deps_.log.warn("microVM of " + spec_.name + " did not come up, it is emulated instead: " + kvm_failure_);
+  emulated.work_folder = tools_.work_folder;
+  tools_ = std::move(emulated);
+  failure_.clear();
+  console_.clear();
+  is_over_ = std::make_shared<std::atomic<bool>>(false);
+  // The monitor and the link are what is calling.
+  deps_.loop.post([this, alive = is_alive_] {
+    if (!*alive || is_finished_) return;
+    link_.reset();
+    monitor_.reset();
+    if (is_stopping_) return finish({true, SIGKILL}, false, "stopped before it started");
+    if (Status started = start_monitor(); !started) finish({false, kNotStarted}, false, started.error().text);
+  });
+  return true;
+}
+
+std::string MicroVm::monitor() const {
+  return to_string(tools_.kind) + std::string(kvm_failure_.empty() ? "" : ", as KVM did not boot it");
+}
+
 void MicroVm::on_monitor_exit(const io::ExitStatus& status, bool is_memory_kill, const std::string& reason) {
-  is_over_ = true;
+  *is_over_ = true;
+  if (failure_.empty()) failure_ = reason;
+  if (fall_back()) return;
   if (guest_exit_) return finish(*guest_exit_, guest_memory_kill_, failure_);
   if (is_stopping_ && has_started_) return finish({true, SIGKILL}, false, {});
   std::string why = !failure_.empty() ? failure_ : !reason.empty() ? reason : status.text();
@@ -438,7 +510,9 @@ void MicroVm::execute(std::vector<std::string> command, Duration timeout,
 
 Status check_machine(const MicroVmTools& tools, const ProgramSpec& spec) {
   if (tools.kind == MicroVmKind::None) return Error{Errc::Unsupported, "no microVMs here: " + tools.missing};
-  if (!spec.binds.empty()) return Error{Errc::Unsupported, "a microVM has no volumes"};
+  if (spec.binds.size() > kVolumesOfMachine) {
+    return Error{Errc::LimitExceeded, "a microVM has at most " + std::to_string(kVolumesOfMachine) + " volumes"};
+  }
   if (spec.arguments.empty()) return Error{Errc::InvalidArgument, "no command"};
   if (spec.executable.empty() && spec.root.empty() && spec.lower.empty()) {
     return Error{Errc::InvalidArgument, "neither a program nor an image"};
@@ -451,46 +525,6 @@ Status check_machine(const MicroVmTools& tools, const ProgramSpec& spec) {
 }
 
 }  // namespace
-
-const char* to_string(MicroVmKind kind) {
-  switch (kind) {
-    case MicroVmKind::Firecracker: return "firecracker";
-    case MicroVmKind::QemuKvm: return "qemu with kvm";
-    case MicroVmKind::QemuEmulated: return "qemu, emulated";
-    case MicroVmKind::None: break;
-  }
-  return "none";
-}
-
-MicroVmTools find_microvm_tools(const std::string& folder) {
-  MicroVmTools tools;
-  std::string missing;
-  const auto miss = [&](const std::string& what) { missing += (missing.empty() ? "" : ", ") + what; };
-  if (geteuid() == 0 && first_word(folder + "/accelerator") == "kvm" && access("/dev/kvm", R_OK | W_OK) == 0) {
-    tools.monitor = real_path(find_on_path("firecracker"));
-    tools.jailer = real_path(find_on_path("jailer"));
-    tools.kernel = real_path(folder + "/vmlinux");
-    tools.initramfs = real_path(folder + "/initramfs");
-    if (!tools.monitor.empty() && !tools.jailer.empty() && !tools.kernel.empty() && !tools.initramfs.empty()) {
-      tools.kind = MicroVmKind::Firecracker;
-      return tools;
-    }
-    tools = {};
-  }
-  tools.monitor = real_path(find_on_path("qemu-system-x86_64"));
-  if (tools.monitor.empty()) miss("qemu-system-x86_64 (package qemu-system-x86)");
-  for (const char* place : kFirmwarePlaces) {
-    if (tools.firmware.empty()) tools.firmware = real_path(place);
-  }
-  if (tools.firmware.empty() && !tools.monitor.empty()) miss("bios-microvm.bin of QEMU");
-  tools.kernel = real_path(folder + "/vmlinuz");
-  tools.initramfs = real_path(folder + "/initramfs");
-  if (tools.kernel.empty() || tools.initramfs.empty()) miss("kernel and initramfs in " + folder + " (tools/microvm.sh makes them)");
-  tools.missing = std::move(missing);
-  // QEMU with KVM needs /dev/kvm in the monitor's sandbox, which has no devices to grant yet.
-  if (tools.missing.empty()) tools.kind = MicroVmKind::QemuEmulated;
-  return tools;
-}
 
 Result<std::unique_ptr<Program>> start_microvm(const ProgramDeps& deps, const MicroVmTools& tools, ProgramSpec spec,
                                                ProgramEvents events) {

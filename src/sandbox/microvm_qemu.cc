@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "sandbox/microvm_wire.h"
-
 namespace brokkr::sandbox::microvm {
 namespace {
 
@@ -14,27 +12,26 @@ constexpr uint32_t kCpusMax = 8;
 
 }  // namespace
 
-Machine size_machine(const ProgramLimits& limits, uint64_t root_bytes) {
+std::string inner_disk(size_t index) { return "/vm-disk" + std::to_string(index); }
+
+std::string disk_serial(size_t index) { return "brokkr-" + std::to_string(index); }
+
+Machine size_machine(const ProgramLimits& limits) {
   Machine out;
   const uint64_t program = limits.memory_bytes != 0 ? limits.memory_bytes : kUsualProgramBytes;
-  // While the kernel unpacks it, the root is there twice.
-  const uint64_t bytes = program + kGuestKernelBytes + 2 * root_bytes;
-  out.memory_bytes = (bytes + kMiB - 1) / kMiB * kMiB;
+  out.memory_bytes = (program + kGuestKernelBytes + kMiB - 1) / kMiB * kMiB;
   out.cpus = std::clamp<uint32_t>((limits.cpu_millis + 999) / 1000, 1, kCpusMax);
   return out;
 }
 
-std::string kernel_arguments(MicroVmKind kind) {
-  const std::string usual = "console=ttyS0 quiet loglevel=3 reboot=t panic=-1 random.trust_cpu=on ";
-  switch (kind) {
-    case MicroVmKind::Firecracker: return usual + "pci=off nomodule brokkr.port=vsock:1024";
-    case MicroVmKind::QemuKvm: return usual + "brokkr.port=vport0p1";
-    default: return usual + "8250.nr_uarts=2 brokkr.port=ttyS1";
+std::string kernel_arguments(MicroVmKind kind, const Machine& machine) {
+  std::string line = "console=ttyS0 quiet loglevel=3 reboot=t panic=-1 random.trust_cpu=on ";
+  if (kind == MicroVmKind::Firecracker) return line + "pci=off brokkr.port=vsock:1024";
+  // An emulated machine with ACPI has no clock but its processor's counter, and nothing to measure that by.
+  if (kind == MicroVmKind::QemuEmulated && machine.counter_khz != 0) {
+    line += "tsc_early_khz=" + std::to_string(machine.counter_khz) + " tsc=reliable ";
   }
-}
-
-uint32_t link_window(MicroVmKind kind) {
-  return kind == MicroVmKind::QemuEmulated ? wire::kSerialWindowBytes : wire::kLinkWindowBytes;
+  return line + "brokkr.port=vport0p1";
 }
 
 std::vector<std::string> qemu_arguments(MicroVmKind kind, const std::string& monitor, const Machine& machine) {
@@ -44,9 +41,8 @@ std::vector<std::string> qemu_arguments(MicroVmKind kind, const std::string& mon
     out.emplace_back(flag);
     out.push_back(std::move(value));
   };
-  // Without ACPI the kernel finds its clocks by the PIT, which emulation needs, and without it no virtio:
-  // there a second serial port is the link.
-  add("-M", std::string("microvm,x-option-roms=off,rtc=on,isa-serial=on") + (is_kvm ? "" : ",acpi=off,pit=on,pic=on"));
+  // The guest's kernel finds virtio by ACPI alone.
+  add("-M", "microvm,x-option-roms=off,rtc=on,isa-serial=on,acpi=on");
   add("-accel", is_kvm ? "kvm" : "tcg,tb-size=64");
   add("-cpu", is_kvm ? "host" : "max");
   add("-m", std::to_string(machine.memory_bytes / kMiB));
@@ -58,13 +54,15 @@ std::vector<std::string> qemu_arguments(MicroVmKind kind, const std::string& mon
   add("-bios", kInnerFirmware);
   add("-kernel", kInnerKernel);
   add("-initrd", kInnerInitramfs);
-  add("-append", kernel_arguments(kind));
+  add("-append", kernel_arguments(kind, machine));
   add("-chardev", std::string("socket,id=link,path=") + kInnerFolder + "/" + kSocketName);
-  if (is_kvm) {
-    add("-device", "virtio-serial-device");
-    add("-device", "virtserialport,chardev=link,name=brokkr");
-  } else {
-    add("-device", "isa-serial,chardev=link,iobase=0x2f8,irq=3,index=1");
+  add("-device", "virtio-serial-device");
+  add("-device", "virtserialport,chardev=link,name=brokkr");
+  for (size_t i = 0; i < machine.disks.size(); ++i) {
+    const std::string id = "disk" + std::to_string(i);
+    const bool is_writable = machine.disks[i].is_writable;
+    add("-drive", "if=none,format=raw,id=" + id + ",file=" + inner_disk(i) + ",readonly=" + (is_writable ? "off,discard=unmap" : "on"));
+    add("-device", "virtio-blk-device,drive=" + id + ",serial=" + disk_serial(i));
   }
   return out;
 }

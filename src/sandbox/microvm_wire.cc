@@ -102,6 +102,8 @@ std::string encode(const Spec& spec) {
   out.texts(spec.arguments).texts(spec.environment).u32(spec.pids).u64(spec.disk_bytes);
   out.u32(static_cast<uint32_t>(spec.listeners.size()));
   for (const auto& [address, port] : spec.listeners) out.text(address).u32(port);
+  out.u32(static_cast<uint32_t>(spec.disks.size()));
+  for (const Disk& disk : spec.disks) out.text(disk.serial).text(disk.target).u32(disk.is_writable ? 1 : 0);
   return out.bytes();
 }
 
@@ -119,6 +121,12 @@ bool decode(std::string_view bytes, Spec& out) {
   for (uint32_t i = 0; i < count && !in.is_bad(); ++i) {
     std::string address = in.text();
     out.listeners.emplace_back(std::move(address), in.u32());
+  }
+  const uint32_t disks = in.u32();
+  for (uint32_t i = 0; i < disks && !in.is_bad(); ++i) {
+    std::string serial = in.text();
+    std::string target = in.text();
+    out.disks.push_back({std::move(serial), std::move(target), in.u32() != 0});
   }
   return !in.is_bad() && !out.arguments.empty();
 }

@@ -18,8 +18,7 @@ constexpr size_t kHeaderBytes = 12;
 constexpr size_t kPayloadMax = 1024 * 1024;
 // Of one connection, in each direction: bytes on their way before the receiver has passed some on.
 constexpr uint32_t kWindowBytes = 64 * 1024;
-// Bytes on the link to the guest it has not taken off: a serial port loses what its kernel has no room for.
-constexpr uint32_t kSerialWindowBytes = 3 * 1024;
+// Bytes on the link to the guest it has not taken off.
 constexpr uint32_t kLinkWindowBytes = 256 * 1024;
 constexpr uint32_t kLinkAckBytes = 1024;
 constexpr uint32_t kStreamsMax = 1024;
@@ -86,7 +85,14 @@ class Decoder {
   bool is_bad_ = false;
 };
 
-// What the guest is to run, in the folder /image of its memory file system.
+// A disk of the machine: found by its serial, or where the monitor gives it none by its place.
+struct Disk {
+  std::string serial;
+  std::string target;  // where it is mounted inside the root; empty: it is the root
+  bool is_writable = false;
+};
+
+// What the guest is to run.
 struct Spec {
   std::string host_name;
   std::string hosts;  // content of /etc/hosts
@@ -95,8 +101,9 @@ struct Spec {
   std::vector<std::string> arguments;
   std::vector<std::string> environment;
   uint32_t pids = 0;
-  uint64_t disk_bytes = 0;  // of /tmp
+  uint64_t disk_bytes = 0;  // of what is written to the root, and of /tmp
   std::vector<std::pair<std::string, uint32_t>> listeners;  // address and port
+  std::vector<Disk> disks;    // in the order in which the machine has them; one is the root
 };
 std::string encode(const Spec&);
 bool decode(std::string_view bytes, Spec& out);

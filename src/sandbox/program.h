@@ -33,6 +33,7 @@ struct Bind {
   std::string source;  // on the host
   std::string target;  // inside
   bool is_writable = false;
+  bool is_device = false;  // a device the program may use
 };
 
 // An address inside the sandbox at which the outside listens: the broker (192.168.127.1:4222) and
@@ -97,6 +98,8 @@ class Program {
                        Callback<void(int exit_code, std::string output)> handler) = 0;
   virtual ProgramUsage usage() const = 0;
   virtual uint32_t layers() const = 0;
+  // What runs its machine, for people; empty when it is none.
+  virtual std::string monitor() const { return {}; }
 };
 
 class CgroupTree;

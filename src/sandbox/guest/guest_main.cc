@@ -13,7 +13,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,6 +23,7 @@
 #include <cstring>
 #include <map>
 
+#include "sandbox/guest/disks.h"
 #include "sandbox/guest/link.h"
 #include "sandbox/guest/program.h"
 
@@ -61,28 +61,25 @@ std::string command_line_value(const char* name) {
   return line.substr(start, line.find_first_of(" \n", start) - start);
 }
 
-// Named so that their order is that in which they need each other.
-void load_modules() {
-  for (char number = 'a'; number <= 'z'; ++number) {
-    const std::string path = std::string("/modules/") + number + ".ko";
-    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) continue;
-    syscall(SYS_finit_module, fd, "", 0);
-    close(fd);
-  }
+bool load_module(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return true;  // there is none to wait for
+  const bool is_loaded = syscall(SYS_finit_module, fd, "", 0) == 0 || errno == EEXIST || errno == ENODEV;
+  close(fd);
+  return is_loaded;
 }
 
-int open_tty(const char* path) {
-  const int fd = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
-  if (fd < 0) return -1;
-  termios raw{};
-  tcgetattr(fd, &raw);
-  cfmakeraw(&raw);
-  cfsetspeed(&raw, B115200);
-  raw.c_cflag |= CLOCAL | CREAD;
-  tcsetattr(fd, TCSANOW, &raw);
-  tcflush(fd, TCIOFLUSH);
-  return fd;
+// Some need others: as long as one more can be loaded, those that could not are tried again.
+void load_modules() {
+  std::string waiting = "abcdefghijklmnopqrstuvwxyz";
+  for (size_t before = 0; before != waiting.size();) {
+    before = waiting.size();
+    std::string left;
+    for (const char name : waiting) {
+      if (!load_module(std::string("/modules/") + name + ".ko")) left += name;
+    }
+    waiting = left;
+  }
 }
 
 int accept_vsock(unsigned port) {
@@ -97,14 +94,14 @@ int accept_vsock(unsigned port) {
   return fd;
 }
 
-// The way to the host, as the kernel's command line names it: "ttyS1", "vport0p1" or "vsock:1024".
+// The way to the host, as the kernel's command line names it: "vport0p1" or "vsock:1024".
 int open_link() {
   const std::string port = command_line_value("brokkr.port=");
   if (port.rfind("vsock:", 0) == 0) return accept_vsock(static_cast<unsigned>(atoi(port.c_str() + 6)));
   const std::string path = "/dev/" + port;
   const int tries_max = port == "none" ? 0 : 1000;
   for (int tries = 0; tries < tries_max; ++tries) {
-    const int fd = port.rfind("tty", 0) == 0 ? open_tty(path.c_str()) : open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
     if (fd >= 0) return fd;
     usleep(10'000);
   }
@@ -169,9 +166,15 @@ void Init::listen_for_programs() {
 void Init::begin(std::string_view payload) {
   if (has_begun_ || !wire::decode(payload, spec_)) return;
   has_begun_ = true;
-  furnish(spec_);
-  listen_for_programs();
-  child_ = start(spec_, spec_.arguments, false);
+  child_.failure = mount_root(spec_);
+  if (child_.failure.empty()) {
+    furnish(spec_);
+    child_.failure = mount_volumes(spec_);
+  }
+  if (child_.failure.empty()) {
+    listen_for_programs();
+    child_ = start(spec_, spec_.arguments, false);
+  }
   if (!child_.failure.empty()) {
     link_.send(Kind::Failed, 0, child_.failure);
     is_over_ = true;
@@ -237,6 +240,7 @@ void Init::on_ended(int status) {
   const bool was_memory = memory_kills() > 0;
   kill(-1, SIGKILL);  // what it has left behind
   drain_output();
+  put_away_disks(spec_);  // what it has written has to be there when the host hears of its end
   wire::Encoder out;
   out.u32(WIFSIGNALED(status) ? 1 : 0);
   out.u32(static_cast<uint32_t>(WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)));
