@@ -55,6 +55,7 @@ void print_node(const workload::NodeInfo& info) {
   line("Sandbox", info.sandbox_policy);
   line("Layers", words_text(info.sandbox_layers));
   line("Missing Layers", words_text(info.sandbox_missing));
+  if (!info.microvm.empty()) line("MicroVMs", info.microvm.back().details);
   line("Memory", format_bytes(info.memory_bytes));
   line("Default Limits", std::to_string(info.default_limits.wall_time_ms) + " ms, heap " +
                              format_bytes(info.default_limits.heap_bytes) + ", reply " +
@@ -111,6 +112,16 @@ int run_drain(const Context& context, const Values& values) {
   return 0;
 }
 
+// MicroVMs are asked for by name, so that what they lack is no failure of the node.
+void print_microvm(const std::vector<workload::NodeCheck>& checks) {
+  Table table("What its microVMs need");
+  table.header({"What", "State", "Details"});
+  for (const workload::NodeCheck& check : checks) {
+    table.row({check.name, check.state == "optional" ? "missing, optional" : check.state, check.details});
+  }
+  print("\n" + table.text());
+}
+
 // What a node of this machine, or one that runs, can grant.
 int run_preflight(const Context& context, const Values& values) {
   auto workloads = WorkloadClient::connect(context, values);
@@ -133,6 +144,7 @@ int run_preflight(const Context& context, const Values& values) {
   table.row({"engine", info->engine.empty() ? "not started" : "yes", info->engine});
   table.row({"instances", "yes", info->instance_mode});
   print(table.text());
+  if (!info->microvm.empty()) print_microvm(info->microvm);
   return info->sandbox_missing.empty() ? 0 : 1;
 }
 

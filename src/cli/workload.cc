@@ -164,6 +164,7 @@ void print_program(const workload::WorkloadInfo& info) {
   const auto count = [](uint64_t value) { return format_count(value); };
   const bool is_bare = program.isolation == "none";
   print_line_of("Isolation", is_bare ? "none: it is not confined" : program.isolation);
+  print_line_of("Monitor", program.monitor);
   print_line_of("Layers", joined(program.layers));
   print_line_of("Process", program.pid == 0 ? "none" : std::to_string(program.pid));
   if (program.runs > 0) {

@@ -36,6 +36,7 @@ void read_summary(MemberReader& in, WorkloadSummary& summary) {
 
 void write_program(Writer& out, const ProgramInfo& program) {
   out.key("program").begin_object().field("isolation", program.isolation);
+  if (!program.monitor.empty()) out.field("monitor", program.monitor);
   out.field("pid", uint64_t{program.pid}).field("runs", uint64_t{program.runs});
   out.field("exit_code", program.exit_code).field("health", program.health);
   write_strings(out, "ports", program.ports);
@@ -52,6 +53,7 @@ void write_program(Writer& out, const ProgramInfo& program) {
 
 Status read_program(const Value& value, ProgramInfo& program) {
   MemberReader in(value);
+  in.read("monitor", program.monitor);
   in.read("isolation", program.isolation).read("pid", program.pid).read("runs", program.runs);
   in.read("exit_code", program.exit_code).read("health", program.health);
   in.read("ports", program.ports).read("layers", program.layers).read("egress", program.egress);
@@ -217,6 +219,11 @@ std::string encode(const NodeInfo& info) {
   out.field("instance_mode", info.instance_mode).field("sandbox_policy", info.sandbox_policy);
   write_strings(out, "sandbox_layers", info.sandbox_layers);
   write_strings(out, "sandbox_missing", info.sandbox_missing);
+  out.key("microvm").begin_array();
+  for (const NodeCheck& check : info.microvm) {
+    out.begin_object().field("name", check.name).field("state", check.state).field("details", check.details).end_object();
+  }
+  out.end_array();
   write_limits(out, "default_limits", info.default_limits);
   return out.field("memory_bytes", info.memory_bytes).end_object().take();
 }
@@ -409,6 +416,12 @@ Result<NodeInfo> decode_node_info(std::string_view text) {
   in.read("sandbox_policy", info.sandbox_policy).read("sandbox_layers", info.sandbox_layers);
   in.read("sandbox_missing", info.sandbox_missing).read("default_limits", info.default_limits);
   in.read("memory_bytes", info.memory_bytes);
+  if (const Value* checks = in.find("microvm"); checks != nullptr) {
+    for (const Value& item : checks->items()) {
+      NodeCheck& check = info.microvm.emplace_back();
+      MemberReader(item).read("name", check.name).read("state", check.state).read("details", check.details);
+    }
+  }
   return in.finish(std::move(info));
 }
 

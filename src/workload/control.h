@@ -106,6 +106,7 @@ struct WorkloadSummary {
 // What WINFO says of services and jobs beyond what it says of all.
 struct ProgramInfo {
   std::string isolation;  // "sandbox", "microvm" or "none"; empty: it is no program
+  std::string monitor;    // of a microVM: "qemu, emulated"
   uint32_t pid = 0;       // on the node; 0 while nothing runs
   uint32_t runs = 0;      // that have ended
   int64_t exit_code = 0;  // of the last one, 128 and the number for a signal
@@ -180,6 +181,12 @@ struct AgentSummary {
   std::string version;
   std::string last_heartbeat;  // RFC 3339; the start time when empty
 };
+// One thing a node needs for a kind of workload.
+struct NodeCheck {
+  std::string name;
+  std::string state;  // ok, missing, optional: missing, and it works without
+  std::string details;
+};
 struct NodeInfo {
   std::string node_id;
   std::string version;
@@ -195,6 +202,7 @@ struct NodeInfo {
   std::string sandbox_policy;              // required, best-effort, off
   std::vector<std::string> sandbox_layers;  // in force
   std::vector<std::string> sandbox_missing;
+  std::vector<NodeCheck> microvm;  // the last one says what runs machines
   RunLimits default_limits;
   uint64_t memory_bytes = 0;  // of the node's own process
 };

@@ -94,11 +94,13 @@ TEST(Control, RepliesComeBackAsSent) {
   info.calls = 7;
   info.limits.heap_bytes = 1 << 20;
   info.program.isolation = "sandbox";
+  info.program.monitor = "qemu, emulated";
   info.program.exit_code = -1;
   info.program.ports = {"127.0.0.1:8080:80"};
   const auto back = decode_workload_info(encode(info));
   ASSERT_TRUE(back);
   EXPECT_EQ(back->program.isolation, "sandbox");
+  EXPECT_EQ(back->program.monitor, "qemu, emulated");
   EXPECT_EQ(back->program.exit_code, -1);
   EXPECT_EQ(back->program.ports, info.program.ports);
   EXPECT_EQ(back->summary.id, "w1");
@@ -109,11 +111,15 @@ TEST(Control, RepliesComeBackAsSent) {
   node.node_id = "N1";
   node.agents.push_back({"a1", "v8", "v8", "", {"function"}, "running", 3, "0.1"});
   node.sandbox_missing = {"cgroup memory"};
+  node.microvm = {{"/dev/kvm", "optional", "no /dev/kvm"}};
   const auto node_back = decode_node_info(encode(node));
   ASSERT_TRUE(node_back);
   ASSERT_EQ(node_back->agents.size(), 1U);
   EXPECT_EQ(node_back->agents[0].workload_count, 3U);
   EXPECT_EQ(node_back->sandbox_missing, node.sandbox_missing);
+  ASSERT_EQ(node_back->microvm.size(), 1U);
+  EXPECT_EQ(node_back->microvm[0].state, "optional");
+  EXPECT_EQ(node_back->microvm[0].details, "no /dev/kvm");
 
   const auto summaries = decode_workload_summaries(encode(std::vector{info.summary}));
   ASSERT_TRUE(summaries);

@@ -363,6 +363,7 @@ NodeInfo Node::info() const {
   info.sandbox_policy = sandbox::to_string(options_.sandbox);
   info.sandbox_layers = sandbox::layer_names(layers_);
   info.sandbox_missing = sandbox::layer_names(sandbox::kAllLayers & ~layers_);
+  info.microvm = factory_->microvm_checks();
   info.default_limits = options_.limits;
   info.memory_bytes = resident_bytes();
   return info;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 
 #include "client/jetstream.h"
 #include "sandbox/microvm.h"
@@ -23,6 +24,7 @@ constexpr mode_t kProgramMode = 0555;
 // Whoever the program is in its sandbox may write there; the folder above is for the node alone.
 constexpr mode_t kVolumeMode = 0777;
 constexpr size_t kCopyBytes = 16U << 20;
+constexpr const char* kMachinesFolder = "/machines";
 constexpr const char* kSharedMicroVmFolder = "/var/lib/brokkr/microvm";
 
 // A program under the name it is to have, executable, for as long as this lives. The bytes are those
@@ -86,12 +88,30 @@ void remove_leftovers(const std::string& folder, int levels) {
   closedir(directory);
 }
 
+// A microVM keeps a volume as a disk, which nothing on the host mounts: neither kind of sandbox sees what a program
+// in the other has written.
+Status check_volume_kind(const std::string& volume, const std::string& name, bool is_machine) {
+  std::error_code failure;
+  const bool is_disk = access(sandbox::volume_disk_of(volume).c_str(), F_OK) == 0;
+  const bool has_files = !std::filesystem::is_empty(volume, failure) && !failure;
+  if (!is_machine && is_disk) {
+    return Error{Errc::Unsupported, "the volume " + name + " is a disk of a microVM, which other sandboxes cannot read: give it another name"};
+  }
+  if (is_machine && !is_disk && has_files) {
+    return Error{Errc::Unsupported, "the volume " + name + " holds files of a program in another sandbox, which a microVM cannot read: give it another name"};
+  }
+  return {};
+}
+
 // What tools/microvm.sh made: for this node, or for the machine.
 sandbox::MicroVmTools microvm_tools(const std::string& data_folder) {
-  auto own = sandbox::find_microvm_tools(data_folder + "/microvm");
-  if (own.kind != sandbox::MicroVmKind::None) return own;
-  auto shared = sandbox::find_microvm_tools(kSharedMicroVmFolder);
-  return shared.kind != sandbox::MicroVmKind::None ? shared : own;
+  auto tools = sandbox::find_microvm_tools(data_folder + "/microvm");
+  if (tools.kind == sandbox::MicroVmKind::None) {
+    auto shared = sandbox::find_microvm_tools(kSharedMicroVmFolder);
+    if (shared.kind != sandbox::MicroVmKind::None) tools = std::move(shared);
+  }
+  tools.work_folder = data_folder + kMachinesFolder;
+  return tools;
 }
 
 ProgramWorkload::Start starter_of(const sandbox::ProgramDeps& deps, Isolation isolation,
@@ -118,6 +138,8 @@ ProgramWorkload::Start starter_of(const sandbox::ProgramDeps& deps, Isolation is
 ProgramFactory::ProgramFactory(const Deps& deps)
     : deps_(deps), ports_(deps.loop), launchers_(deps.loop, deps.options.executable) {
   remove_leftovers(deps_.options.data_folder + "/programs", 1);
+  std::error_code ignored;
+  std::filesystem::remove_all(deps_.options.data_folder + kMachinesFolder, ignored);
 }
 
 ProgramFactory::~ProgramFactory() = default;
@@ -141,6 +163,14 @@ Status ProgramFactory::check(const RunRequest& run, std::string_view lifecycle) 
   return {};
 }
 
+std::vector<NodeCheck> ProgramFactory::microvm_checks() const {
+  std::vector<NodeCheck> out;
+  for (auto& check : sandbox::check_microvms({deps_.options.data_folder + "/microvm", kSharedMicroVmFolder})) {
+    out.push_back({std::move(check.name), sandbox::to_string(check.state), std::move(check.details)});
+  }
+  return out;
+}
+
 ProgramDefaults ProgramFactory::defaults() const {
   ProgramDefaults defaults;
   defaults.log_lines_per_second = deps_.options.limits.log_lines_per_second;
@@ -152,8 +182,10 @@ ProgramDefaults ProgramFactory::defaults() const {
 Status ProgramFactory::make_volumes(const WorkloadIdentity& identity, const RunRequest& run) const {
   const std::string folder =
       deps_.options.data_folder + "/volumes/" + identity.ns + "/" + identity.name;
+  const bool is_machine = run.isolation == Isolation::MicroVm || identity.workload_type == "microvm";
   for (const auto& [name, path] : run.volumes) {
     const std::string volume = folder + "/" + name;
+    if (Status s = check_volume_kind(volume, name, is_machine); !s) return s;
     if (Status s = make_folders(volume); !s) return s;
     if (chmod(volume.c_str(), kVolumeMode) != 0) {
       return system_error(("chmod " + volume).c_str(), errno);

@@ -47,6 +47,9 @@ class ProgramFactory {
   // with PermissionDenied when it asks to go without a sandbox and the node does not allow that.
   Status check(const RunRequest& run, std::string_view lifecycle) const;
 
+  // What microVMs need, and whether this node has it.
+  std::vector<NodeCheck> microvm_checks() const;
+
   struct Order {
     WorkloadIdentity identity;
     RunRequest run;

@@ -472,6 +472,7 @@ void ProgramWorkload::fill_program(ProgramInfo& into) const {
   into.egress_connections = egress_.counters().connections;
   into.egress_refused = egress_.counters().refused;
   if (program_ == nullptr) return;
+  into.monitor = program_->monitor();
   into.pid = static_cast<uint32_t>(program_->pid());
   into.layers = sandbox::layer_names(layers_);
   const sandbox::ProgramUsage usage = program_->usage();

@@ -75,6 +75,7 @@ class WorkloadFactory {
 
   // "V8 10.2.154.26", empty until a function ran.
   std::string engine_version() const;
+  std::vector<NodeCheck> microvm_checks() const { return programs_.microvm_checks(); }
   // Ends the processes workloads share; no workload is left.
   void shut_down();
 

@@ -296,7 +296,8 @@ def calls_are_kept_and_nodes_tell_what_they_grant(node):
     holds(node.run("invocations", "callsjs"), "calls", "200", "empty")
     lacks(node.run("invocations", "callsjs", "--errors"), "│  200 │")
     equal(node.run("dlq", "ls"), "No dead letters found\n")
-    holds(node.try_run("node", "preflight")[1], "seccomp", "workload types")
+    holds(node.try_run("node", "preflight")[1], "seccomp", "workload types", "qemu-system-x86_64", "/dev/kvm", "firecracker", "guest kernel",
+          "tools/microvm.sh", "machines are run by")
     node.run("stop", "callsjs")
 
 

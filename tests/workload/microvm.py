@@ -17,6 +17,7 @@ import traceback
 
 from command_node import ROOT, Node, embedded
 from images import BUSYBOX, busybox, folder_of, holds, output_of, run_script
+from oci_images import layer
 
 CLAIMS = []
 SKIP = 77
@@ -80,6 +81,54 @@ def a_machine_has_its_memory_and_no_more(node: Node) -> None:
         if time.monotonic() > deadline:
             raise AssertionError(said)
         time.sleep(0.1)
+
+
+@claim
+def the_node_says_what_runs_machines(node: Node) -> None:
+    rows = {row["name"]: row for row in node.run_json("node", "info")["microvm"]}
+    for name in ("qemu-system-x86_64", "qemu microvm machine", "guest kernel", "guest initramfs", "machines are run by"):
+        if rows[name]["state"] != "ok":
+            raise AssertionError(f"{name}: {rows[name]}")
+    kvm = rows["/dev/kvm"]
+    if (kvm["state"] == "ok") != ("boot with KVM" in rows) or not kvm["details"]:
+        raise AssertionError(rows)
+    holds(node.try_run("node", "preflight")[1], "machines are run by", "/dev/kvm")
+    holds(node.run("node", "info"), rows["machines are run by"]["details"])
+
+
+@claim
+def a_root_may_be_larger_than_the_memory(node: Node) -> None:
+    large = layer(("large", bytes(700 << 20) + b"the end of it", 0o644))
+    path = busybox(None, large).write_layout(folder_of(node) / "layout")
+    started = time.monotonic()
+    out = run_script(node, "large", f"oci:{path}", "busybox tail -c 13 /large; echo; echo x > /large; busybox wc -c /large",
+                     "--sandbox", "microvm", "--memory", "64MB", "--wait", "180s", "--run-as", "0")
+    print(f"     with a root of 700 MiB: {time.monotonic() - started:.1f} s")
+    holds(out, "the end of it", "2 /large")
+
+
+@claim
+def volumes_are_disks_kept_on_the_node(node: Node) -> None:
+    path = busybox().write_layout(folder_of(node) / "layout")
+    flags = ("--volume", "data:/var/lib/app", "--run-as", "app", "--wait", "120s")
+    script = "busybox cat /var/lib/app/file; echo $RANDOM written > /var/lib/app/file && busybox df -m /var/lib/app"
+    run_script(node, "keeper", f"oci:{path}", script, "--sandbox", "microvm", *flags)
+    node.run("workload", "stop", "keeper")
+    holds(run_script(node, "keeper", f"oci:{path}", script, "--sandbox", "microvm", *flags), "written")
+    node.run("workload", "stop", "keeper")
+    # What cannot be is said at once.
+    code, out, err = node.try_run("run", f"oci:{path}", "--name", "keeper", "--lifecycle", "job", "--argv", "true", *flags)
+    holds(out + err + node.try_run("info", "keeper")[1], "disk of a microVM")
+
+
+@claim
+def a_machine_shows_its_monitor(node: Node) -> None:
+    path = busybox().write_layout(folder_of(node) / "layout")
+    node.run("run", f"oci:{path}", "--name", "shown", "--sandbox", "microvm", "--wait", "120s", "--argv", "echo up; exec busybox sleep 1000",
+             "--argv", "script")
+    output_of(node, "shown", "up")
+    holds(node.run("info", "shown"), "microvm", "qemu")
+    node.run("workload", "stop", "shown")
 
 
 def prepare(folder: pathlib.Path, guest: str) -> str:
