@@ -26,12 +26,8 @@ test_packages=(
   libgtest-dev libbenchmark-dev
   libnats-dev                       # the official C client, run against the server
   busybox-static                    # what images of tests hold
-<<<<<<< HEAD
   iproute2 strace                   # networks of their own; disks that fail
-  qemu-system-x86 cpio              # microVMs; tools/microvm.sh
-=======
   qemu-system-x86 cpio e2fsprogs    # microVMs; tools/microvm.sh
->>>>>>> 35b5932 (sandbox: give microVMs disks, virtio and KVM where it works)
   openssl                           # makes the certificate of the peer the exchanges with TLS need
 )
 # Node is needed by the official JavaScript clients only, so a `node` and `npm` from anywhere will do.
