@@ -154,7 +154,7 @@ class Keeper {
   }
 
   Status open_network() {
-    const Result<std::vector<int>> sockets = open_inner_network(order_.spec.listeners);
+    const Result<std::vector<int>> sockets = open_inner_network(order_.spec.listeners, order_.spec.networks);
     if (!sockets) return sockets.error();
     LauncherPacket packet;
     packet.kind = LauncherPacket::kListening;

@@ -105,7 +105,9 @@ std::string encode(const LaunchOrder& order) {
     out.text(listener.address);
     out.number(listener.port);
     out.text(listener.host_name);
+    out.number(listener.is_datagram ? 1 : 0);
   }
+  out.texts(spec.networks);
   out.number(static_cast<uint64_t>(spec.policy));
   out.number(spec.layers_off);
   out.number(static_cast<uint64_t>(spec.landlock_abi_max));
@@ -140,8 +142,10 @@ Result<LaunchOrder> decode_order(std::string_view bytes) {
     listener.address = in.text();
     listener.port = static_cast<uint16_t>(in.number());
     listener.host_name = in.text();
+    listener.is_datagram = in.number() != 0;
     spec.listeners.push_back(std::move(listener));
   }
+  spec.networks = in.texts();
   spec.policy = static_cast<Policy>(in.number());
   spec.layers_off = static_cast<uint32_t>(in.number());
   spec.landlock_abi_max = static_cast<int>(in.number());

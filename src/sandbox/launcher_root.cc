@@ -21,6 +21,7 @@ constexpr const char* kLibraryFolders[] = {"/lib", "/lib32", "/lib64", "/libx32"
 constexpr const char* kSharedFolders[] = {"/etc/ssl/certs", "/etc/pki/tls/certs",
                                           "/usr/share/ca-certificates", "/usr/share/zoneinfo"};
 // What of /proc tells of the machine, not of the sandbox.
+constexpr uint16_t kNamePort = 53;
 constexpr const char* kMaskedFiles[] = {
     "kcore", "keys", "key-users", "kmsg", "kallsyms", "modules", "timer_list", "sched_debug",
     "latency_stats", "config.gz", "sysrq-trigger", "interrupts", "slabinfo", "vmallocinfo",
@@ -318,8 +319,12 @@ void InnerRoot::write_etc() {
   }
   write_new_file("/etc/hosts", hosts);
   write_new_file("/etc/hostname", spec.name + "\n");
-  // There is no name server inside: names are those of /etc/hosts.
-  write_new_file("/etc/resolv.conf", "options attempts:1 timeout:1\n");
+  // Without a name server inside names are those of /etc/hosts.
+  std::string resolver = "options attempts:1 timeout:1\n";
+  for (const InnerListener& listener : spec.listeners) {
+    if (listener.is_datagram && listener.port == kNamePort) resolver = "nameserver " + listener.address + "\n";
+  }
+  write_new_file("/etc/resolv.conf", resolver);
   if (is_image()) return;
   write_new_file("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n");
   write_new_file("/etc/passwd",

@@ -95,6 +95,7 @@ class LaunchedProgram final : public Program {
     bool is_late = false;
   };
   Status spawn(const ProgramDeps& deps, const LaunchOrder& order);
+  void take_listener(size_t index, int fd);
   void watch_listener(size_t index, int fd);
   void on_control();
   void on_packet(const LauncherPacket& packet, int descriptor);
@@ -193,6 +194,15 @@ Status LaunchedProgram::spawn(const ProgramDeps& deps, const LaunchOrder& given)
   return {};
 }
 
+void LaunchedProgram::take_listener(size_t index, int fd) {
+  int type = 0;
+  socklen_t size = sizeof type;
+  getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
+  if (type != SOCK_DGRAM) return watch_listener(index, fd);
+  if (events_.on_connection) return events_.on_connection(index, fd);
+  close(fd);
+}
+
 void LaunchedProgram::watch_listener(size_t index, int fd) {
   if (listeners_.size() <= index) listeners_.resize(index + 1);
   listeners_[index] = std::make_unique<WatchedSocket>(loop_, fd, [this, index, fd](uint32_t) {
@@ -230,7 +240,7 @@ void LaunchedProgram::on_packet(const LauncherPacket& packet, int descriptor) {
       if (is_stopping_ && program_ < 0) kill_everything();
       return;
     case LauncherPacket::kListening:
-      if (descriptor >= 0) watch_listener(packet.number, descriptor);
+      if (descriptor >= 0) take_listener(packet.number, descriptor);
       return;
     case LauncherPacket::kStarted: return on_started(packet, descriptor);
     case LauncherPacket::kConnected: return on_connected(packet, descriptor);
@@ -256,7 +266,9 @@ void LaunchedProgram::on_started(const LauncherPacket& packet, int descriptor) {
   if (is_stopping_) signal(SIGTERM);
   // It may have spoken already; that it runs is told first.
   for (const auto& output : outputs_) output->resume();
-  for (const auto& listener : listeners_) listener->resume();
+  for (const auto& listener : listeners_) {
+    if (listener != nullptr) listener->resume();
+  }
   if (events_.on_started) events_.on_started(pid_, layers_);
 }
 
@@ -438,8 +450,10 @@ Status check_spec(const ProgramSpec& spec) {
     return invalid("the name \"" + spec.name + "\" is no host name");
   }
   for (const InnerListener& listener : spec.listeners) {
-    in_addr address{};
-    if (inet_pton(AF_INET, listener.address.c_str(), &address) != 1 || listener.port == 0) {
+    unsigned char address[16];
+    const bool is_address = inet_pton(AF_INET, listener.address.c_str(), address) == 1 ||
+                            inet_pton(AF_INET6, listener.address.c_str(), address) == 1;
+    if (!is_address || listener.port == 0) {
       return invalid("cannot listen on " + listener.address + ":" + std::to_string(listener.port));
     }
   }

@@ -39,9 +39,13 @@ struct Bind {
 // An address inside the sandbox at which the outside listens: the broker (192.168.127.1:4222) and
 // declared egress. The program's connections to it are handed out by `on_connection`.
 struct InnerListener {
-  std::string address;  // IPv4, put on the loopback interface of the sandbox
+  std::string address;  // put on the loopback interface of the sandbox; "0.0.0.0" and "::" are any that
+                        // leads there and that no listener has for itself
   uint16_t port = 0;
   std::string host_name;  // resolves to `address` inside (/etc/hosts); may be empty
+  // UDP: the socket itself is handed out, once, as if it were a connection. At port 53 it is where the
+  // program's resolver asks.
+  bool is_datagram = false;
 };
 
 struct ProgramSpec {
@@ -59,6 +63,7 @@ struct ProgramSpec {
   std::string user;        // "uid[:gid]" or names of the image's /etc/passwd; empty: nobody
   ProgramLimits limits;
   std::vector<InnerListener> listeners;
+  std::vector<std::string> networks;  // "10.0.0.0/8": all its addresses lead to the loopback interface
   Policy policy = Policy::BestEffort;
   uint32_t layers_off = 0;  // Layer bits left out, for tests that show what each one adds
   int landlock_abi_max = 0;  // pretends an older kernel, for tests; 0 is what the kernel has

@@ -55,6 +55,30 @@ TEST_F(ProgramTest, TheBrokerIsAtItsInnerAddress) {
   EXPECT_EQ(connected_listener_, 1U);
 }
 
+TEST_F(ProgramTest, NetworksLeadToTheListenerForAnyAddress) {
+  const struct {
+    const char* asked;
+    size_t listener;
+  } kCases[] = {{"10.9.8.7", 1}, {"192.168.127.2", 0}, {"2001:db8::7", 2}, {"2001:db9::1", 3}};
+  for (const auto& one : kCases) {
+    ProgramSpec spec = guest({"ask", one.asked, "8443"});
+    spec.listeners = {{"192.168.127.2", 8443, "named"}, {"0.0.0.0", 8443, ""}, {"::", 8443, ""},
+                      {"2001:db9::1", 8443, ""}, {"192.168.127.1", 53, "", true}};
+    spec.networks = {"10.9.3.0/16", "2001:db8::5/32"};
+    EXPECT_EQ(run(std::move(spec)), 0) << one.asked << " " << reason_;
+    EXPECT_EQ(connected_listener_, one.listener) << one.asked;
+    EXPECT_EQ(inner_address_, one.asked);
+  }
+  ProgramSpec spec = guest({"ask", "10.10.1.1", "8443"});
+  spec.listeners = {{"0.0.0.0", 8443, ""}};
+  spec.networks = {"10.9.0.0/16"};
+  EXPECT_EQ(run(std::move(spec)), ENETUNREACH);
+  spec = guest({"cat", "/etc/resolv.conf"});
+  spec.listeners = {{"192.168.127.1", 53, "", true}};
+  EXPECT_EQ(run(std::move(spec)), 0);
+  EXPECT_EQ(out_, "nameserver 192.168.127.1\n");
+}
+
 TEST_F(ProgramTest, NothingElseIsReachable) {
   EXPECT_EQ(run(guest({"ask", "169.254.169.254", "80"})), ENETUNREACH);
 }

@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netdb.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -53,6 +55,19 @@ class ProgramTest : public testing::Test {
       (stream == OutputStream::Stdout ? out_ : error_out_) += bytes;
     };
     events.on_connection = [this](size_t listener, int fd) {
+      sockaddr_storage inner{};
+      socklen_t size = sizeof inner;
+      getsockname(fd, reinterpret_cast<sockaddr*>(&inner), &size);
+      int type = 0;
+      socklen_t type_size = sizeof type;
+      getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_size);
+      if (type == SOCK_DGRAM) {
+        close(fd);
+        return;
+      }
+      char text[64] = "";
+      getnameinfo(reinterpret_cast<sockaddr*>(&inner), size, text, sizeof text, nullptr, 0, NI_NUMERICHOST);
+      inner_address_ = text;
       connected_listener_ = listener;
       // The broker's part: answers at once; the guest has sent before it reads.
       EXPECT_EQ(write(fd, "PONG", 4), 4);
@@ -83,6 +98,8 @@ class ProgramTest : public testing::Test {
   }
   // Runs to its end and gives the exit code, or 1000 + signal.
   int run(ProgramSpec spec) {
+    status_.reset();
+    out_.clear();
     start(std::move(spec));
     if (!wait_for([this] { return status_.has_value(); })) return -1;
     if (!reason_.empty()) std::printf("reason: %s\n", reason_.c_str());
@@ -108,6 +125,7 @@ class ProgramTest : public testing::Test {
   std::string out_;
   std::string error_out_;
   std::optional<size_t> connected_listener_;
+  std::string inner_address_;
   std::optional<io::ExitStatus> status_;
   bool is_memory_kill_ = false;
   std::string reason_;

@@ -27,10 +27,19 @@ static struct sockaddr_in address_of(const char *host, int port) {
 // Sends a word to host and port and prints what comes back.
 static int ask(const char *host, int port) {
   struct sockaddr_in address = address_of(host, port);
-  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  struct sockaddr_in6 address6;
+  int is_6 = strchr(host, ':') != NULL;
+  int fd = socket(is_6 ? AF_INET6 : AF_INET, SOCK_STREAM, 0);
   char bytes[256];
   ssize_t n;
-  if (connect(fd, (struct sockaddr *)&address, sizeof address) != 0) return errno;
+  memset(&address6, 0, sizeof address6);
+  address6.sin6_family = AF_INET6;
+  address6.sin6_port = address.sin_port;
+  if (is_6) inet_pton(AF_INET6, host, &address6.sin6_addr);
+  if (connect(fd, is_6 ? (struct sockaddr *)&address6 : (struct sockaddr *)&address,
+              is_6 ? sizeof address6 : sizeof address) != 0) {
+    return errno;
+  }
   if (write(fd, "PING", 4) != 4) return errno;
   n = read(fd, bytes, sizeof bytes);
   if (n > 0) fwrite(bytes, 1, (size_t)n, stdout);

@@ -15,20 +15,30 @@ constexpr size_t kRelaysMax = 1024;
 constexpr size_t kOpeningsMax = 256;
 constexpr size_t kAddressesMax = 16;
 
-std::string target_text(const EgressTarget& target) {
-  return target.host + ":" + std::to_string(target.port);
-}
-
-NetAddress address_of(const addrinfo& item) {
-  if (item.ai_family == AF_INET) {
-    const auto* in = reinterpret_cast<const sockaddr_in*>(item.ai_addr);
+NetAddress address_of(const sockaddr* address) {
+  if (address->sa_family == AF_INET) {
+    const auto* in = reinterpret_cast<const sockaddr_in*>(address);
     return {std::string(reinterpret_cast<const char*>(&in->sin_addr), sizeof in->sin_addr)};
   }
-  const auto* in = reinterpret_cast<const sockaddr_in6*>(item.ai_addr);
+  const auto* in = reinterpret_cast<const sockaddr_in6*>(address);
   return {std::string(reinterpret_cast<const char*>(&in->sin6_addr), sizeof in->sin6_addr)};
 }
 
 }  // namespace
+
+std::string to_text(const EgressTarget& target) {
+  const bool has_colons = target.host.find(':') != std::string::npos;
+  return (has_colons ? "[" + target.host + "]" : target.host) + ":" + std::to_string(target.port);
+}
+
+NetAddress inner_address_of(int fd) {
+  sockaddr_storage inner{};
+  socklen_t size = sizeof inner;
+  auto* const generic = reinterpret_cast<sockaddr*>(&inner);
+  const bool is_known = getsockname(fd, generic, &size) == 0 &&
+                        (generic->sa_family == AF_INET || generic->sa_family == AF_INET6);
+  return is_known ? address_of(generic) : NetAddress{};
+}
 
 Result<std::vector<NetAddress>> resolve_host(const std::string& host) {
   addrinfo hints{};
@@ -39,7 +49,7 @@ Result<std::vector<NetAddress>> resolve_host(const std::string& host) {
   std::vector<NetAddress> addresses;
   for (const addrinfo* item = found; item != nullptr; item = item->ai_next) {
     if (item->ai_family != AF_INET && item->ai_family != AF_INET6) continue;
-    NetAddress address = address_of(*item);
+    NetAddress address = address_of(item->ai_addr);
     const bool is_known = std::any_of(addresses.begin(), addresses.end(), [&](const auto& known) {
       return known.bytes == address.bytes;
     });
@@ -64,7 +74,7 @@ void EgressRelays::clear() {
 
 void EgressRelays::accept(const EgressTarget& target, int fd) {
   auto inner = io::adopt_socket(deps_.loop, fd);
-  if (!inner) return on_trouble_("egress to " + target_text(target) + ": " + inner.error().text);
+  if (!inner) return on_trouble_("egress to " + to_text(target) + ": " + inner.error().text);
   ++counters_.connections;
   const uint64_t number = next_++;
   auto opening = std::make_unique<Opening>();
@@ -145,7 +155,7 @@ void EgressRelays::connect_next(uint64_t number) {
 
 void EgressRelays::give_up(uint64_t number, const std::string& why) {
   const auto at = openings_.find(number);
-  const std::string line = "egress to " + target_text(at->second->target) + " failed: " + why;
+  const std::string line = "egress to " + to_text(at->second->target) + " failed: " + why;
   done_.push_back(std::move(at->second));
   openings_.erase(at);
   bury_.start(Duration::zero());

@@ -22,6 +22,12 @@ struct EgressTarget {
   uint16_t port = 0;
 };
 
+// "host:port", the host in brackets where it has colons.
+std::string to_text(const EgressTarget& target);
+
+// The address at which a connection was taken; without bytes when it has none.
+NetAddress inner_address_of(int fd);
+
 // The addresses of a host, each once. Blocks on the resolver: for a worker thread.
 Result<std::vector<NetAddress>> resolve_host(const std::string& host);
 
@@ -53,6 +59,7 @@ class EgressRelays final {
   void set_policy(EgressPolicy policy) { policy_ = std::move(policy); }
   // Closes all.
   void clear();
+  const EgressPolicy& policy() const { return policy_; }
   const Counters& counters() const { return counters_; }
 
  private:

@@ -103,6 +103,8 @@ Status check_volume_kind(const std::string& volume, const std::string& name, boo
   return {};
 }
 
+bool has_ipv6() { return access("/proc/net/if_inet6", F_OK) == 0; }
+
 // What tools/microvm.sh made: for this node, or for the machine.
 sandbox::MicroVmTools microvm_tools(const std::string& data_folder) {
   auto tools = sandbox::find_microvm_tools(data_folder + "/microvm");
@@ -150,6 +152,10 @@ bool ProgramFactory::is_program_type(std::string_view type) {
 
 Status ProgramFactory::check(const RunRequest& run, std::string_view lifecycle) const {
   if (Status s = check_program(run, lifecycle); !s) return s;
+  const auto egress = EgressPolicy::parse(run.egress, false);
+  if (egress && run.isolation != Isolation::None && needs_ipv6(*egress) && !has_ipv6()) {
+    return Error{Errc::Unsupported, "egress to IPv6 addresses: this machine has no IPv6"};
+  }
   if (run.isolation == Isolation::MicroVm) {
     const auto tools = microvm_tools(deps_.options.data_folder);
     if (tools.kind == sandbox::MicroVmKind::None) {
@@ -176,6 +182,7 @@ ProgramDefaults ProgramFactory::defaults() const {
   defaults.log_lines_per_second = deps_.options.limits.log_lines_per_second;
   defaults.policy = deps_.options.sandbox;
   defaults.data_folder = deps_.options.data_folder;
+  defaults.has_ipv6 = has_ipv6();
   return defaults;
 }
 

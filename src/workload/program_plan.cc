@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "workload/inner_names.h"
+
 namespace brokkr::workload {
 namespace {
 
@@ -10,6 +12,7 @@ constexpr uint64_t kMemoryMin = 1U << 20;
 constexpr size_t kPortsMax = 64;
 constexpr size_t kVolumesMax = 32;
 constexpr size_t kEgressMax = 200;
+constexpr uint16_t kNamePort = 53;
 constexpr const char* kProgramPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 // Of the addresses a sandbox uses: the broker is .1, declared hosts follow.
@@ -56,29 +59,51 @@ Status check_volumes(const RunRequest& run) {
   return {};
 }
 
-// A pattern or a network has no address a program could connect to.
-Status check_egress(const EgressPolicy& policy) {
-  for (const EgressPolicy::Entry& entry : policy.entries()) {
-    if (entry.prefix >= 0 && entry.network.bytes.size() != 4) {
-      return Error{Errc::Unsupported, "egress to " + entry.network.text() +
-                                          ": programs reach IPv4 addresses and host names only"};
-    }
-    if (entry.prefix >= 0 && entry.prefix != 32) {
-      return Error{Errc::Unsupported, "egress to the network " + entry.network.text() + "/" +
-                                          std::to_string(entry.prefix) +
-                                          ": a program needs each address named"};
-    }
-    if (entry.prefix == 32 && entry.network.text().starts_with(kSandboxNetwork)) {
-      return program_mistake("egress to " + entry.network.text() + ": the sandbox itself uses " +
-                             kSandboxNetwork + "0/24");
-    }
-    if (entry.host.starts_with('*')) {
-      return Error{Errc::Unsupported,
-                   "egress to \"" + entry.host + "\": a program needs each host named"};
-    }
+bool is_range(const EgressPolicy::Entry& entry) {
+  if (entry.prefix >= 0) return entry.prefix < static_cast<int>(entry.network.bytes.size()) * 8;
+  return entry.host.starts_with('*');
+}
+
+std::vector<uint16_t> ports_of(const EgressPolicy::Entry& entry) {
+  if (entry.port == 0) return {80, 443};
+  return {entry.port};
+}
+
+Status check_egress_entry(const EgressPolicy::Entry& entry, const std::string& text, const RunRequest& run) {
+  const bool is_address = entry.prefix >= 0;
+  const bool is_ipv6 = is_address && entry.network.bytes.size() == 16;
+  if (run.isolation == Isolation::MicroVm && (is_range(entry) || is_ipv6)) {
+    return Error{Errc::Unsupported,
+                 "egress \"" + text + "\": a microVM needs each host or IPv4 address named"};
   }
+  if (is_range(entry)) {
+    const auto ports = ports_of(entry);
+    for (const PublishedPort& port : run.ports) {
+      if (std::find(ports.begin(), ports.end(), port.port) == ports.end()) continue;
+      return program_mistake("egress \"" + text + "\" takes port " + std::to_string(port.port) +
+                             ", which the program is to listen on: give the entry another port");
+    }
+    return {};
+  }
+  if (!is_address) return {};
+  if (entry.network.text().starts_with(kSandboxNetwork)) {
+    return program_mistake("egress to " + entry.network.text() + ": the sandbox itself uses " +
+                           kSandboxNetwork + "0/24");
+  }
+  const bool is_any = entry.network.bytes.find_first_not_of('\0') == std::string::npos;
+  const bool is_link_local = is_ipv6 && entry.network.bytes.starts_with("\xfe\x80");
+  if (is_any || is_link_local) {
+    return program_mistake("egress \"" + text + "\": nothing can be connected to there");
+  }
+  return {};
+}
+
+Status check_egress(const EgressPolicy& policy, const RunRequest& run) {
   if (policy.entries().size() > kEgressMax) {
     return Error{Errc::LimitExceeded, "at most " + std::to_string(kEgressMax) + " egress entries"};
+  }
+  for (size_t i = 0; i < policy.entries().size(); ++i) {
+    if (Status s = check_egress_entry(policy.entries()[i], run.egress[i], run); !s) return s;
   }
   return {};
 }
@@ -97,27 +122,59 @@ Status check_health(const HealthCheck& health) {
   return {};
 }
 
+// Adds a listener unless it is there.
+void add_listener(ProgramPlan& plan, sandbox::InnerListener listener, EgressTarget target) {
+  for (const sandbox::InnerListener& known : plan.spec.listeners) {
+    if (known.address == listener.address && known.port == listener.port && !known.is_datagram) return;
+  }
+  plan.spec.listeners.push_back(std::move(listener));
+  plan.egress.push_back(std::move(target));
+}
+
+// Where a pattern or a network leads: to listeners for any address. Names get theirs when they are
+// asked for.
+void add_egress_range(ProgramPlan& plan, const EgressPolicy::Entry& entry, bool has_ipv6) {
+  const bool is_everything = entry.host == "*";
+  const bool is_ipv6 = entry.prefix >= 0 && entry.network.bytes.size() == 16;
+  std::vector<std::string> networks;
+  // Of a network of IPv6 too: any name may lead there.
+  networks.emplace_back(InnerNames::kNetwork);
+  if (is_everything) networks.emplace_back("0.0.0.0/0");
+  if (is_everything && has_ipv6) networks.emplace_back("::/0");
+  if (entry.prefix >= 0) networks.push_back(entry.network.text() + "/" + std::to_string(entry.prefix));
+  for (std::string& network : networks) {
+    auto& known = plan.spec.networks;
+    if (std::find(known.begin(), known.end(), network) == known.end()) known.push_back(std::move(network));
+  }
+  for (const uint16_t port : ports_of(entry)) {
+    add_listener(plan, {"0.0.0.0", port, ""}, {"", port});
+    if (is_ipv6 || (is_everything && has_ipv6)) add_listener(plan, {"::", port, ""}, {"", port});
+  }
+}
+
 // The listeners that stand for the declared places, each host at an address of its own.
-void add_egress(ProgramPlan& plan) {
+void add_egress(ProgramPlan& plan, const std::vector<std::string>& texts, bool has_ipv6) {
   std::map<std::string, std::string> addresses;  // by host
-  std::map<std::pair<std::string, uint16_t>, bool> seen;
-  for (const EgressPolicy::Entry& entry : plan.policy.entries()) {
+  const auto& entries = plan.policy.entries();
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const EgressPolicy::Entry& entry = entries[i];
+    if (is_range(entry)) {
+      plan.egress_ranges.push_back(texts[i]);
+      add_egress_range(plan, entry, has_ipv6);
+      continue;
+    }
     const bool is_address = entry.prefix >= 0;
     const std::string host = is_address ? entry.network.text() : entry.host;
     std::string& address = addresses[host];
     if (address.empty() && is_address) address = host;
-    if (address.empty()) {
-      const size_t number = addresses.size() + 1;
-      address = kSandboxNetwork + std::to_string(number);
-    }
-    std::vector<uint16_t> ports = {entry.port};
-    if (entry.port == 0) ports = {80, 443};
-    for (const uint16_t port : ports) {
-      if (!seen.emplace(std::pair(host, port), true).second) continue;
-      plan.spec.listeners.push_back({address, port, is_address ? "" : host});
-      plan.egress.push_back({host, port});
+    if (address.empty()) address = kSandboxNetwork + std::to_string(addresses.size() + 1);
+    for (const uint16_t port : ports_of(entry)) {
+      add_listener(plan, {address, port, is_address ? "" : host}, {host, port});
     }
   }
+  if (plan.egress_ranges.empty()) return;
+  plan.names_listener = plan.spec.listeners.size();
+  plan.spec.listeners.push_back({kGateAddress, kNamePort, "", true});
 }
 
 Words command_of(const RunRequest& run, const ProgramSource& source) {
@@ -188,7 +245,13 @@ Status check_program(const RunRequest& run, std::string_view lifecycle) {
   if (Status s = check_health(run.health); !s) return s;
   auto policy = EgressPolicy::parse(run.egress, false);
   if (!policy) return policy.error();
-  return check_egress(*policy);
+  return check_egress(*policy, run);
+}
+
+bool needs_ipv6(const EgressPolicy& policy) {
+  return std::any_of(policy.entries().begin(), policy.entries().end(), [](const EgressPolicy::Entry& entry) {
+    return entry.prefix >= 0 && entry.network.bytes.size() == 16;
+  });
 }
 
 Result<ProgramPlan> plan_program(const WorkloadIdentity& identity, const RunRequest& run,
@@ -213,7 +276,7 @@ Result<ProgramPlan> plan_program(const WorkloadIdentity& identity, const RunRequ
   }
   spec.listeners.push_back({kGateAddress, kGatePort, "broker"});
   plan.policy = *EgressPolicy::parse(run.egress, false);
-  add_egress(plan);
+  add_egress(plan, run.egress, defaults.has_ipv6);
   plan.environment = {{"PATH", kProgramPath}, {"HOME", "/tmp"}, {"TMPDIR", "/tmp"}};
   // An image knows its users' homes itself.
   if (source.file.empty()) plan.environment = {{"PATH", kProgramPath}, {"HOME", "/"}};

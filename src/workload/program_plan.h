@@ -39,6 +39,7 @@ struct ProgramDefaults {
   Duration stop_grace = std::chrono::seconds(10);
   sandbox::Policy policy = sandbox::Policy::BestEffort;
   std::string data_folder;
+  bool has_ipv6 = true;
 };
 
 // A program with every default filled in, before it is started. A value.
@@ -46,7 +47,10 @@ struct ProgramPlan {
   sandbox::ProgramSpec spec;  // without its environment
   Pairs environment;          // of the machine and the image
   Pairs declared;             // by the request: these win
-  std::vector<EgressTarget> egress;  // of spec.listeners from the second on; the first is the broker
+  // Of spec.listeners from the second on; the first is the broker. Without a host: any that was declared.
+  std::vector<EgressTarget> egress;
+  std::vector<std::string> egress_ranges;  // the declared patterns and networks
+  size_t names_listener = 0;  // of spec.listeners, at which names are asked for; 0: none
   EgressPolicy policy;
   std::vector<PublishedPort> ports;
   RestartBackoff::Options restart;
@@ -60,6 +64,9 @@ struct ProgramPlan {
 // Checks a request as far as it can be without its artifact. Fails with InvalidArgument, LimitExceeded
 // or Unsupported, naming what is wrong. Pure.
 Status check_program(const RunRequest& run, std::string_view lifecycle);
+
+// Whether it names IPv6 addresses or networks, which not every machine has.
+bool needs_ipv6(const EgressPolicy& policy);
 
 // Fails as check_program does. Pure.
 Result<ProgramPlan> plan_program(const WorkloadIdentity& identity, const RunRequest& run,

@@ -110,6 +110,26 @@ TEST(ProgramPlan, GivesEachHostAnAddress) {
   EXPECT_FALSE(plan->policy.may_connect("other.example.com", *NetAddress::parse("93.184.216.34"), 80));
 }
 
+TEST(ProgramPlan, PatternsAndNetworksLeadToListenersForAnyAddress) {
+  RunRequest run;
+  run.egress = {"*.example.com:443", "10.1.0.0/16:5432", "[2001:db8::/32]:443", "api.example.org:443",
+                "[2001:db8:1::1]:9000"};
+  const auto plan = plan_program(service_identity(), run, {"/bin/true", {}}, {});
+  ASSERT_TRUE(plan) << plan.error().text;
+  EXPECT_EQ(plan->spec.networks, (Words{"198.18.0.0/16", "10.1.0.0/16", "2001:db8::/32"}));
+  Words at;
+  for (const auto& listener : plan->spec.listeners) {
+    at.push_back(listener.address + " " + std::to_string(listener.port));
+  }
+  EXPECT_EQ(at, (Words{"192.168.127.1 4222", "0.0.0.0 443", "0.0.0.0 5432", ":: 443", "192.168.127.2 443",
+                       "2001:db8:1::1 9000", "192.168.127.1 53"}));
+  EXPECT_EQ(plan->names_listener, 6U);
+  EXPECT_TRUE(plan->spec.listeners[6].is_datagram);
+  EXPECT_EQ(plan->egress[0].host, "");
+  EXPECT_EQ(plan->egress[3].host, "api.example.org");
+  EXPECT_EQ(plan->egress_ranges, (Words{"*.example.com:443", "10.1.0.0/16:5432", "[2001:db8::/32]:443"}));
+}
+
 TEST(ProgramPlan, WithoutEgressNothingIsAllowed) {
   const auto plan = plan_program(service_identity(), {}, {"/bin/true", {}}, {});
   ASSERT_TRUE(plan);
@@ -121,9 +141,19 @@ TEST(ProgramPlan, NamesMistakes) {
     return text.find(part) != std::string::npos ? testing::AssertionSuccess()
                                                 : testing::AssertionFailure() << text;
   };
-  EXPECT_TRUE(says(refusal([](auto& r) { r.egress = {"*.example.com"}; }), "each host named"));
-  EXPECT_TRUE(says(refusal([](auto& r) { r.egress = {"10.0.0.0/8"}; }), "each address named"));
-  EXPECT_TRUE(says(refusal([](auto& r) { r.egress = {"[2001:db8::1]:80"}; }), "IPv4"));
+  for (const char* entry : {"*.example.com", "10.0.0.0/8", "[2001:db8::1]:80"}) {
+    const auto in_a_machine = [entry](auto& r) {
+      r.egress = {entry};
+      r.isolation = Isolation::MicroVm;
+    };
+    EXPECT_TRUE(says(refusal(in_a_machine), "a microVM needs")) << entry;
+  }
+  const auto same_port = [](auto& r) {
+    r.egress = {"*.example.com"};
+    r.ports = {{.host = "", .host_port = 8080, .port = 80}};
+  };
+  EXPECT_TRUE(says(refusal(same_port), "takes port 80"));
+  EXPECT_TRUE(says(refusal([](auto& r) { r.egress = {"[fe80::1]:80"}; }), "nothing can be connected"));
   EXPECT_TRUE(says(refusal([](auto& r) { r.egress = {"192.168.127.1:4222"}; }), "the sandbox itself uses"));
   EXPECT_TRUE(says(refusal([](auto& r) { r.environment = {{"A=B", "c"}}; }), "A=B"));
   EXPECT_TRUE(says(refusal([](auto& r) { r.volumes = {{"../x", "/a"}}; }), "../x"));

@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 
 #include "base/bytes.h"
@@ -36,6 +37,14 @@ std::string make_user_token(const WorkloadIdentity& identity, const std::string&
   const auto issuer = crypto::KeyPair::generate(crypto::NkeyType::Account);
   auto token = crypto::encode_jwt(claims, issuer, seconds);
   return token ? *token : std::string();
+}
+
+std::map<std::string, std::string> inner_hosts(const ProgramPlan& plan) {
+  std::map<std::string, std::string> hosts;
+  for (const sandbox::InnerListener& listener : plan.spec.listeners) {
+    if (!listener.host_name.empty()) hosts[listener.host_name] = listener.address;
+  }
+  return hosts;
 }
 
 int exit_code_of(const io::ExitStatus& status) {
@@ -98,6 +107,8 @@ ProgramWorkload::ProgramWorkload(const Deps& deps, Options options, WorkloadEven
                 deps_.log.info("workload: " + options_.identity.ns + "/" + options_.identity.name +
                                ": " + line);
               }),
+      names_(deps.loop, [this](std::string_view name) { return may_resolve_inside(name); },
+             inner_hosts(options_.plan)),
       relays_(deps.loop, kPublishedRelaysMax), restart_(deps.loop, [this] { restart(); }),
       bury_(deps.loop, [this] { spent_.reset(); }),
       stop_limit_(deps.loop, [this] { finish_stop(); }),
@@ -221,10 +232,28 @@ void ProgramWorkload::set_healthy(bool is_healthy) {
 void ProgramWorkload::on_connection(size_t listener, int fd) {
   if (listener == 0) {
     if (gate_ != nullptr) return gate_->accept(fd);
+  } else if (listener == options_.plan.names_listener) {
+    return names_.attach(fd);
   } else if (listener <= options_.plan.egress.size()) {
-    return egress_.accept(options_.plan.egress[listener - 1], fd);
+    return accept_egress(options_.plan.egress[listener - 1], fd);
   }
   close(fd);
+}
+
+// Where any address leads, the one that was connected to says what is meant.
+void ProgramWorkload::accept_egress(EgressTarget target, int fd) {
+  if (target.host.empty()) {
+    const NetAddress address = inner_address_of(fd);
+    target.host = names_.find(address).value_or(address.text());
+  }
+  egress_.accept(target, fd);
+}
+
+bool ProgramWorkload::may_resolve_inside(std::string_view name) const {
+  const auto& targets = options_.plan.egress;
+  return std::any_of(targets.begin(), targets.end(), [&](const EgressTarget& target) {
+    return target.host.empty() && egress_.policy().may_resolve(name, target.port);
+  });
 }
 
 bool ProgramWorkload::is_server(const NetAddress& address, uint16_t port) const {
@@ -464,8 +493,9 @@ void ProgramWorkload::fill_program(ProgramInfo& into) const {
     into.ports.push_back(port.host + ":" + std::to_string(port.host_port) + ":" +
                          std::to_string(port.port));
   }
+  into.egress = plan.egress_ranges;
   for (const EgressTarget& target : plan.egress) {
-    into.egress.push_back(target.host + ":" + std::to_string(target.port));
+    if (!target.host.empty()) into.egress.push_back(to_text(target));
   }
   into.memory_bytes_max = plan.spec.limits.memory_bytes;
   into.memory_kills = memory_kills_;

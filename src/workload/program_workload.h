@@ -17,6 +17,7 @@
 #include "io/worker.h"
 #include "sandbox/program.h"
 #include "workload/egress_relays.h"
+#include "workload/inner_names.h"
 #include "workload/gate.h"
 #include "workload/health_monitor.h"
 #include "workload/port_table.h"
@@ -94,6 +95,8 @@ class ProgramWorkload final : public Workload {
 
   void on_started(pid_t pid, uint32_t layers);
   void on_connection(size_t listener, int fd);
+  void accept_egress(EgressTarget target, int fd);
+  bool may_resolve_inside(std::string_view name) const;
   void on_published(uint16_t port, int fd);
   void on_exit(const io::ExitStatus& status, bool is_memory_kill, const std::string& reason);
   void on_health(bool is_healthy, const std::string& why);
@@ -124,6 +127,7 @@ class ProgramWorkload final : public Workload {
   std::unique_ptr<io::Listener> gate_listener_;  // of a program without a sandbox
   std::unique_ptr<Gate> gate_;
   EgressRelays egress_;
+  InnerNames names_;
   RelaySet relays_;  // of published ports
   std::unique_ptr<HealthMonitor> health_;
   std::unique_ptr<sandbox::Program> program_;
