@@ -468,6 +468,7 @@ void MicroVm::finish(const io::ExitStatus& status, bool is_memory_kill, const st
   if (is_finished_) return;
   is_finished_ = true;
   deadline_.stop();
+  disks_.clear();  // whoever hears of the end may start the next machine with them at once
   for (auto& [number, handler] : commands_) {
     deps_.loop.post([call = std::move(handler)] { call(-1, "the program has ended"); });
   }

@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <optional>
+#include <thread>
 
 #include "sandbox/cgroup.h"
 #include "sandbox/microvm.h"
@@ -93,6 +95,51 @@ TEST_F(MicroVmJailerTest, WhatItRefusesIsTheReason) {
   tools_.monitor = put("another-monitor");
   run({});
   EXPECT_NE(reason_.find("holds no \"firecracker\""), std::string::npos) << reason_;
+}
+
+// What the monitor says to machines that cannot be; each would be the reason a program did not start.
+TEST_F(MicroVmJailerTest, TheMonitorsRefusalsAreTold) {
+  struct Case {
+    const char* wanted;
+    microvm::Machine machine;
+    bool has_files;
+  };
+  const Case cases[] = {
+      {"vCPU number is invalid", {.memory_bytes = 256U << 20, .cpus = 33}, true},
+      {"memory size (MiB) is invalid", {.memory_bytes = 1, .cpus = 1}, true},
+      {"kernel file cannot be opened", {.memory_bytes = 256U << 20, .cpus = 1}, false},
+      {"Unable to create the block device", {.memory_bytes = 256U << 20, .cpus = 1, .disks = {{false}}}, true},
+      {"", {.memory_bytes = 256U << 20, .cpus = 1}, true},
+  };
+  int number = 0;
+  for (const Case& one : cases) {
+    const std::string id = "vm-" + std::to_string(number++);
+    const microvm::Jail jail = microvm::make_jail(folder_ + "/jail", tools_.monitor, id);
+    fs::create_directories(jail.root);
+    if (one.has_files) {
+      fs::copy_file(tools_.kernel, jail.kernel());
+      fs::copy_file(tools_.initramfs, jail.initramfs());
+    }
+    ProgramSpec spec;
+    spec.name = "jailer";
+    spec.executable = tools_.jailer;
+    spec.arguments = microvm::jailer_arguments({tools_.jailer, tools_.monitor, folder_ + "/jail", id, 65534, ""});
+    std::vector<uint16_t> ports;
+    auto monitor = start_program_unconfined({*loop_, *log_, *cgroups_, BROKKR_SANDBOX_PROBE}, std::move(spec), {}, ports);
+    ASSERT_TRUE(monitor) << monitor.error().text;
+    const std::atomic<bool> is_cancelled = false;
+    std::atomic<bool> is_done = false;
+    Status told;
+    std::thread teller([&] {
+      told = microvm::configure_firecracker(jail.api(), one.machine, std::chrono::seconds(30), is_cancelled);
+      is_done = true;
+    });
+    while (!is_done) loop_->run_once(std::chrono::milliseconds(5));
+    teller.join();
+    const std::string said = told ? "" : told.error().text;
+    EXPECT_EQ(said.empty(), *one.wanted == 0) << said;
+    EXPECT_NE(said.find(one.wanted), std::string::npos) << said;
+  }
 }
 
 TEST_F(MicroVmJailerTest, ANetworkOfItsOwn) {

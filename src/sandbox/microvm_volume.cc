@@ -84,7 +84,7 @@ Result<Disk> open_writable(const Bind& bind) {
   disk.lock.reset(open(disk.path.c_str(), O_RDWR | O_CLOEXEC));
   if (!disk.lock) return system_error(disk.path.c_str(), errno);
   if (flock(disk.lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    return Error{Errc::Unavailable, "the volume " + bind.source + " is in use by another microVM: its disk has one user at a time"};
+    return Error{Errc::Unavailable, "the volume " + bind.source + " is in use by another microVM, and a disk has one user at a time: stop that one first"};
   }
   return disk;
 }
