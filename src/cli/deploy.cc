@@ -261,7 +261,7 @@ std::vector<Flag> deploy_flags() {
       {"sandbox", "default, sandbox, microvm or none", Kind::Text, "KIND"},
       {"egress", "Host it may connect to, HOST[:PORT], repeatable", Kind::Text, "HOST", "", "", true},
       {"port,p", "Port to publish, [[HOST:]HOST_PORT:]PORT, repeatable", Kind::Text, "PORT", "", "", true},
-      {"volume", "Folder kept over restarts, NAME:/PATH, repeatable", Kind::Text, "VOLUME", "", "", true},
+      {"volume", "Folder kept over restarts, NAME:/PATH[:ro], repeatable", Kind::Text, "VOLUME", "", "", true},
       {"entrypoint", "Instead of the image's own, repeatable", Kind::Text, "WORD", "", "", true},
       {"workdir", "Where the program starts", Kind::Text, "PATH"},
       {"run-as", "User of the program, instead of the image's own", Kind::Text, "USER"},

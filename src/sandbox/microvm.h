@@ -33,7 +33,8 @@ struct MicroVmTools {
 // Without KVM when not `may_use_kvm`.
 MicroVmTools find_microvm_tools(const std::string& folder, bool may_use_kvm = true);
 
-// The disk a microVM keeps the volume `folder` in: a file beside it.
+// The disk a microVM keeps the volume `folder` in: a file beside it, under a name no volume
+// has.
 std::string volume_disk_of(const std::string& folder);
 
 // A machine did not come up with KVM: from here on those of `folder` are emulated, also after a restart where

@@ -200,7 +200,10 @@ MicroVmTools find_microvm_tools(const std::string& folder, bool may_use_kvm) {
   return tools;
 }
 
-std::string volume_disk_of(const std::string& folder) { return folder + ".ext4"; }
+std::string volume_disk_of(const std::string& folder) {
+  const size_t name = folder.rfind('/') + 1;
+  return folder.substr(0, name) + "." + folder.substr(name) + ".ext4";
+}
 
 void remember_kvm_failure(const std::string& folder, const std::string& why) {
   {

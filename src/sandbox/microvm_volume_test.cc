@@ -40,7 +40,7 @@ TEST_F(MicroVmVolumeTest, AWritableOneIsAnImageWithOneUser) {
   if (!fs::exists("/usr/sbin/mkfs.ext4") && !fs::exists("/sbin/mkfs.ext4")) GTEST_SKIP() << "no mkfs.ext4";
   auto disk = open();
   ASSERT_TRUE(disk) << disk.error().text;
-  EXPECT_EQ(disk->path, folder_ + "/data.ext4");
+  EXPECT_EQ(disk->path, folder_ + "/.data.ext4");
   EXPECT_EQ(bytes(disk->path, 1024 + 56, 2), "\x53\xEF") << "ext4";
   auto second = open();
   ASSERT_FALSE(second);
@@ -55,7 +55,7 @@ TEST_F(MicroVmVolumeTest, FilesOfAnotherSandboxAreNotHidden) {
   auto disk = open();
   ASSERT_FALSE(disk);
   EXPECT_EQ(disk.error().code, Errc::Unsupported);
-  EXPECT_FALSE(fs::exists(folder_ + "/data.ext4"));
+  EXPECT_FALSE(fs::exists(folder_ + "/.data.ext4"));
 }
 
 TEST_F(MicroVmVolumeTest, AReadOnlyOneIsMadeOfTheFolder) {

@@ -192,7 +192,8 @@ Status ProgramFactory::make_volumes(const WorkloadIdentity& identity, const RunR
   const bool is_machine = run.isolation == Isolation::MicroVm || identity.workload_type == "microvm";
   for (const auto& [name, path] : run.volumes) {
     const std::string volume = folder + "/" + name;
-    if (Status s = check_volume_kind(volume, name, is_machine); !s) return s;
+    const bool is_shown = is_machine && !parse_volume_place(path).is_writable;
+    if (Status s = is_shown ? Status() : check_volume_kind(volume, name, is_machine); !s) return s;
     if (Status s = make_folders(volume); !s) return s;
     if (chmod(volume.c_str(), kVolumeMode) != 0) {
       return system_error(("chmod " + volume).c_str(), errno);

@@ -49,7 +49,7 @@ Status check_volumes(const RunRequest& run) {
   }
   for (const auto& [name, path] : run.volumes) {
     if (!is_volume_name(name)) return program_mistake("volume name \"" + name + "\" is not valid");
-    if (!is_inner_path(path)) {
+    if (!is_inner_path(parse_volume_place(path).path)) {
       return program_mistake("volume " + name + ": \"" + path + "\" is no absolute path");
     }
   }
@@ -227,6 +227,13 @@ Status fill_command(ProgramPlan& plan, const RunRequest& run, const ProgramSourc
 
 }  // namespace
 
+VolumePlace parse_volume_place(std::string_view text) {
+  constexpr std::string_view kReadOnly = ":ro";
+  const bool is_writable = !text.ends_with(kReadOnly);
+  if (!is_writable) text.remove_suffix(kReadOnly.size());
+  return {std::string(text), is_writable};
+}
+
 Status check_program(const RunRequest& run, std::string_view lifecycle) {
   if (lifecycle != "service" && lifecycle != "job") {
     return Error{Errc::Unsupported, "a program is a service or a job, not a " + std::string(lifecycle)};
@@ -271,8 +278,9 @@ Result<ProgramPlan> plan_program(const WorkloadIdentity& identity, const RunRequ
   spec.limits = choose_resources(run.resources, defaults.resources);
   spec.policy = defaults.policy;
   for (const auto& [name, path] : run.volumes) {
+    VolumePlace place = parse_volume_place(path);
     spec.binds.push_back({defaults.data_folder + "/volumes/" + identity.ns + "/" + identity.name +
-                              "/" + name, path, true});
+                              "/" + name, std::move(place.path), place.is_writable});
   }
   spec.listeners.push_back({kGateAddress, kGatePort, "broker"});
   plan.policy = *EgressPolicy::parse(run.egress, false);

@@ -17,6 +17,13 @@
 
 namespace brokkr::workload {
 
+// A volume's place inside, of "/path" or "/path:ro".
+struct VolumePlace {
+  std::string path;
+  bool is_writable = true;
+};
+VolumePlace parse_volume_place(std::string_view text);
+
 // Where programs find the broker in their sandbox.
 constexpr const char* kGateAddress = "192.168.127.1";
 constexpr uint16_t kGatePort = 4222;

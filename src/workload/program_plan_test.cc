@@ -31,7 +31,7 @@ TEST(ProgramPlan, FillsInDefaults) {
   run.argv = {"-v"};
   ProgramDefaults defaults;
   defaults.data_folder = "/data";
-  run.volumes = {{"db", "/var/db"}};
+  run.volumes = {{"db", "/var/db"}, {"shown", "/var/shown:ro"}};
   const auto plan = plan_program(service_identity(), run, {"/cache/abc", {}}, defaults);
   ASSERT_TRUE(plan) << plan.error().text;
   EXPECT_EQ(plan->spec.arguments, (Words{"orders", "-v"}));
@@ -40,9 +40,11 @@ TEST(ProgramPlan, FillsInDefaults) {
   ASSERT_EQ(plan->spec.listeners.size(), 1U);
   EXPECT_EQ(plan->spec.listeners[0].address, "192.168.127.1");
   EXPECT_EQ(plan->spec.listeners[0].port, 4222);
-  ASSERT_EQ(plan->spec.binds.size(), 1U);
+  ASSERT_EQ(plan->spec.binds.size(), 2U);
   EXPECT_EQ(plan->spec.binds[0].source, "/data/volumes/shop/orders/db");
   EXPECT_TRUE(plan->spec.binds[0].is_writable);
+  EXPECT_EQ(plan->spec.binds[1].target, "/var/shown");
+  EXPECT_FALSE(plan->spec.binds[1].is_writable);
   EXPECT_EQ(plan->stop_grace, std::chrono::seconds(10));
   EXPECT_EQ(plan->restart.kind, RestartPolicy::Kind::Always);
   EXPECT_EQ(plan->isolation, Isolation::Sandbox);
@@ -158,6 +160,7 @@ TEST(ProgramPlan, NamesMistakes) {
   EXPECT_TRUE(says(refusal([](auto& r) { r.environment = {{"A=B", "c"}}; }), "A=B"));
   EXPECT_TRUE(says(refusal([](auto& r) { r.volumes = {{"../x", "/a"}}; }), "../x"));
   EXPECT_TRUE(says(refusal([](auto& r) { r.volumes = {{"x", "/a/../b"}}; }), "no absolute path"));
+  EXPECT_TRUE(says(refusal([](auto& r) { r.volumes = {{"x", "/a/..:ro"}}; }), "no absolute path"));
   const auto unconfined = [](auto& r) {
     r.volumes = {{"x", "/a"}};
     r.isolation = Isolation::None;

@@ -122,6 +122,17 @@ def volumes_are_disks_kept_on_the_node(node: Node) -> None:
 
 
 @claim
+def a_folder_of_another_sandbox_can_be_read_only(node: Node) -> None:
+    path = busybox().write_layout(folder_of(node) / "layout")
+    run_script(node, "teller", f"oci:{path}", "echo from the sandbox > /data/file", "--volume", "data:/data", "--wait", "60s")
+    node.run("workload", "stop", "teller")
+    out = run_script(node, "teller", f"oci:{path}", "busybox cat /data/file; echo x 2>&1 > /data/file || echo refused", "--sandbox", "microvm",
+                     "--volume", "data:/data:ro", "--wait", "120s")
+    holds(out, "from the sandbox", "refused")
+    node.run("workload", "stop", "teller")
+
+
+@claim
 def a_machine_shows_its_monitor(node: Node) -> None:
     path = busybox().write_layout(folder_of(node) / "layout")
     node.run("run", f"oci:{path}", "--name", "shown", "--sandbox", "microvm", "--wait", "120s", "--argv", "echo up; exec busybox sleep 1000",
