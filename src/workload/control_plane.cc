@@ -428,31 +428,52 @@ void ControlPlane::copy_stopped(const std::string& id) {
 // ---- Adoption: a copy that runs already becomes replica 0. ----
 
 struct ControlPlane::Adoption {
-  std::string ns;
-  std::string name;
+  std::string key;
+  std::string slot_key;
   std::string copy_id;
   Change change;
   Callback<void(const Result<Adopted>&)> done;
-  std::string slot_key;
-  StoredKey old_workload;
+  // What the writes follow.
+  bool has_old_workload = false;
+  DesiredWorkload old_workload;
+  uint64_t old_revision = 0;
+  uint64_t old_slot_revision = 0;
+
   DesiredWorkload workload;
   SlotLease lease;
   uint64_t slot_revision = 0;
   std::string replaced_id;
+  bool is_workload_written = false;
+  int under_way = 0;
+  bool has_conflict = false;
+  Status failure;
   int attempts = kChangeAttempts;
+
+  void follow_slot(const SlotLease& before, uint64_t revision) {
+    old_slot_revision = revision;
+    if (before.workload_id != copy_id) replaced_id = before.workload_id;
+  }
 };
 
 void ControlPlane::adopt(const std::string& ns, const std::string& name, const std::string& copy_id,
                          Change change, Callback<void(const Result<Adopted>&)> done) {
   auto adoption = std::make_shared<Adoption>();
-  adoption->ns = ns;
-  adoption->name = name;
+  adoption->key = workload_key(ns, name);
+  adoption->slot_key = slot_key(ns, name, 0);
   adoption->copy_id = copy_id;
   adoption->change = std::move(change);
   adoption->done = std::move(done);
-  adoption->slot_key = slot_key(ns, name, 0);
   scheduler_.hold(adoption->slot_key);
-  adopt_slot(std::move(adoption));
+  // What is known here is mostly what is stored; a write that follows anything else is refused.
+  const auto known = scheduler_.workloads().find(adoption->key);
+  if (known != scheduler_.workloads().end()) {
+    adoption->has_old_workload = true;
+    adoption->old_workload = known->second.workload;
+    adoption->old_revision = known->second.revision;
+  }
+  const auto* slot = scheduler_.find_slot(adoption->key, 0);
+  if (slot != nullptr && !slot->is_gone) adoption->follow_slot(slot->lease, slot->revision);
+  write_adoption(adoption);
 }
 
 void ControlPlane::finish_adoption(const std::shared_ptr<Adoption>& adoption, const Status& status) {
@@ -466,59 +487,83 @@ void ControlPlane::finish_adoption(const std::shared_ptr<Adoption>& adoption, co
   adoption->done(Adopted{adoption->workload, adoption->replaced_id});
 }
 
-void ControlPlane::adopt_slot(std::shared_ptr<Adoption> adoption) {
-  if (adoption->attempts-- <= 0) {
+// Somebody else was quicker, or what was known here was not the newest.
+void ControlPlane::read_adoption(const std::shared_ptr<Adoption>& adoption) {
+  if (--adoption->attempts <= 0) {
     return finish_adoption(adoption, Error{Errc::Unavailable, "others change the same workload"});
   }
-  store_.read(kWorkloadsBucket, workload_key(adoption->ns, adoption->name), [=, this, alive = alive_](
-                                                                   client::ApiResult<StoredKey> old) {
+  store_.read(kWorkloadsBucket, adoption->key, [=, this, alive = alive_](client::ApiResult<StoredKey> old) {
     if (!*alive) return;
     if (!old) return finish_adoption(adoption, old.error());
-    adoption->old_workload = *old;
-    Result<DesiredWorkload> before = old->is_gone ? Result<DesiredWorkload>(DesiredWorkload{})
-                                                  : decode_desired_workload(old->value);
-    if (!before) return finish_adoption(adoption, before.error());
-    Result<DesiredWorkload> wanted = adoption->change(old->is_gone ? nullptr : &*before);
-    if (!wanted) return finish_adoption(adoption, wanted.error());
-    adoption->workload = std::move(*wanted);
+    adoption->has_old_workload = !old->is_gone;
+    adoption->old_revision = old->is_gone ? 0 : old->revision;
+    if (!old->is_gone) {
+      auto before = decode_desired_workload(old->value);
+      if (!before) return finish_adoption(adoption, before.error());
+      adoption->old_workload = std::move(*before);
+    }
     store_.read(kSlotsBucket, adoption->slot_key, [=, this](client::ApiResult<StoredKey> slot) {
       if (!*alive) return;
       if (!slot) return finish_adoption(adoption, slot.error());
-      const auto lease_before = decode_slot_lease(slot->value);
-      if (!slot->is_gone && lease_before && lease_before->workload_id != adoption->copy_id) {
-        adoption->replaced_id = lease_before->workload_id;
+      adoption->old_slot_revision = 0;
+      if (!slot->is_gone) {
+        const auto before = decode_slot_lease(slot->value);
+        adoption->follow_slot(before ? *before : SlotLease{}, slot->revision);
       }
-      SlotLease& lease = adoption->lease;
-      lease = {};
-      lease.node = self_.node;
-      lease.incarnation = self_.incarnation;
-      lease.workload_id = adoption->copy_id;
-      lease.generation = adoption->workload.current.generation;
-      lease.state = "running";
-      lease.since = format_rfc3339(deps_.loop.clock().wall_now());
-      store_.put(kSlotsBucket, adoption->slot_key, encode(lease), slot->is_gone ? 0 : slot->revision,
-                 [=, this](client::ApiResult<uint64_t> written) {
-                   if (!*alive) return;
-                   if (!written && is_conflict(written.error())) return adopt_slot(adoption);
-                   if (!written) return finish_adoption(adoption, written.error());
-                   adoption->slot_revision = *written;
-                   adopt_workload(adoption);
-                 });
+      write_adoption(adoption);
     });
   });
 }
 
-void ControlPlane::adopt_workload(std::shared_ptr<Adoption> adoption) {
-  const std::string key = workload_key(adoption->ns, adoption->name);
-  store_.put(kWorkloadsBucket, key, encode(adoption->workload),
-             adoption->old_workload.is_gone ? 0 : adoption->old_workload.revision,
+// Both are sent at once and become durable together. The lease goes first: on one server, who sees the
+// workload sees the lease. Where two servers lead the buckets, a node that sees the workload alone may
+// take the lease and loses it again by the next attempt.
+void ControlPlane::write_adoption(const std::shared_ptr<Adoption>& adoption) {
+  if (!adoption->is_workload_written) {
+    Result<DesiredWorkload> wanted =
+        adoption->change(adoption->has_old_workload ? &adoption->old_workload : nullptr);
+    if (!wanted) return finish_adoption(adoption, wanted.error());
+    adoption->workload = std::move(*wanted);
+  }
+  SlotLease& lease = adoption->lease;
+  lease = {};
+  lease.node = self_.node;
+  lease.incarnation = self_.incarnation;
+  lease.workload_id = adoption->copy_id;
+  lease.generation = adoption->workload.current.generation;
+  lease.state = "running";
+  lease.since = format_rfc3339(deps_.loop.clock().wall_now());
+  const bool writes_workload = !adoption->is_workload_written;
+  adoption->under_way = writes_workload ? 2 : 1;
+  adoption->has_conflict = false;
+  store_.put(kSlotsBucket, adoption->slot_key, encode(lease), adoption->old_slot_revision,
              [=, this, alive = alive_](client::ApiResult<uint64_t> written) {
                if (!*alive) return;
-               if (!written && is_conflict(written.error())) return adopt_slot(adoption);
-               if (!written) return finish_adoption(adoption, written.error());
-               scheduler_.on_workload(key, adoption->workload, *written);
-               finish_adoption(adoption, {});
+               if (written) adoption->slot_revision = *written;
+               on_adoption_written(adoption, written);
              });
+  if (!writes_workload) return;
+  store_.put(kWorkloadsBucket, adoption->key, encode(adoption->workload), adoption->old_revision,
+             [=, this, alive = alive_](client::ApiResult<uint64_t> written) {
+               if (!*alive) return;
+               if (written) {
+                 adoption->is_workload_written = true;
+                 scheduler_.on_workload(adoption->key, adoption->workload, *written);
+               }
+               on_adoption_written(adoption, written);
+             });
+}
+
+void ControlPlane::on_adoption_written(const std::shared_ptr<Adoption>& adoption,
+                                       const client::ApiResult<uint64_t>& written) {
+  if (!written && is_conflict(written.error())) {
+    adoption->has_conflict = true;
+  } else if (!written) {
+    adoption->failure = written.error();
+  }
+  if (--adoption->under_way > 0) return;
+  if (adoption->failure && adoption->has_conflict) return read_adoption(adoption);
+  finish_adoption(adoption, adoption->failure);
 }
 
 }  // namespace brokkr::workload

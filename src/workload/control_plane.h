@@ -96,9 +96,9 @@ class ControlPlane {
   void read_namespace(const std::string& ns, client::DoneHandler done);
   uint64_t namespace_revision(const std::string& ns) const;  // 0: none is known
 
-  // A copy that runs already becomes replica 0 of a new revision. First the lease is written, then the
-  // workload: who sees the workload sees the lease. Gives the workload and the copy it replaces here or
-  // elsewhere, if any.
+  // A copy that runs already becomes replica 0 of a new revision: its lease and the workload are written
+  // at once, and `done` is called when both are durable. Gives the workload and the copy it replaces here
+  // or elsewhere, if any.
   struct Adopted {
     DesiredWorkload workload;
     std::string replaced_id;
@@ -151,8 +151,10 @@ class ControlPlane {
                   int attempts);
   void try_change_slot(const std::string& key, std::function<bool(SlotLease&)> change,
                        client::DoneHandler done, int attempts);
-  void adopt_slot(std::shared_ptr<Adoption> adoption);
-  void adopt_workload(std::shared_ptr<Adoption> adoption);
+  void read_adoption(const std::shared_ptr<Adoption>& adoption);
+  void write_adoption(const std::shared_ptr<Adoption>& adoption);
+  void on_adoption_written(const std::shared_ptr<Adoption>& adoption,
+                           const client::ApiResult<uint64_t>& written);
   void finish_adoption(const std::shared_ptr<Adoption>& adoption, const Status& status);
 
   const Deps deps_;

@@ -192,6 +192,28 @@ def test_a_bad_deploy_changes_nothing(place: Place) -> None:
     place.get("UNDEPLOY.bad")
 
 
+def test_deploys_to_all_nodes_at_once_follow_each_other(place: Place) -> None:
+    nodes = list(place.pings().values())
+    accepted = 0
+    for turn in range(8):
+        inboxes = [place.client.send_request(
+            f"$NEX.SVC.default.control.ADEPLOY.{node}",
+            json.dumps(place.deploy_body("raced", ECHO.replace("VERSION", f"{turn}.{index}"))).encode())
+            for index, node in enumerate(nodes)]
+        replies = [place.client.wait_reply(inbox, PATIENCE_SECONDS) for inbox in inboxes]
+        accepted += sum(not reply.error_code for reply in replies)
+        check(any(not reply.error_code for reply in replies), [reply.data for reply in replies])
+
+    def is_settled() -> bool:
+        status = place.get("STATUS.raced")
+        check(status["generation"] == accepted, f"{accepted} were accepted: {status}")
+        return status["state"] == "complete" and status["running"] == 1
+    until("one copy of the last is left", is_settled)
+    answers = {place.call("raced") for _ in range(10)}
+    check(len(answers) == 1 and next(iter(answers)).startswith(b'"7.'), answers)
+    place.get("UNDEPLOY.raced")
+
+
 def test_namespaces_have_quotas(place: Place) -> None:
     record = {"namespace": "tight", "workloads_max": 1, "replicas_max": 2}
     place.get("NAMESPACES", {"action": "set", "record": record}, "system")
