@@ -128,6 +128,8 @@ Status Cgroup::add(pid_t pid) {
   return {};
 }
 
+Status Cgroup::limit(const CgroupLimits& limits) { return tree_->set_limits(*this, limits); }
+
 Result<std::vector<int>> Cgroup::open_entries() const {
   std::vector<int> opened;
   for (const std::string& folder : folders()) {

@@ -40,6 +40,8 @@ class Cgroup {
   Cgroup& operator=(const Cgroup&) = delete;
   // Moves a process in. Fails with System.
   Status add(pid_t pid);
+  // Sets those limits that are not 0; the others stay. Fails with System.
+  Status limit(const CgroupLimits&);
   // A descriptor for each hierarchy: a process that writes "0" to all of them moves itself in. The
   // caller's, close-on-exec. Fails with System.
   Result<std::vector<int>> open_entries() const;

@@ -47,6 +47,7 @@ class FakeFunction final : public runtime::Function {
     if (what == "log") return write_logs(call, sink);
     if (what == "crash") __builtin_trap();
     if (what == "exit") _exit(3);
+    if (what == "hog") return hog();
     if (what == "no-memory") _exit(runtime::kOutOfMemoryExitStatus);
     // What the sandbox is there for.
     if (what == "fork") syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
@@ -119,7 +120,14 @@ class FakeFunction final : public runtime::Function {
     sink.on_outcome(call.id, reply_with("logged"));
   }
 
+  // Far more than any limit here, and all of it used.
+  void hog() {
+    constexpr size_t kHogBytes = 512U << 20;
+    hogged_.assign(kHogBytes, 'x');
+  }
+
   const std::string behaviour_;
+  std::string hogged_;
   runtime::Host& host_;
   Clock& clock_;
   OutcomeSink* sink_ = nullptr;

@@ -28,19 +28,6 @@ constexpr auto kMemoryCheckEvery = std::chrono::milliseconds(100);
 constexpr size_t kFrameOverheadBytes = 1U << 20;
 constexpr size_t kUntakenBytesMax = 128U << 20;
 
-// The process's number as we see it, of a pidfd.
-pid_t pid_of(int pidfd) {
-  char path[64];
-  std::snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
-  const int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return 0;
-  char text[512] = {};
-  const ssize_t n = read(fd, text, sizeof text - 1);
-  close(fd);
-  const char* found = n > 0 ? std::strstr(text, "\nPid:") : nullptr;
-  return found != nullptr ? static_cast<pid_t>(std::strtol(found + 5, nullptr, 10)) : 0;
-}
-
 CallResult failure(runtime::OutcomeCode code, const std::string& reason) {
   CallResult result;
   result.code = code;
@@ -80,47 +67,45 @@ Instance::Instance(const Deps& deps, const Options& options, InstanceOwner& owne
       memory_check_(deps.loop, [this] { check_memory(); }) {
   progress_ = deps_.loop.clock().now();
   deadline_.start(options_.start_limit);
-  open_socket();
+  open_process();
 }
 
 Instance::~Instance() {
-  if (number_ != 0) deps_.zygote.forget(number_);
+  if (process_.number != 0) deps_.zygote.forget(process_.number);
   if (is_dirty_) deps_.flusher.remove(*this);
   close_socket();
-  if (pidfd_ >= 0) {
-    syscall(SYS_pidfd_send_signal, pidfd_, SIGKILL, nullptr, 0);
-    close(pidfd_);
+  if (process_.pidfd >= 0) {
+    syscall(SYS_pidfd_send_signal, process_.pidfd, SIGKILL, nullptr, 0);
+    close(process_.pidfd);
   }
 }
 
-void Instance::open_socket() {
-  int ends[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-    kill_reason_ = system_error("socketpair", errno).text;
+sandbox::CgroupLimits Instance::cgroup_limits() const {
+  return {options_.memory_bytes_max, kInstancePidsMax, options_.cpu_millis};
+}
+
+void Instance::open_process() {
+  const bool is_forked =
+      deps_.spare != nullptr && deps_.spare->take(process_, *this, cgroup_limits());
+  Status opened;
+  if (!is_forked) opened = process_.fork(deps_.zygote, *this);
+  if (opened) opened = deps_.loop.watch(process_.socket, io::kReadable, *this);
+  if (!opened) {
+    kill_reason_ = opened.error().text;
     deadline_.start(Duration::zero());
-    return;
+  } else if (is_forked) {
+    send_load();
   }
-  fcntl(ends[0], F_SETFL, O_NONBLOCK);
-  socket_ = ends[0];
-  if (Status watched = deps_.loop.watch(socket_, io::kReadable, *this); !watched) {
-    kill_reason_ = watched.error().text;
-    deadline_.start(Duration::zero());
-  }
-  number_ = deps_.zygote.fork(ends[1], *this);
 }
 
 void Instance::on_forked(int pidfd) {
-  pidfd_ = pidfd;
-  pid_ = pidfd >= 0 ? pid_of(pidfd) : 0;
   if (state_ == State::Dead || !kill_reason_.empty()) {
-    if (pidfd_ >= 0) syscall(SYS_pidfd_send_signal, pidfd_, SIGKILL, nullptr, 0);
+    process_.pidfd = pidfd;
+    if (pidfd >= 0) syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, nullptr, 0);
     return;
   }
   // The process waits for its Load frame, so it runs nothing before it is in its group.
-  auto group = deps_.cgroups.make("i" + std::to_string(pid_),
-                                  {options_.memory_bytes_max, kInstancePidsMax, options_.cpu_millis},
-                                  sandbox::kCgroupIo);  // it opens no files
-  if (group && *group != nullptr && (*group)->add(pid_)) cgroup_ = std::move(*group);
+  process_.settle(pidfd, deps_.cgroups, cgroup_limits());
   send_load();
 }
 
@@ -164,7 +149,7 @@ void Instance::call(std::string_view subject, std::string_view reply, std::strin
     progress_ = call.sent;
     if (!deadline_.is_armed()) deadline_.start(options_.spec.limits.wall_time + options_.grace);
     // With a control group the kernel watches.
-    if (cgroup_ == nullptr && options_.memory_bytes_max != 0 && !memory_check_.is_armed()) {
+    if (process_.cgroup == nullptr && options_.memory_bytes_max != 0 && !memory_check_.is_armed()) {
       memory_check_.start(kMemoryCheckEvery);
     }
   }
@@ -173,7 +158,7 @@ void Instance::call(std::string_view subject, std::string_view reply, std::strin
 
 void Instance::reply_to_host_call(uint64_t id, const runtime::HostReply& reply) {
   owner_.on_host_reply(*this, id, reply.code);
-  if (socket_ < 0) return;
+  if (process_.socket < 0) return;
   FrameWriter(out_, FrameType::HostReply, id, reply.code)
       .text(reply.error).text(reply.headers).text(reply.payload).text(reply.more)
       .finish();
@@ -196,9 +181,9 @@ void Instance::mark_dirty() {
 
 void Instance::flush() {
   is_dirty_ = false;
-  while (socket_ >= 0 && out_sent_ < out_.size()) {
+  while (process_.socket >= 0 && out_sent_ < out_.size()) {
     const ssize_t n =
-        send(socket_, out_.data() + out_sent_, out_.size() - out_sent_, MSG_NOSIGNAL);
+        send(process_.socket, out_.data() + out_sent_, out_.size() - out_sent_, MSG_NOSIGNAL);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
       // A broken pipe is told by the end of the stream.
@@ -207,7 +192,7 @@ void Instance::flush() {
         out_.erase(0, out_sent_);
         out_sent_ = 0;
       }
-      if (wants_writable_) deps_.loop.change(socket_, io::kReadable | io::kWritable);
+      if (wants_writable_) deps_.loop.change(process_.socket, io::kReadable | io::kWritable);
       return;
     }
     out_sent_ += static_cast<size_t>(n);
@@ -215,16 +200,16 @@ void Instance::flush() {
   out_.clear();
   out_sent_ = 0;
   if (out_.capacity() > kOutKeptBytes) out_.shrink_to_fit();
-  if (wants_writable_ && socket_ >= 0) {
+  if (wants_writable_ && process_.socket >= 0) {
     wants_writable_ = false;
-    deps_.loop.change(socket_, io::kReadable);
+    deps_.loop.change(process_.socket, io::kReadable);
   }
 }
 
 void Instance::on_ready(uint32_t ready) {
   if ((ready & io::kWritable) != 0) flush();
   if ((ready & (io::kReadable | io::kHangup)) == 0) return;
-  for (int i = 0; i < kReadsPerTurn && socket_ >= 0; ++i) {
+  for (int i = 0; i < kReadsPerTurn && process_.socket >= 0; ++i) {
     if (!read_frames()) return;
   }
 }
@@ -236,7 +221,7 @@ bool Instance::read_frames() {
   const bool is_direct = in_.is_empty();
   char* into = is_direct ? shared.data() : in_.prepare(kReadBytes);
   const size_t room = is_direct ? shared.size() : in_.room();
-  const ssize_t n = recv(socket_, into, room, 0);
+  const ssize_t n = recv(process_.socket, into, room, 0);
   if (n < 0 && (errno == EINTR || errno == EAGAIN)) return errno == EINTR;
   if (n <= 0) {
     close_socket();
@@ -342,14 +327,14 @@ void Instance::kill(runtime::OutcomeCode code, std::string reason) {
   if (state_ == State::Dead || !kill_reason_.empty()) return;
   kill_code_ = code;
   kill_reason_ = std::move(reason);
-  if (pidfd_ >= 0) syscall(SYS_pidfd_send_signal, pidfd_, SIGKILL, nullptr, 0);
+  if (process_.pidfd >= 0) syscall(SYS_pidfd_send_signal, process_.pidfd, SIGKILL, nullptr, 0);
   // Nothing of what it still says counts; its callers need not wait for the report of its end.
   close_socket();
   deadline_.start(Duration::zero());
 }
 
 void Instance::on_deadline() {
-  if (socket_ < 0 || !kill_reason_.empty()) {
+  if (process_.socket < 0 || !kill_reason_.empty()) {
     const bool is_reported = !kill_reason_.empty();
     return become_dead(kill_code_, is_reported ? kill_reason_ : "its process ended");
   }
@@ -372,18 +357,18 @@ void Instance::on_deadline() {
 }
 
 void Instance::on_fork_failed(const std::string& reason) {
-  number_ = 0;
+  process_.number = 0;
   become_dead(runtime::OutcomeCode::Crashed, kill_reason_.empty() ? reason : kill_reason_);
 }
 
 void Instance::on_exited(const io::ExitStatus& status) {
-  number_ = 0;
+  process_.number = 0;
   // What it said before it ended still counts.
-  if (socket_ >= 0 && kill_reason_.empty()) on_ready(io::kReadable);
+  if (process_.socket >= 0 && kill_reason_.empty()) on_ready(io::kReadable);
   if (state_ == State::Dead) return;
   if (!kill_reason_.empty()) return become_dead(kill_code_, kill_reason_);
   const bool is_oom_exit = !status.is_signalled && status.value == runtime::kOutOfMemoryExitStatus;
-  const bool is_oom_kill = cgroup_ != nullptr && cgroup_->had_memory_kill();
+  const bool is_oom_kill = process_.cgroup != nullptr && process_.cgroup->had_memory_kill();
   if (is_oom_exit || is_oom_kill) {
     return become_dead(runtime::OutcomeCode::OutOfMemory, "out of memory: its process was stopped");
   }
@@ -397,7 +382,7 @@ void Instance::become_dead(runtime::OutcomeCode code, const std::string& reason)
   state_ = State::Dead;
   deadline_.stop();
   close_socket();
-  if (pidfd_ >= 0) syscall(SYS_pidfd_send_signal, pidfd_, SIGKILL, nullptr, 0);
+  if (process_.pidfd >= 0) syscall(SYS_pidfd_send_signal, process_.pidfd, SIGKILL, nullptr, 0);
   CallResult result = failure(code, reason);
   result.is_shared_fate = in_flight_ > 1;
   for (size_t i = 0; i < calls_.size(); ++i) {
@@ -407,10 +392,10 @@ void Instance::become_dead(runtime::OutcomeCode code, const std::string& reason)
 }
 
 void Instance::close_socket() {
-  if (socket_ < 0) return;
-  deps_.loop.unwatch(socket_);
-  close(socket_);
-  socket_ = -1;
+  if (process_.socket < 0) return;
+  deps_.loop.unwatch(process_.socket);
+  close(process_.socket);
+  process_.socket = -1;
 }
 
 const Call* Instance::find_call(uint64_t id) const {
@@ -429,7 +414,7 @@ uint8_t Instance::hops_max() const {
 Duration Instance::cpu_time() {
   clockid_t clock = 0;
   timespec spent{};
-  if (pid_ != 0 && state_ != State::Dead && clock_getcpuclockid(pid_, &clock) == 0 &&
+  if (process_.pid != 0 && state_ != State::Dead && clock_getcpuclockid(process_.pid, &clock) == 0 &&
       clock_gettime(clock, &spent) == 0) {
     cpu_time_ = std::chrono::seconds(spent.tv_sec) + std::chrono::nanoseconds(spent.tv_nsec);
   }
@@ -437,9 +422,9 @@ Duration Instance::cpu_time() {
 }
 
 uint64_t Instance::memory_bytes() const {
-  if (pid_ == 0 || state_ == State::Dead) return 0;
+  if (process_.pid == 0 || state_ == State::Dead) return 0;
   char path[64];
-  std::snprintf(path, sizeof path, "/proc/%d/statm", pid_);
+  std::snprintf(path, sizeof path, "/proc/%d/statm", process_.pid);
   const int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
   char text[128] = {};

@@ -15,6 +15,7 @@
 #include "workload/host_services/host_caller.h"
 #include "workload/instance_protocol.h"
 #include "workload/trace_context.h"
+#include "workload/spare_instance.h"
 #include "workload/zygote.h"
 
 namespace brokkr::workload {
@@ -107,6 +108,7 @@ class Instance final : public HostCaller, private ForkedChild, private io::FdHan
     Zygote& zygote;
     sandbox::CgroupTree& cgroups;
     InstanceFlusher& flusher;
+    SpareInstance* spare = nullptr;  // null: every process is forked when it is needed
   };
   struct Options {
     runtime::FunctionSpec spec;  // the artifact may be empty once the instance is loaded
@@ -132,6 +134,7 @@ class Instance final : public HostCaller, private ForkedChild, private io::FdHan
   }
   uint32_t in_flight() const { return in_flight_; }
   const std::string& engine_version() const { return engine_version_; }
+  pid_t pid() const { return process_.pid; }
   uint64_t memory_bytes() const;
   // CPU time of its process so far, or up to when it was last asked for once that has gone.
   Duration cpu_time();
@@ -163,7 +166,8 @@ class Instance final : public HostCaller, private ForkedChild, private io::FdHan
   void on_fork_failed(const std::string& reason) override;
   void on_exited(const io::ExitStatus& status) override;
   void on_ready(uint32_t ready) override;
-  void open_socket();
+  void open_process();
+  sandbox::CgroupLimits cgroup_limits() const;
   void send_load();
   void mark_dirty();
   void flush();
@@ -180,11 +184,7 @@ class Instance final : public HostCaller, private ForkedChild, private io::FdHan
   const Options& options_;
   InstanceOwner& owner_;
   State state_ = State::Starting;
-  uint32_t number_ = 0;  // the zygote's; 0 once it has ended
-  int socket_ = -1;
-  int pidfd_ = -1;
-  pid_t pid_ = 0;
-  std::unique_ptr<sandbox::Cgroup> cgroup_;
+  ForkedProcess process_;
   std::string out_;
   size_t out_sent_ = 0;
   bool is_dirty_ = false;

@@ -59,15 +59,27 @@ class InstanceTest : public testing::Test {
   }
   void TearDown() override {
     instance_.reset();
+    spare_.reset();
     zygote_.reset();
     flusher_.reset();
+  }
+
+  // From here on there is a process forked ahead, after each start a new one.
+  void use_spare() {
+    spare_ = std::make_unique<SpareInstance>(*loop_, *zygote_, *cgroups_);
+    start("echo");
+    ASSERT_TRUE(owner_.is_ready);
+    await_spare();
+  }
+  void await_spare() {
+    ASSERT_TRUE(run_until([&] { return spare_->is_ready(); })) << "no process was forked ahead";
   }
 
   void start(const char* behaviour) {
     options_.spec.artifact = behaviour;
     options_.spec.file_name = "test.js";
     instance_ = std::make_unique<Instance>(
-        Instance::Deps{*loop_, *zygote_, *cgroups_, *flusher_}, options_, owner_);
+        Instance::Deps{*loop_, *zygote_, *cgroups_, *flusher_, spare_.get()}, options_, owner_);
     run_until([&] { return owner_.is_ready || owner_.death || !owner_.load_failure.empty(); });
   }
   void call(std::string_view payload, std::string_view reply = "r") {
@@ -97,6 +109,7 @@ class InstanceTest : public testing::Test {
   std::unique_ptr<Zygote> zygote_;
   std::unique_ptr<sandbox::CgroupTree> cgroups_;
   std::unique_ptr<InstanceFlusher> flusher_;
+  std::unique_ptr<SpareInstance> spare_;
   Instance::Options options_;
   RecordingOwner owner_;
   std::unique_ptr<Instance> instance_;
@@ -262,6 +275,52 @@ TEST_F(InstanceTest, AMissingEngineIsNamed) {
   start("echo");
   ASSERT_TRUE(owner_.death.has_value());
   EXPECT_NE(owner_.death->find("/no/such/engine.so"), std::string::npos) << *owner_.death;
+}
+
+TEST_F(InstanceTest, AProcessForkedAheadIsTakenAndReplaced) {
+  use_spare();
+  for (int i = 0; i < 3; ++i) {
+    const pid_t spare = spare_->pid();
+    owner_ = {};
+    start("echo");
+    ASSERT_TRUE(owner_.is_ready);
+    EXPECT_EQ(instance_->pid(), spare);
+    call("hello");
+    await_results(1);
+    EXPECT_EQ(owner_.results[0].text, "hello");
+    await_spare();
+    EXPECT_NE(spare_->pid(), spare);
+  }
+}
+
+TEST_F(InstanceTest, AProcessForkedAheadKeepsTheLimitsAndTheFateOfOthers) {
+  use_spare();
+  owner_ = {};
+  options_.memory_bytes_max = 64U << 20;
+  start("hog");
+  call("please");
+  expect_death(OutcomeCode::OutOfMemory, "out of memory");
+}
+
+TEST_F(InstanceTest, AProcessForkedAheadThatDiedIsNotUsed) {
+  use_spare();
+  const pid_t spare = spare_->pid();
+  ASSERT_EQ(kill(spare, SIGKILL), 0);
+  ASSERT_TRUE(run_until([&] { return !spare_->is_ready(); }));
+  owner_ = {};
+  start("echo");
+  ASSERT_TRUE(owner_.is_ready);
+  EXPECT_NE(instance_->pid(), spare);
+  await_spare();
+}
+
+TEST_F(InstanceTest, AZygoteThatDiesTakesTheProcessForkedAheadWithIt) {
+  use_spare();
+  ASSERT_EQ(kill(zygote_->pid(), SIGKILL), 0);
+  ASSERT_TRUE(run_until([&] { return !spare_->is_ready() && owner_.death.has_value(); }));
+  owner_ = {};
+  start("echo");
+  EXPECT_TRUE(owner_.is_ready);
 }
 
 }  // namespace

@@ -275,35 +275,41 @@ Result<std::unique_ptr<Workload>> WorkloadFactory::make_function(Deployment depl
   options.instance.log_lines_per_second = options.limits.log_lines_per_second;
   // The heap, buffers and WebAssembly memory as large again, code and stack.
   options.instance.memory_bytes_max = 2 * options.limits.heap_bytes + (96U << 20);
+  const Nursery& nursery = nursery_of(options.ns);
   const DeployedFunction::Deps deps{
       deps_.loop, deps_.log, deps_.connection, **host_services_,
-      Instance::Deps{deps_.loop, zygote_of(options.ns), deps_.cgroups, flusher_}, deps_.tracer,
+      Instance::Deps{deps_.loop, *nursery.zygote, deps_.cgroups, flusher_, nursery.spare.get()},
+      deps_.tracer,
       deps_.options.http_routes};
   return std::unique_ptr<Workload>(
       std::make_unique<DeployedFunction>(deps, std::move(options), std::move(on_live)));
 }
 
-Zygote& WorkloadFactory::zygote_of(const std::string& ns) {
-  std::unique_ptr<Zygote>& zygote = zygotes_[ns];
-  if (zygote == nullptr) {
+WorkloadFactory::Nursery& WorkloadFactory::nursery_of(const std::string& ns) {
+  Nursery& nursery = nurseries_[ns];
+  if (nursery.zygote == nullptr) {
     Zygote::Options options;
     options.executable = deps_.options.executable;
     options.engine_path = deps_.options.engine_path;
     options.is_warm = deps_.options.is_warm;
     options.policy = deps_.options.sandbox;
-    zygote = std::make_unique<Zygote>(deps_.loop, deps_.log, options, ns);
+    nursery.zygote = std::make_unique<Zygote>(deps_.loop, deps_.log, options, ns);
+    if (options.is_warm) {
+      nursery.spare = std::make_unique<SpareInstance>(deps_.loop, *nursery.zygote, deps_.cgroups);
+    }
   }
-  return *zygote;
+  return nursery;
 }
 
 std::string WorkloadFactory::engine_version() const {
   std::string version;
-  for (const auto& [ns, zygote] : zygotes_) {
-    if (!zygote->facts().engine_version.empty()) version = zygote->facts().engine_version;
+  for (const auto& [ns, nursery] : nurseries_) {
+    const std::string& known = nursery.zygote->facts().engine_version;
+    if (!known.empty()) version = known;
   }
   return version;
 }
 
-void WorkloadFactory::shut_down() { zygotes_.clear(); }
+void WorkloadFactory::shut_down() { nurseries_.clear(); }
 
 }  // namespace brokkr::workload

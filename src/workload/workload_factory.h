@@ -20,6 +20,7 @@
 #include "workload/node_options.h"
 #include "workload/program_factory.h"
 #include "workload/run_request.h"
+#include "workload/spare_instance.h"
 #include "workload/workload.h"
 #include "workload/zygote.h"
 
@@ -81,7 +82,12 @@ class WorkloadFactory {
 
  private:
   Status check_node_grants(const RunRequest& run, std::string_view ns) const;
-  Zygote& zygote_of(const std::string& ns);
+  // What the functions of a namespace share.
+  struct Nursery {
+    std::unique_ptr<Zygote> zygote;
+    std::unique_ptr<SpareInstance> spare;  // null where instances start cold
+  };
+  Nursery& nursery_of(const std::string& ns);
   Result<std::unique_ptr<Workload>> make_function(Deployment, WorkloadEvents,
                                                   client::DoneHandler on_live);
 
@@ -90,7 +96,7 @@ class WorkloadFactory {
   const Result<std::unique_ptr<HostServices>> host_services_;
   ProgramFactory programs_;
   InstanceFlusher flusher_;
-  std::unordered_map<std::string, std::unique_ptr<Zygote>> zygotes_;  // by namespace
+  std::unordered_map<std::string, Nursery> nurseries_;  // by namespace
 };
 
 // Names of workloads and namespaces become subject tokens and keys: letters, digits, - and _.

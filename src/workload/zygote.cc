@@ -84,6 +84,10 @@ void Zygote::forget(uint32_t number) {
   });
 }
 
+void Zygote::hand_over(uint32_t number, ForkedChild& child) {
+  if (const auto found = children_.find(number); found != children_.end()) found->second = &child;
+}
+
 void Zygote::start() {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {

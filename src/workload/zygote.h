@@ -57,6 +57,8 @@ class Zygote {
   // later. Returns the child's number.
   uint32_t fork(int descriptor, ForkedChild& child);
   void forget(uint32_t number);
+  // What becomes of that child is told to another from now on.
+  void hand_over(uint32_t number, ForkedChild& child);
 
   const Facts& facts() const { return facts_; }
   pid_t pid() const { return process_ ? process_->pid() : 0; }
