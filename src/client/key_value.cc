@@ -273,10 +273,22 @@ void KeyValue::get_revision(const std::string& key, uint64_t revision,
   fetch(key, options, std::move(handler));
 }
 
+KeyValue KeyValue::with_headers(std::string headers) const {
+  KeyValue bucket = *this;
+  bucket.headers_ = std::move(headers);
+  return bucket;
+}
+
 void KeyValue::publish(const std::string& key, std::string_view value,
                        const StreamPublishOptions& options, ApiHandler<uint64_t> handler) const {
   if (!is_key(key)) return handler(invalid_key(key));
-  js_.publish(put_prefix_ + key, value, options,
+  StreamPublishOptions all = options;
+  std::string block(options.headers);
+  if (const auto own = Headers::parse(headers_); own && !headers_.empty()) {
+    for (const Header& header : *own) block = with_header(block, header.key, header.value);
+    all.headers = block;
+  }
+  js_.publish(put_prefix_ + key, value, all,
               [handler = std::move(handler)](ApiResult<PubAck> ack) {
                 if (!ack) return handler(ack.error());
                 handler(uint64_t{ack->seq});

@@ -78,6 +78,9 @@ class KeyValue {
   // All buckets of the account, by name.
   static void list_buckets(const JetStream&, ApiHandler<std::vector<KeyValueStatus>> handler);
 
+  // The same bucket; what is written through it, deletions included, carries this block of headers too.
+  KeyValue with_headers(std::string headers) const;
+
   const std::string& bucket() const { return bucket_; }
   const JetStream& jetstream() const { return js_; }
   // The same bucket asked with the options of another handle, such as its time-out.
@@ -143,6 +146,7 @@ class KeyValue {
   std::string stream_;
   std::string prefix_;      // "$KV.<bucket>.", of the bucket a mirror reads from
   std::string put_prefix_;  // the same through the API's prefix
+  std::string headers_;     // of every write
   bool allows_direct_ = false;
 };
 

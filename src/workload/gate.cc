@@ -18,6 +18,7 @@ class GateImpl final : public Gate, private io::TurnHook {
  public:
   GateImpl(const Deps& deps, Options options)
       : shared_(deps, std::move(options), random_secret()), sweep_(*this) {
+    shared_.question_prefix = "_INBOX." + random_secret() + ".";
     shared_.sweep = [this] { shared_.deps.loop.schedule(sweep_); };
     deps.loop.add_hook(io::Phase::Send, *this);
   }
@@ -44,6 +45,16 @@ class GateImpl final : public Gate, private io::TurnHook {
   void set_access(std::shared_ptr<const Access> access) override {
     shared_.options.access = std::move(access);
     for (const auto& connection : connections_) connection->on_access_changed();
+  }
+
+  Status ask(std::string_view subject, Callback<void()> answered) override {
+    shared_.question_reply = shared_.question_prefix + std::to_string(++questions_);
+    shared_.question_answered = std::make_shared<Callback<void()>>(std::move(answered));
+    for (const auto& connection : connections_) {
+      if (connection->ask(subject, shared_.question_reply)) return {};
+    }
+    shared_.question_reply.clear();
+    return Error{Errc::NotFound, "the program does not listen on " + std::string(subject)};
   }
 
   Counters counters() const override {
@@ -117,6 +128,7 @@ class GateImpl final : public Gate, private io::TurnHook {
   std::unique_ptr<client::Connection> control_;
   std::vector<std::unique_ptr<GateConnection>> connections_;
   uint64_t next_id_ = 0;
+  uint64_t questions_ = 0;
   bool is_ready_ = false;
 };
 

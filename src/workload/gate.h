@@ -3,9 +3,12 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
+#include "base/callback.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "base/result.h"
 #include "client/options.h"
 #include "io/loop.h"
 #include "io/worker.h"
@@ -55,6 +58,10 @@ class Gate {
   // Namespaces changed; open subscriptions that are no longer allowed end with an error.
   virtual void set_access(std::shared_ptr<const Access>) = 0;
   virtual Counters counters() const = 0;
+  // Gives the program a request as if it had come from the server, and calls `answered` when the program
+  // replies: nobody else hears of it or can answer. Ends an earlier question. NotFound when no
+  // subscription of the program takes it.
+  virtual Status ask(std::string_view subject, Callback<void()> answered) = 0;
 };
 
 }  // namespace brokkr::workload

@@ -56,6 +56,9 @@ struct GateShared {
   protocol::ServerInfo info;  // of the server, as it was last
   client::Connection* control = nullptr;  // the gate's own; null while it has none
   std::vector<GateConnection*> dirty;     // have output to send in this turn
+  std::string question_prefix;            // of the replies of the node's own questions
+  std::string question_reply;             // of the one that is not answered yet
+  std::shared_ptr<Callback<void()>> question_answered;
   Callback<void()> sweep;                 // destroys closed connections in the next turn
 };
 
@@ -79,6 +82,8 @@ class GateConnection final : private io::TransportHandler {
   bool is_closed() const { return state_ == State::Closed; }
   // Tells why, if at all, and ends once the gate sweeps.
   void close_later(std::string_view error_text = {});
+  // Hands a request to the first subscription that takes it; whether there was one.
+  bool ask(std::string_view subject, std::string_view reply);
   // Ends subscriptions that are not allowed any more.
   void on_access_changed();
   void flush();
@@ -108,6 +113,7 @@ class GateConnection final : private io::TransportHandler {
   bool may_publish(std::string_view subject);
   bool is_own_inbox(std::string_view subject) const;
   std::string outward_reply(std::string_view reply, bool& is_allowed);
+  bool take_node_answer(std::string_view subject);
   bool take_api_request(const protocol::Command& command);
   void answer_locally(std::string_view reply, std::string_view payload);
   void handle_subscribe(const protocol::Command& command);

@@ -53,6 +53,28 @@ bool GateConnection::is_own_inbox(std::string_view subject) const {
          shared_.inbox_roots.contains(subject::token_at(subject, 1));
 }
 
+bool GateConnection::ask(std::string_view subject, std::string_view reply) {
+  if (state_ != State::Open) return false;
+  const client::Message request{.subject = subject, .reply = reply, .headers = {}, .payload = {}, .sid = {}};
+  for (const auto& [sid, sub] : subs_) {
+    if (!request.matches(sub->subject)) continue;
+    write_message(subject, sid, reply, {}, {});
+    return true;
+  }
+  return false;
+}
+
+// What answers the node's question does not go to the server.
+bool GateConnection::take_node_answer(std::string_view subject) {
+  if (!subject.starts_with(shared_.question_prefix)) return false;
+  send_ok();
+  if (subject != shared_.question_reply) return true;  // too late
+  shared_.question_reply.clear();
+  // Who asked may do away with this connection.
+  shared_.deps.loop.post([answered = std::move(shared_.question_answered)] { (*answered)(); });
+  return true;
+}
+
 // The reply as the server is to know it. Answers come where the program may listen or publish, and
 // never where they would be read as requests.
 std::string GateConnection::outward_reply(std::string_view reply, bool& is_allowed) {
@@ -73,6 +95,7 @@ bool GateConnection::handle_publish(const protocol::Command& command) {
   if (connect_.pedantic && !subject::is_valid_literal(command.subject)) {
     send_error("Invalid Publish Subject");
   }
+  if (take_node_answer(command.subject)) return true;
   std::string subject(command.subject);
   if (!shared_.replies.has(subject, shared_.deps.loop.now())) {
     const bool is_inbox = Inboxes::is_inbox(subject);

@@ -124,6 +124,32 @@ class GateTest : public ::testing::Test {
   std::unique_ptr<Gate> gate_;
 };
 
+TEST_F(GateTest, AsksOnlyItsOwnProgram) {
+  Program program(loop(), *gate_);
+  program.connect();
+  EXPECT_FALSE(gate_->ask("$SRV.PING.shop", [] {}));
+  // Another replica would answer at once.
+  auto other = outside().subscribe("$SRV.PING.shop", [&](const client::Message& message) {
+    EXPECT_TRUE(outside().publish(message.reply, "me too"));
+  });
+  ASSERT_TRUE(other);
+  program.say("SUB $SRV.PING.shop 7\r\n");
+  program.settle();
+  int answers = 0;
+  EXPECT_TRUE(gate_->ask("$SRV.PING.shop", [&] { ++answers; }));
+  ASSERT_TRUE(program.hears("MSG $SRV.PING.shop 7 _INBOX."));
+  program.settle();
+  EXPECT_EQ(answers, 0);
+  EXPECT_TRUE(gate_->ask("$SRV.PING.shop", [&] { ++answers; }));
+  ASSERT_TRUE(program.hears("MSG $SRV.PING.shop 7 "));
+  ASSERT_TRUE(program.hears("_INBOX."));
+  std::string reply = "_INBOX." + program.heard().substr(0, program.heard().find(' '));
+  ASSERT_TRUE(program.hears("\r\n"));
+  program.say("PUB " + reply + " 2\r\nok\r\n");
+  program.settle();
+  EXPECT_EQ(answers, 1);
+}
+
 TEST_F(GateTest, PassesMessagesBothWays) {
   Program program(loop(), *gate_);
   program.connect();

@@ -14,13 +14,18 @@ uint8_t hops_of(std::string_view headers) {
   if (!parsed) return 0;
   const auto text = parsed->find(kHopsHeader);
   if (!text) return 0;
+  return parse_hops(*text);
+}
+
+uint8_t parse_hops(std::string_view text) {
   uint8_t hops = 0;
-  const auto read = std::from_chars(text->data(), text->data() + text->size(), hops);
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), hops);
   return read.ec == std::errc() ? std::min(hops, kHopsMax) : kHopsMax;
 }
 
 bool is_sending(std::string_view service, std::string_view method) {
-  if (service == "messaging") return true;
+  // A request may come to an HTTP trigger.
+  if (service == "messaging" || service == "http") return true;
   constexpr std::string_view kWrites[] = {"set",    "put",   "create", "update",
                                           "delete", "purge", "write"};
   return (service == "kv" || service == "objectStore") &&

@@ -11,7 +11,9 @@
 #include <map>
 #include <thread>
 
+#include "client/headers.h"
 #include "client/jetstream_test_server.h"
+#include "workload/hops.h"
 #include "workload/host_services/open_calls.h"
 
 namespace brokkr::workload {
@@ -157,6 +159,22 @@ TEST_F(HostCallsTest, KeyValueGoesRound) {
   EXPECT_EQ(call({"kv", "update", b, "k", "x", ""}).code, 400);
   EXPECT_EQ(call({"kv", "keys", b, "", "", ""}).more, std::string("\1\0\0\0k", 5));
   EXPECT_EQ(call({"kv", "nonsense", b, "k", "", ""}).code, 501);
+  // Every write, deletions too, says how far the message has come that led to it.
+  const std::string hops = "NATS/1.0\r\nNats-Brokkr-Hops: 3\r\n\r\n";
+  const auto stored = [&] {
+    const auto found = session_->request("$JS.API.STREAM.MSG.GET.KV_" + b,
+                                       R"({"last_by_subj":"$KV.)" + b + R"(.h"})", 5s);
+    const auto message = found ? json::parse(found->payload) : Result<json::Value>(Error{Errc::NotFound, ""});
+    if (!message || message->find("message") == nullptr) return std::string();
+    return base64_decode(message->find("message")->get_string("hdrs")).value_or("");
+  };
+  for (const char* method : {"create", "delete", "create", "purge"}) {
+    EXPECT_EQ(call({"kv", method, b, "h", "", hops}).code, 200) << method;
+    EXPECT_NE(stored().find("Nats-Brokkr-Hops: 3\r\n"), std::string::npos) << method << stored();
+  }
+  const std::string revision = call({"kv", "set", b, "h", "x", hops}).headers;
+  EXPECT_EQ(call({"kv", "update", b, "h", "y", client::with_header(revision, kHopsHeader, "4")}).code, 200);
+  EXPECT_NE(stored().find("Nats-Brokkr-Hops: 4\r\n"), std::string::npos);
   EXPECT_EQ(call({"nonsense", "get", b, "k", "", ""}).code, 501);
 }
 

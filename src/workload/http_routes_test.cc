@@ -79,10 +79,10 @@ TEST(HttpTrigger, TakesNoHeadersOfTheNodeFromOutside) {
   request.method = "POST";
   request.query = "a=1";
   request.remote = "127.0.0.1:1";
-  request.headers = {{"X-A", "1"}, {"nats-brokkr-hops", "0"}, {"Nats-Msg-Id", "x"},
+  request.headers = {{"X-A", "1"}, {"nats-brokkr-hops", "3"}, {"Nats-Msg-Id", "x"},
                      {"Connection", "close"}, {"Traceparent", "t"}};
   EXPECT_EQ(headers_of(request),
-            "NATS/1.0\r\nX-A: 1\r\nTraceparent: t\r\nNats-Brokkr-Http-Method: POST\r\n"
+            "NATS/1.0\r\nX-A: 1\r\nTraceparent: t\r\nNats-Brokkr-Hops: 3\r\nNats-Brokkr-Http-Method: POST\r\n"
             "Nats-Brokkr-Http-Query: a=1\r\nNats-Brokkr-Http-Remote: 127.0.0.1:1\r\n\r\n");
 }
 

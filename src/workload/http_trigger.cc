@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/json.h"
 #include "client/headers.h"
+#include "workload/hops.h"
 
 namespace brokkr::workload {
 namespace {
@@ -33,10 +34,15 @@ RouteResponse error_response(int status, std::string_view text, std::string_view
 
 std::string headers_of(const RouteRequest& request) {
   client::HeaderWriter out;
+  const std::string hops_name = to_lower(kHopsHeader);
+  uint8_t hops = 0;
   for (const auto& [name, value] : request.headers) {
     // What only a node may say is not taken from outside.
     if (!is_of_connection(name) && !to_lower(name).starts_with("nats-")) out.add(name, value);
+    // Whoever says that it has come far only ends sooner.
+    if (to_lower(name) == hops_name) hops = std::max(hops, parse_hops(value));
   }
+  if (hops > 0) out.add(kHopsHeader, std::to_string(hops));
   out.add("Nats-Brokkr-Http-Method", request.method);
   if (!request.query.empty()) out.add("Nats-Brokkr-Http-Query", request.query);
   out.add("Nats-Brokkr-Http-Remote", request.remote);

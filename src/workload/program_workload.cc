@@ -302,12 +302,10 @@ void ProgramWorkload::probe(HealthMonitor::Answer answer) {
         answer(static_cast<bool>(fd), fd ? "" : fd.error().text);
       });
     case HealthCheck::Kind::Service: {
+      // Past the server: the replicas share the name, and only this one is meant.
       auto shared = std::make_shared<HealthMonitor::Answer>(std::move(answer));
-      const auto sent = deps_.connection.request(
-          "$SRV.PING." + check.service, "", timeout, [shared](const Result<client::Message>& reply) {
-            (*shared)(static_cast<bool>(reply), reply ? "" : reply.error().text);
-          });
-      if (!sent) (*shared)(false, sent.error().text);
+      const Status asked = gate_->ask("$SRV.PING." + check.service, [shared] { (*shared)(true, ""); });
+      if (!asked) (*shared)(false, asked.error().text);
       return;
     }
   }

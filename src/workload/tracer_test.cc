@@ -46,12 +46,14 @@ TEST(Hops, AreReadFromHeadersAndNonsenseIsTheLimit) {
   EXPECT_EQ(hops_of("NATS/1.0\r\nNats-Brokkr-Hops: 3\r\n\r\n"), 3);
   EXPECT_EQ(hops_of("NATS/1.0\r\nNats-Brokkr-Hops: 200\r\n\r\n"), kHopsMax);
   EXPECT_EQ(hops_of("NATS/1.0\r\nNats-Brokkr-Hops: x\r\n\r\n"), kHopsMax);
+  for (const char* method : {"create", "update", "delete", "purge"}) EXPECT_TRUE(is_sending("kv", method));
+  EXPECT_TRUE(is_sending("http", "get") && !is_sending("kv", "get"));
 }
 
 TEST(Hops, OnlyWhatSendsOnCounts) {
   EXPECT_TRUE(is_sending("messaging", "publish") && is_sending("messaging", "request"));
   EXPECT_TRUE(is_sending("kv", "set") && is_sending("objectStore", "put"));
-  EXPECT_FALSE(is_sending("kv", "get") || is_sending("kv", "keys") || is_sending("http", "get"));
+  EXPECT_FALSE(is_sending("kv", "get") || is_sending("kv", "keys"));
 }
 
 }  // namespace

@@ -124,8 +124,9 @@ void get_entry(const client::KeyValue& bucket, const KeyCall& call, const Answer
   bucket.get(call.key, std::move(handler));
 }
 
-void run_on(const client::KeyValue& bucket, const KeyCall& call, const Answer& answer,
+void run_on(const client::KeyValue& opened, const KeyCall& call, const Answer& answer,
             const Retry& retry) {
+  const client::KeyValue bucket = opened.with_headers(call.stored_headers);
   const std::string& method = call.method;
   if (method == "keys") return list_keys(bucket, call, answer, retry);
   if (method == "history") return list_history(bucket, call, answer);
@@ -139,7 +140,7 @@ void run_on(const client::KeyValue& bucket, const KeyCall& call, const Answer& a
     if (!retry(done.error())) answer.fail(done.error());
   };
   if (method == "set" || method == "put") {
-    return bucket.put(call.key, call.value, written, call.stored_headers);
+    return bucket.put(call.key, call.value, written);
   }
   if (method == "create") return bucket.create_key(call.key, call.value, written);
   if (method == "update") {
