@@ -146,6 +146,22 @@ declare namespace Brokkr {
     purge(key: string, options?: RevisionOption): Result<K, void>;
     keys(filter?: string | KeysOptions, options?: KeysOptions): Result<K, string[]>;
     history(key: string): Result<K, Entry[]>;
+    /** What is there and what changes, until the loop is left, `timeout` is over or the call's time is. */
+    watch(filter?: string | WatchOptions, options?: WatchOptions): K extends Async ? AsyncIterableIterator<Entry> : IterableIterator<Entry>;
+  }
+  interface WatchOptions {
+    filter?: string;
+    /** All that is kept of every key first, not only the last of each. */
+    history?: boolean;
+    /** Nothing of what is there already. */
+    updatesOnly?: boolean;
+    ignoreDeletes?: boolean;
+    /** Without values. */
+    metaOnly?: boolean;
+    /** What came after this revision. */
+    resumeFromRevision?: number;
+    /** Milliseconds without a change after which the iteration ends. */
+    timeout?: number;
   }
 
   interface ObjectWriter<K> {

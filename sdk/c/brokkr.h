@@ -61,6 +61,12 @@ int32_t brokkr_kv_keys(const char* bucket, int32_t bucket_size, const char* patt
                        int32_t pattern_size, int32_t limit);
 BROKKR_IMPORT("kv_history")
 int32_t brokkr_kv_history(const char* bucket, int32_t bucket_size, const char* key, int32_t key_size);
+// Waits for changes after `revision` (0: the last of every key that is there, or the first to come) of keys
+// that match the pattern, for at most `timeout_ms` (-408). Lists three records an entry: key, header block
+// (Revision, Operation, Created) and value; result_revision is what to ask with next.
+BROKKR_IMPORT("kv_watch")
+int32_t brokkr_kv_watch(const char* bucket, int32_t bucket_size, const char* pattern,
+                        int32_t pattern_size, int64_t revision, int32_t timeout_ms);
 
 // Objects. object_get gives the size of an object of at most 4 MiB. Descriptions are JSON: the payload of
 // object_put, object_info and object_commit, whose results are its size, and the records of object_list.

@@ -17,6 +17,7 @@ constexpr HostImport kImports[] = {
     {"kv_purge", "kv", "purge", "tk", 'Z'},
     {"kv_keys", "kv", "keys", "tkn", 'L'},
     {"kv_history", "kv", "history", "tk", 'L'},
+    {"kv_watch", "kv", "watch", "tkrT", 'L'},
     {"object_get", "objectStore", "get", "tk", 'P'},
     {"object_put", "objectStore", "put", "tkp", 'P'},
     {"object_delete", "objectStore", "delete", "tk", 'Z'},

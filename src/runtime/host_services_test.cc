@@ -86,6 +86,36 @@ TEST(KeyValue, KeysAndHistoryComeAsLists) {
   }), 0);
 }
 
+TEST(KeyValue, AWatchIsAnIterator) {
+  EXPECT_EQ(in_child([] {
+    Deployed f;
+    f.host.answer.headers = kRevision7;
+    f.host.answer.more = record("x.a") + record(kRevision7) + record("v") + record("x.b") +
+                         record("NATS/1.0\r\nRevision: 8\r\nOperation: DEL\r\n\r\n") + record("");
+    ASSERT_EQ(f.load(R"(() => { const out = [];
+      for (const e of kv('b').watch('x.*', {updatesOnly: true, metaOnly: true})) {
+        out.push([e.key, e.revision, e.operation, e.value.length]);
+        if (out.length === 3) break;
+      }
+      return out; })"), "");
+    EXPECT_EQ(brief(f.call()), R"(200 [["x.a",7,"PUT",1],["x.b",8,"DEL",0],["x.a",7,"PUT",1]])");
+    EXPECT_EQ(f.host.calls.size(), 2U);
+    EXPECT_EQ(f.host.calls.at(0), "kv.watch b x.* ");
+    EXPECT_EQ(f.host.last_headers, "NATS/1.0\r\nRevision: 7\r\nWatch: updates no-values\r\n\r\n");
+  }), 0);
+}
+
+TEST(KeyValue, AWatchEndsByItsTimeAndFailsByTheCalls) {
+  EXPECT_EQ(in_child([] {
+    Deployed f;
+    f.host.answer.code = 408;
+    f.host.answer.error = "timed out";
+    ASSERT_EQ(f.load(R"(() => { const none = [...kv('b').watch({timeout: 5})];
+      try { kv('b').watch().next(); } catch (e) { return [none.length, e.code]; } })"), "");
+    EXPECT_EQ(brief(f.call()), "200 [0,408]");
+  }), 0);
+}
+
 TEST(KeyValue, ArgumentsAreChecked) {
   for (const auto& [call, text] : std::initializer_list<std::pair<const char*, const char*>>{
            {"this.kv()", "bucket name is required"},

@@ -159,6 +159,32 @@ TEST_F(HostCallsTest, KeyValueGoesRound) {
   EXPECT_EQ(call({"kv", "update", b, "k", "x", ""}).code, 400);
   EXPECT_EQ(call({"kv", "keys", b, "", "", ""}).more, std::string("\1\0\0\0k", 5));
   EXPECT_EQ(call({"kv", "nonsense", b, "k", "", ""}).code, 501);
+  const auto watched = [&](const std::string& headers) {
+    const runtime::HostReply reply = call({"kv", "watch", b, "w.*", "", headers});
+    EXPECT_EQ(reply.code, 200) << reply.error;
+    std::string seen;
+    for (size_t at = 0; at + 4 <= reply.more.size();) {
+      const size_t size = static_cast<unsigned char>(reply.more[at]);  // short ones
+      const std::string part = reply.more.substr(at + 4, size);
+      seen += part.starts_with("NATS/1.0") ? "=" : part + (seen.ends_with('=') ? " " : "");
+      at += 4 + size;
+    }
+    return std::pair(seen, reply.headers);
+  };
+  for (const char* value : {"1", "2"}) call({"kv", "set", b, "w.a", value, ""});
+  call({"kv", "set", b, "w.b", "3", ""});
+  const auto first = watched("");
+  EXPECT_EQ(first.first, "w.a=2 w.b=3 ");
+  call({"kv", "set", b, "w.a", "4", ""});
+  EXPECT_EQ(watched(first.second).first, "w.a=4 ");
+  EXPECT_EQ(watched(client::with_header(first.second, "Watch", "no-values")).first, "w.a= ");
+  EXPECT_EQ(call({"kv", "watch", b, "w.*", "", "NATS/1.0\r\nWatch: nonsense\r\n\r\n"}).code, 400);
+  // It waits for what comes.
+  const auto open = start({"kv", "watch", b, "w.*", "", watched("").second});
+  call({"kv", "delete", b, "w.b", "", ""});
+  const runtime::HostReply last = wait(open);
+  EXPECT_EQ(last.code, 200);
+  EXPECT_NE(last.more.find("Operation: DEL"), std::string::npos);
   // Every write, deletions too, says how far the message has come that led to it.
   const std::string hops = "NATS/1.0\r\nNats-Brokkr-Hops: 3\r\n\r\n";
   const auto stored = [&] {

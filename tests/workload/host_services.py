@@ -145,6 +145,17 @@ def key_value_does_what_buckets_do(w: World) -> None:
                   "b.purge('x.y'); return [gone, b.get('a').text(), b.keys()]; })()"), [0, "again", ["a"]])
     equal(w.value("kv('ops').history('a').map((e) => [e.operation, e.value.text()])"), [["PUT", "again"]])
     equal(w.value("kv('empty').keys()"), [])
+    equal(w.value("(() => { const b = kv('seen'), out = []; b.set('a.x', '1'); b.set('b', '2'); for (const e of b.watch('a.*')) { "
+                  "out.push([e.key, e.operation, e.value.text()]); if (out.length === 3) break; "
+                  "if (out.length === 1) { b.delete('a.x'); b.set('a.y', '3'); } } return out; })()"),
+          [["a.x", "PUT", "1"], ["a.x", "DEL", ""], ["a.y", "PUT", "3"]])
+    equal(w.value("[...kv('seen').watch({ignoreDeletes: true, timeout: 200})].map((e) => e.key)"), ["b", "a.y"])
+    w.node.deploy("watching", """export default { async message(msg, env) {
+        const seen = env.kv("seen"), out = [];
+        setTimeout(() => seen.put("later", "4"), 50);
+        for await (const e of seen.watch("later", {updatesOnly: true})) { out.push(e.value.text()); break; }
+        return out; } }""", ["watching"])
+    equal(json.loads(w.ask("watching", b"")), ["4"])
     for wrong in ("kv('ops').get('a b')", "kv('ops').get('.a')", "kv('b*d').get('a')", "kv('ops').keys('a..b')"):
         equal(w.code(wrong), 400, wrong)
 

@@ -12,6 +12,7 @@ namespace {
 constexpr size_t kKeysMax = 100'000;
 constexpr size_t kListBytesMax = 4U << 20;
 constexpr size_t kKeyBytesMax = 4096;
+constexpr size_t kWatchedMax = 1000;
 
 // A call as it is kept while its bucket is being opened.
 struct KeyCall {
@@ -19,6 +20,7 @@ struct KeyCall {
   std::optional<uint64_t> revision;
   uint32_t limit = 0;
   bool is_retry = false;
+  client::KeyWatchOptions watch;
   std::string stored_headers;  // how far the message that led to the value has come
 };
 
@@ -90,6 +92,77 @@ void list_keys(const client::KeyValue& bucket, const KeyCall& call, const Answer
   answer.on_cancel([listing] { const auto watch = std::move(listing->watch); });
 }
 
+// One look at what has changed; its handlers own it.
+struct KeyLook {
+  std::unique_ptr<client::KeyWatch> watch;
+  runtime::HostReply reply;
+  uint64_t revision = 0;
+  size_t count = 0;
+  bool is_initial_done = false;
+};
+
+void watch_keys(const client::KeyValue& bucket, const KeyCall& call, const Answer& answer,
+                const Retry& retry) {
+  auto look = std::make_shared<KeyLook>();
+  client::KeyWatchOptions options = call.watch;
+  if (!call.key.empty()) options.patterns = {call.key};
+  // Of what comes by revision the rest can be asked for.
+  const bool can_go_on = options.resume_from_revision > 0 || options.include_history;
+  const auto end = [look, answer] {
+    client::HeaderWriter headers;
+    headers.add("Revision", std::to_string(look->revision));
+    look->reply.headers = headers.take();
+    answer.send(look->reply);
+    const auto watch = std::move(look->watch);
+  };
+  auto started = client::KeyWatch::start(
+      bucket, options,
+      {.on_entry =
+           [look, can_go_on, answer, end](const client::KeyValueEntry& entry) {
+             if (look->watch == nullptr) return;
+             const size_t bytes = look->reply.more.size() + entry.key.size() + entry.value.size();
+             if (bytes > kListBytesMax && look->count > 0) {
+               if (can_go_on) return end();
+               answer.fail(413, "too much at once: name a filter");
+               const auto watch = std::move(look->watch);
+               return;
+             }
+             append_record(look->reply.more, entry.key);
+             append_record(look->reply.more, entry_headers(entry));
+             append_record(look->reply.more, entry.value);
+             look->revision = std::max(look->revision, entry.revision);
+             ++look->count;
+             if (look->is_initial_done || (can_go_on && look->count >= kWatchedMax)) end();
+           },
+       .on_initial_done =
+           [look, end] {
+             look->is_initial_done = true;
+             if (look->watch != nullptr && look->count > 0) end();
+           },
+       .on_end =
+           [look, retry, answer](const client::ApiError& error) {
+             const auto watch = std::move(look->watch);
+             if (watch != nullptr && !retry(error)) answer.fail(error);
+           }});
+  if (!started) return answer.fail(started.error());
+  look->watch = std::move(*started);
+  answer.on_cancel([look] { const auto watch = std::move(look->watch); });
+}
+
+// The options of a watch; false when there are others.
+bool read_watch(std::string_view words, client::KeyWatchOptions& options) {
+  while (!words.empty()) {
+    const std::string_view word = words.substr(0, words.find(' '));
+    words.remove_prefix(std::min(words.size(), word.size() + 1));
+    if (word == "history") options.include_history = true;
+    else if (word == "updates") options.updates_only = true;
+    else if (word == "no-deletes") options.ignore_deletes = true;
+    else if (word == "no-values") options.meta_only = true;
+    else if (!word.empty()) return false;
+  }
+  return !(options.include_history && options.updates_only);
+}
+
 void list_history(const client::KeyValue& bucket, const KeyCall& call, const Answer& answer) {
   bucket.history(call.key, [answer](client::ApiResult<std::vector<client::KeyValueEntry>> entries) {
     if (!entries) return answer.fail(entries.error());
@@ -129,6 +202,7 @@ void run_on(const client::KeyValue& opened, const KeyCall& call, const Answer& a
   const client::KeyValue bucket = opened.with_headers(call.stored_headers);
   const std::string& method = call.method;
   if (method == "keys") return list_keys(bucket, call, answer, retry);
+  if (method == "watch") return watch_keys(bucket, call, answer, retry);
   if (method == "history") return list_history(bucket, call, answer);
   if (method == "get") return get_entry(bucket, call, answer, retry);
   const auto written = [answer, retry](client::ApiResult<uint64_t> revision) {
@@ -173,7 +247,7 @@ void open_and_run(const std::shared_ptr<Buckets<client::KeyValue>>& buckets,
 
 bool is_method(std::string_view method) {
   constexpr std::string_view kMethods[] = {"get",    "set",   "put",  "create", "update",
-                                           "delete", "purge", "keys", "history"};
+                                           "delete", "purge", "keys", "history", "watch"};
   return std::find(std::begin(kMethods), std::end(kMethods), method) != std::end(kMethods);
 }
 
@@ -183,7 +257,7 @@ void KeyValueService::serve(const runtime::HostCall& call, const Answer& answer)
   if (!is_method(call.method)) {
     return answer.fail(501, "kv has no method " + std::string(call.method));
   }
-  const bool is_listing = call.method == "keys";
+  const bool is_listing = call.method == "keys" || call.method == "watch";
   const bool is_key_good = is_listing ? call.key.empty() || client::is_key_pattern(call.key)
                                       : client::is_key(call.key);
   if (!is_key_good || call.key.size() > kKeyBytesMax) {
@@ -191,7 +265,7 @@ void KeyValueService::serve(const runtime::HostCall& call, const Answer& answer)
   }
   const auto kept = std::make_shared<KeyCall>(
       KeyCall{std::string(call.target), std::string(call.method), std::string(call.key),
-              std::string(call.payload), {}, call.replies_max, false, {}});
+              std::string(call.payload), {}, call.replies_max, false, {}, {}});
   if (!call.headers.empty()) {
     const auto headers = client::Headers::parse(call.headers);
     if (!headers) return answer.fail(400, "the headers are not a header block");
@@ -202,6 +276,13 @@ void KeyValueService::serve(const runtime::HostCall& call, const Answer& answer)
       kept->revision = parse_uint(*text);
       if (!kept->revision) return answer.fail(400, "the revision is not a number");
     }
+    if (const auto words = headers->find("Watch"); words && !read_watch(*words, kept->watch)) {
+      return answer.fail(400, "a watch has no option \"" + std::string(words->substr(0, 100)) + "\"");
+    }
+  }
+  if (kept->revision && *kept->revision > 0) {
+    kept->watch.resume_from_revision = *kept->revision + 1;
+    kept->watch.include_history = kept->watch.updates_only = false;
   }
   open_and_run(buckets_, kept, answer);
 }

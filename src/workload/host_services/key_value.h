@@ -15,6 +15,11 @@ namespace brokkr::workload {
 //   delete purge        header Revision as above, when it is there
 //   keys                those that have a value and match the pattern `key` (all without), one record
 //                       each in `more`; at most replies_max, or 413 beyond what an answer may have
+//   watch               what has changed: three records per entry in `more`, its key, its headers as with
+//                       get, and the value; the last one's revision in header Revision. Waits until there
+//                       is one. A header Revision gives those after it, without one the last of every key;
+//                       a header Watch names, with blanks between, history (all that is kept of every
+//                       key), updates (only what comes from now on), no-deletes and no-values
 //   history             two records per entry in `more`: its headers as with get, and the value
 //
 // Loop-confined.

@@ -1,6 +1,6 @@
 // kv(bucket): key-value buckets. Values are bytes; text is stored as UTF-8, an object as its JSON.
 import { ops, toBytes } from "./primordials.js";
-import { Bytes, MessageHeaders, bytesOver, hostError, methods, ok, records, request } from "./host.js";
+import { Bytes, MessageHeaders, bytesOver, hostError, methods, ok, records, request, run } from "./host.js";
 
 // A value is its bytes, with what the bucket knows of it.
 class Value extends Bytes {
@@ -36,6 +36,75 @@ const entryOf = (key, value) => ({
 function* write(method, bucket, all, block = "") {
   const key = keyOf(all, 2, "key and value are required");
   return revisionOf(ok(yield request("kv", method, bucket, key, block, toBytes(all[1]))));
+}
+
+// Asks for the next entries of a watch; false when none came in time. What has been seen is asked for no more.
+function* watchMore(bucket, state) {
+  const block = `NATS/1.0\r\nRevision: ${state.revision}\r\nWatch: ${state.words}\r\n\r\n`;
+  const answer = yield request("kv", "watch", bucket, state.filter, block, undefined, state.timeout);
+  if (answer[0] === 408 && state.timeout > 0) return false;
+  const revision = revisionOf(ok(answer));
+  let parts = [];
+  for (const part of records(answer[4])) {
+    parts.push(part);
+    if (parts.length < 3) continue;
+    const entry = entryOf(ops.decode(parts[0], 0, false), makeValue(parts[2], ops.decode(parts[1], 0, false)));
+    parts = [];
+    state.entries.push(entry);
+  }
+  state.revision = revision;
+  return true;
+}
+
+function watchState(filter, options) {
+  const chosen = typeof filter === "object" && filter !== null ? filter : options ?? {};
+  const words = [];
+  if (chosen.history) words.push("history");
+  if (chosen.updatesOnly) words.push("updates");
+  if (chosen.ignoreDeletes) words.push("no-deletes");
+  if (chosen.metaOnly) words.push("no-values");
+  withRevision(chosen.resumeFromRevision);
+  return {
+    filter: `${typeof filter === "string" ? filter : chosen.filter ?? ""}`,
+    words: words.join(" "),
+    revision: chosen.resumeFromRevision ?? 0,
+    timeout: Math.max(0, Math.floor(Number(chosen.timeout ?? 0) || 0)),
+    entries: [],
+    isDone: false,
+  };
+}
+
+function* watchNext(bucket, state) {
+  while (!state.isDone && state.entries.length === 0) {
+    if (!(yield* watchMore(bucket, state))) state.isDone = true;
+  }
+  return state.isDone ? { done: true, value: undefined } : { done: false, value: state.entries.shift() };
+}
+
+function watch(kind, bucket, filter, options) {
+  const state = watchState(filter, options);
+  const end = (value) => {
+    state.isDone = true;
+    return { done: true, value };
+  };
+  if (kind === "sync") {
+    return {
+      next: () => run.sync(watchNext(bucket, state)),
+      return: end,
+      [Symbol.iterator]() { return this; },
+    };
+  }
+  // One question at a time: calls of next that overlap get their entries in order.
+  let last = Promise.resolve();
+  return {
+    next() {
+      const next = last.then(() => run.async(watchNext(bucket, state)));
+      last = next.catch(() => {});
+      return next;
+    },
+    async return(value) { return end(value); },
+    [Symbol.asyncIterator]() { return this; },
+  };
 }
 
 const generators = {
@@ -96,5 +165,8 @@ export function bucketName(name) {
 }
 
 // A function from a bucket's name, and at once the default bucket's methods.
+const bucketOf = (kind, bucket) => Object.assign(methods(kind, generators, bucket), {
+  watch: (filter, options) => watch(kind, bucket, filter, options),
+});
 export const makeKv = (kind) => Object.freeze(Object.assign(
-  (bucket) => methods(kind, generators, bucketName(bucket)), methods(kind, generators, "HostServices_KeyValue")));
+  (bucket) => bucketOf(kind, bucketName(bucket)), bucketOf(kind, "HostServices_KeyValue")));
