@@ -16,6 +16,7 @@ using Tokens = std::vector<std::string_view>;
 
 constexpr std::string_view kDefaultNamespace = "default";
 constexpr size_t kNameBytesMax = 255;
+constexpr int kSourceDepthMax = 16;
 
 // First tokens of which nobody's workload gets anything.
 constexpr std::string_view kReservedFirst[] = {"$SYS", "$NEX",  "$NRG", "$GNR", "$GR",
@@ -68,9 +69,9 @@ std::string_view owner_of(std::string_view name) {
 
 class AccessRules final : public Access {
  public:
-  AccessRules(Names names, const Grants& grants, const std::vector<NamespaceRecord>& namespaces)
-      : names_(std::move(names)), grants_(grants) {
-    for (const NamespaceRecord& record : namespaces) {
+  AccessRules(Names names, const Grants& grants, const Namespaces& all)
+      : names_(std::move(names)), grants_(grants), streams_(all.streams) {
+    for (const NamespaceRecord& record : all.records) {
       if (record.ns == names_.ns) {
         own_ = record;
         continue;
@@ -102,12 +103,16 @@ class AccessRules final : public Access {
   bool may_use_key_value(std::string_view bucket) const override {
     return is_plain_name(bucket) && !is_control_name(bucket) &&
            is_granted(grants_.buckets, bucket) &&
-           namespace_has(own_.buckets, claimed_buckets_, key_value_name(bucket));
+           namespace_has(own_.buckets, claimed_buckets_, key_value_name(bucket)) &&
+           (contains(own_.buckets, bucket) || streams_ == nullptr ||
+            may_hear("KV_" + key_value_name(bucket)));
   }
   bool may_use_object_store(std::string_view bucket) const override {
     return is_plain_name(bucket) && !is_control_name(bucket) &&
            is_granted(grants_.object_buckets, bucket) &&
-           namespace_has(own_.object_buckets, claimed_object_buckets_, object_store_name(bucket));
+           namespace_has(own_.object_buckets, claimed_object_buckets_, object_store_name(bucket)) &&
+           (contains(own_.object_buckets, bucket) || streams_ == nullptr ||
+            may_hear("OBJ_" + object_store_name(bucket)));
   }
   bool may_use_stream(std::string_view stream) const override {
     if (!is_plain_name(stream)) return false;
@@ -116,7 +121,15 @@ class AccessRules final : public Access {
       return may_use_object_store(local_name(own_.object_buckets, stream.substr(4)));
     }
     return is_granted(grants_.streams, stream) && !is_control_name(stream) &&
-           (contains(own_.streams, stream) || namespace_has({}, claimed_streams_, stream));
+           (contains(own_.streams, stream) ||
+            (namespace_has({}, claimed_streams_, stream) && may_hear(stream)));
+  }
+  bool may_read_stream(std::string_view stream) const override {
+    if (may_use_stream(stream)) return true;
+    const bool is_bucket = stream.starts_with("KV_") || stream.starts_with("OBJ_");
+    return is_plain_name(stream) && !is_bucket && !is_control_name(stream) &&
+           is_granted(grants_.streams, stream) && !contains(claimed_streams_, stream) &&
+           judge(stream, 0) == Content::Own;
   }
 
   std::string key_value_name(std::string_view bucket) const override {
@@ -151,6 +164,71 @@ class AccessRules final : public Access {
     if (!own.empty()) return contains(own, name);
     if (contains(claimed, name)) return false;
     return owner_of(name) == (is_default() ? std::string_view() : std::string_view(names_.ns));
+  }
+
+  // What a stream collects, to this namespace.
+  enum class Content : uint8_t {
+    Unknown,
+    Own,      // all of it on subjects its record lists
+    Shared,   // nobody's, as far as it may hear it
+    Foreign,  // some of it is not for it
+  };
+  static Content worse(Content a, Content b) { return std::max(a, b); }
+
+  bool may_hear(std::string_view stream) const { return judge(stream, 0) != Content::Foreign; }
+
+  Content judge(std::string_view stream, int depth) const {
+    if (streams_ == nullptr) return Content::Unknown;
+    const auto found = streams_->find(stream);
+    if (found == streams_->end()) return Content::Unknown;
+    const StreamContent& content = found->second;
+    if (content.is_foreign || depth > kSourceDepthMax) return Content::Foreign;
+    Content verdict = Content::Own;
+    for (const std::string& subject : content.subjects) verdict = worse(verdict, judge_subject(subject));
+    for (const std::string& source : content.sources) {
+      if (contains(own_.streams, source)) continue;
+      if (contains(claimed_streams_, source) || is_control_stream(source)) return Content::Foreign;
+      Content of_source = judge(source, depth + 1);
+      if (of_source == Content::Unknown) {
+        of_source = is_named_for_us(source) ? Content::Shared : Content::Foreign;
+      }
+      verdict = worse(verdict, of_source);
+    }
+    return verdict;
+  }
+
+  // The grants of a workload do not matter: what its namespace has is decided first.
+  Content judge_subject(std::string_view pattern) const {
+    if (!subject::is_valid(pattern)) return Content::Foreign;
+    const std::string_view first = token_at(pattern, 0);
+    if (is_wildcard(first) && reaches_special(pattern)) return Content::Foreign;
+    if (is_reserved(first) || first == "$JS" || first == "$SRV" || first.starts_with("_INBOX")) {
+      return Content::Foreign;
+    }
+    if (first == "$KV" || first == "$O") {
+      const bool is_kv = first == "$KV";
+      const std::string_view bucket = token_at(pattern, 1);
+      const bool has = is_plain_name(bucket) &&
+                       namespace_has(is_kv ? own_.buckets : own_.object_buckets,
+                                     is_kv ? claimed_buckets_ : claimed_object_buckets_, bucket);
+      return has ? Content::Shared : Content::Foreign;
+    }
+    if (!own_.subjects.empty()) return is_covered(pattern, own_.subjects) ? Content::Own : Content::Foreign;
+    return is_touched(pattern, claimed_subjects_) ? Content::Foreign : Content::Shared;
+  }
+
+  static bool is_control_stream(std::string_view stream) {
+    for (const std::string_view prefix : {"KV_", "OBJ_"}) {
+      if (stream.starts_with(prefix)) stream.remove_prefix(prefix.size());
+    }
+    return is_control_name(stream);
+  }
+
+  bool is_named_for_us(std::string_view stream) const {
+    for (const std::string_view prefix : {"KV_", "OBJ_"}) {
+      if (stream.starts_with(prefix)) stream.remove_prefix(prefix.size());
+    }
+    return namespace_has({}, claimed_streams_, stream);
   }
 
   bool may(std::string_view pattern, bool is_publish) const {
@@ -199,10 +277,10 @@ class AccessRules final : public Access {
     if (tokens[1] == "API") return may_api(tokens);
     if (tokens[1] == "ACK") {
       // $JS.ACK.<stream>.<consumer> and five more, or with <domain>.<account> in front.
-      if (tokens.size() == 9) return may_use_stream(tokens[2]);
-      return (tokens.size() == 11 || tokens.size() == 12) && may_use_stream(tokens[4]);
+      if (tokens.size() == 9) return may_read_stream(tokens[2]);
+      return (tokens.size() == 11 || tokens.size() == 12) && may_read_stream(tokens[4]);
     }
-    if (tokens[1] == "FC") return may_use_stream(tokens[2]);
+    if (tokens[1] == "FC") return may_read_stream(tokens[2]);
     return tokens[1] == "SNAPSHOT" && tokens[2] == "ACK" && tokens.size() > 3 &&
            may_use_stream(tokens[3]);
   }
@@ -212,7 +290,7 @@ class AccessRules final : public Access {
     return tokens.size() >= 6 && tokens[1] == "EVENT" &&
            (tokens[2] == "ADVISORY" || tokens[2] == "METRIC") &&
            (tokens[3] == "STREAM" || tokens[3] == "CONSUMER") && !is_wildcard(tokens[4]) &&
-           may_use_stream(tokens[5]);
+           may_read_stream(tokens[5]);
   }
 
   // What lists all streams is not for a subject to decide: see the gate. What concerns the cluster
@@ -226,26 +304,29 @@ class AccessRules final : public Access {
     };
     if (group == "INFO") return count == 3;
     if (group == "STREAM") {
-      if (is_one_of({"CREATE", "UPDATE", "DELETE", "INFO", "PURGE", "SNAPSHOT"})) {
+      if (verb == "INFO") return count == 5 && may_read_stream(tokens[4]);
+      if (is_one_of({"CREATE", "UPDATE", "DELETE", "PURGE", "SNAPSHOT"})) {
         return count == 5 && may_use_stream(tokens[4]);
       }
-      return verb == "MSG" && count == 6 && (tokens[4] == "GET" || tokens[4] == "DELETE") &&
-             may_use_stream(tokens[5]);
+      if (verb != "MSG" || count != 6) return false;
+      return tokens[4] == "GET" ? may_read_stream(tokens[5])
+                                : tokens[4] == "DELETE" && may_use_stream(tokens[5]);
     }
     if (group == "CONSUMER") {
-      if (verb == "CREATE") return count >= 5 && may_use_stream(tokens[4]);
-      if (verb == "DURABLE") return count == 7 && tokens[4] == "CREATE" && may_use_stream(tokens[5]);
-      if (is_one_of({"NAMES", "LIST"})) return count == 5 && may_use_stream(tokens[4]);
+      if (verb == "CREATE") return count >= 5 && may_read_stream(tokens[4]);
+      if (verb == "DURABLE") return count == 7 && tokens[4] == "CREATE" && may_read_stream(tokens[5]);
+      if (is_one_of({"NAMES", "LIST"})) return count == 5 && may_read_stream(tokens[4]);
       if (is_one_of({"INFO", "DELETE", "PAUSE", "UNPIN", "RESET"})) {
-        return count == 6 && may_use_stream(tokens[4]);
+        return count == 6 && may_read_stream(tokens[4]);
       }
-      return verb == "MSG" && count == 7 && tokens[4] == "NEXT" && may_use_stream(tokens[5]);
+      return verb == "MSG" && count == 7 && tokens[4] == "NEXT" && may_read_stream(tokens[5]);
     }
-    return group == "DIRECT" && verb == "GET" && count >= 5 && may_use_stream(tokens[4]);
+    return group == "DIRECT" && verb == "GET" && count >= 5 && may_read_stream(tokens[4]);
   }
 
   const Names names_;
   const Grants grants_;
+  const std::shared_ptr<const StreamContents> streams_;
   NamespaceRecord own_;
   bool has_others_ = false;
   Words claimed_subjects_;
@@ -257,8 +338,8 @@ class AccessRules final : public Access {
 }  // namespace
 
 std::shared_ptr<const Access> Access::make(Names names, const Grants& grants,
-                                           const std::vector<NamespaceRecord>& namespaces) {
-  return std::make_shared<AccessRules>(std::move(names), grants, namespaces);
+                                           const Namespaces& all) {
+  return std::make_shared<AccessRules>(std::move(names), grants, all);
 }
 
 }  // namespace brokkr::workload

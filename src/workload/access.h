@@ -1,5 +1,8 @@
 #pragma once
 
+#include <functional>
+#include <initializer_list>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -10,6 +13,25 @@
 
 namespace brokkr::workload {
 
+// What a stream at the server collects.
+struct StreamContent {
+  Words subjects;
+  Words sources;            // the streams it sources or mirrors
+  bool is_foreign = false;  // one of them is of another account or domain
+  bool operator==(const StreamContent&) const = default;
+};
+using StreamContents = std::map<std::string, StreamContent, std::less<>>;
+
+// All that decides what namespaces may: their records, and what the streams there are collect.
+struct Namespaces {
+  Namespaces() = default;
+  Namespaces(std::vector<NamespaceRecord> all) : records(std::move(all)) {}
+  Namespaces(std::initializer_list<NamespaceRecord> all) : records(all) {}
+
+  std::vector<NamespaceRecord> records;
+  std::shared_ptr<const StreamContents> streams;  // null: not known, streams are judged by name alone
+};
+
 // What one workload may do, decided once from its grants, its namespace and the other namespaces, and
 // asked by host services and by the gate alike: there is no second opinion. Immutable; shared.
 //
@@ -17,17 +39,18 @@ namespace brokkr::workload {
 // streams, other namespaces' buckets and streams, and patterns that reach into any of these.
 // $JS.API requests are allowed only as far as they name a stream, bucket or consumer that is; what
 // their bodies name is checked by api_body.h. Names at the server with "__" in them belong to the
-// namespace before the last one.
+// namespace before the last one; a stream or bucket that collects what its namespace may not hear is
+// not its own all the same.
 class Access {
  public:
   struct Names {
     std::string ns;
     std::string workload;
   };
-  // `namespaces`: all there are; the one of `names.ns` among them counts as its own. Without declared
+  // `all`: every namespace there is; the one of `names.ns` among them counts as its own. Without declared
   // grants it is what the namespace may, which triggers are held against as well.
   static std::shared_ptr<const Access> make(Names names, const Grants& grants,
-                                            const std::vector<NamespaceRecord>& namespaces);
+                                            const Namespaces& all);
   virtual ~Access() = default;
 
   virtual const Names& names() const = 0;
@@ -43,8 +66,10 @@ class Access {
   virtual bool may_use_key_value(std::string_view bucket) const = 0;
   virtual bool may_use_object_store(std::string_view bucket) const = 0;
   // The stream by its name at the server, "KV_" and "OBJ_" ones of buckets included. A namespace other
-  // than "default" has those named "<ns>__...".
+  // than "default" has those named "<ns>__...". It may make, change and remove it.
   virtual bool may_use_stream(std::string_view stream) const = 0;
+  // Or it may at least consume it: whatever its name, all it collects is the namespace's own by its record.
+  virtual bool may_read_stream(std::string_view stream) const = 0;
   // A bucket's name at the server: the same in namespace "default", "<ns>__<bucket>" in others unless
   // the namespace's record lists it.
   virtual std::string key_value_name(std::string_view bucket) const = 0;

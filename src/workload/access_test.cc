@@ -252,5 +252,61 @@ TEST(Access, GrantsDoNotReachBeyondTheNamespace) {
   EXPECT_FALSE(access->may_use_stream("NEX_DLQ_acme"));
 }
 
+Namespaces with_streams(std::vector<NamespaceRecord> records, StreamContents streams) {
+  Namespaces all(std::move(records));
+  all.streams = std::make_shared<const StreamContents>(std::move(streams));
+  return all;
+}
+
+TEST(Access, StreamsAreJudgedByWhatTheyCollect) {
+  const StreamContents streams = {
+      {"ORDERS", {{"orders.>"}, {}, false}},       {"TAPPED", {{"orders.x", "beta.>"}, {}, false}},
+      {"EVERYTHING", {{">"}, {}, false}},          {"ADVISORIES", {{"$JS.EVENT.ADVISORY.>"}, {}, false}},
+      {"COPY", {{}, {"TAPPED"}, false}},           {"COPY2", {{}, {"COPY"}, false}},
+      {"SECRETS", {{}, {"KV_NEX_SECRETS"}, false}}, {"ABROAD", {{}, {"X"}, true}},
+      {"BETAS", {{"beta.log.>"}, {}, false}},      {"BETACOPY", {{}, {"BETAS"}, false}},
+      {"beta__MIXED", {{"beta.x", "orders.y"}, {}, false}},
+      {"KV_shared", {{}, {"KV_beta__ledger"}, false}}, {"KV_plain", {{"$KV.plain.>"}, {}, false}},
+      {"LOOP", {{}, {"LOOP"}, false}}};
+  const Namespaces all = with_streams({record("beta", {"beta.>"})}, streams);
+  const auto owner = Access::make({"default", "it"}, {}, all);
+  for (const char* name : {"ORDERS", "KV_plain", "UNKNOWN"}) EXPECT_TRUE(owner->may_use_stream(name)) << name;
+  for (const char* name : {"TAPPED", "EVERYTHING", "ADVISORIES", "COPY", "COPY2", "SECRETS", "ABROAD", "BETAS",
+                           "BETACOPY", "KV_shared", "LOOP"}) {
+    EXPECT_FALSE(owner->may_use_stream(name)) << name;
+    EXPECT_FALSE(owner->may_read_stream(name)) << name;
+    EXPECT_FALSE(owner->may_publish(std::string("$JS.API.CONSUMER.CREATE.") + name)) << name;
+    EXPECT_FALSE(owner->may_publish(std::string("$JS.API.DIRECT.GET.") + name)) << name;
+  }
+  EXPECT_FALSE(owner->may_use_key_value("shared"));
+  EXPECT_TRUE(owner->may_use_key_value("plain"));
+  const auto beta = Access::make({"beta", "it"}, {}, all);
+  for (const char* name : {"BETAS", "BETACOPY"}) {
+    EXPECT_TRUE(beta->may_read_stream(name)) << name;
+    EXPECT_FALSE(beta->may_use_stream(name)) << name;
+    EXPECT_TRUE(beta->may_publish(std::string("$JS.API.CONSUMER.CREATE.") + name));
+    EXPECT_FALSE(beta->may_publish(std::string("$JS.API.STREAM.DELETE.") + name));
+    EXPECT_FALSE(beta->may_publish(std::string("$JS.API.STREAM.PURGE.") + name));
+  }
+  for (const char* name : {"ORDERS", "TAPPED", "EVERYTHING", "beta__MIXED", "COPY"}) {
+    EXPECT_FALSE(beta->may_read_stream(name)) << name;
+  }
+  EXPECT_TRUE(beta->may_use_stream("beta__NEW"));
+}
+
+TEST(Access, ARecordListsStreamsWhateverTheyCollect) {
+  NamespaceRecord acme = record("acme", {"acme.>"});
+  acme.streams = {"EVERYTHING"};
+  const Namespaces all = with_streams({acme, record("beta", {"beta.>"})}, {{"EVERYTHING", {{">"}, {}, false}},
+                                                                          {"BETAS", {{"beta.>"}, {}, false}}});
+  EXPECT_TRUE(Access::make({"acme", "it"}, {}, all)->may_use_stream("EVERYTHING"));
+  EXPECT_FALSE(Access::make({"default", "it"}, {}, all)->may_use_stream("EVERYTHING"));
+  Grants grants;
+  grants.is_declared = true;
+  EXPECT_FALSE(Access::make({"beta", "it"}, grants, all)->may_read_stream("BETAS"));
+  grants.streams = {"BETAS"};
+  EXPECT_TRUE(Access::make({"beta", "it"}, grants, all)->may_read_stream("BETAS"));
+}
+
 }  // namespace
 }  // namespace brokkr::workload

@@ -161,7 +161,7 @@ class BodyCheck {
     // Of another account or with a consumer of its own: not for workloads.
     if (Status known = check_members(config, kSourceMembers, "the source"); !known) return known;
     const std::string_view name = config.get_string("name");
-    if (!access_.may_use_stream(name)) return denied("source stream " + quote(name));
+    if (!access_.may_read_stream(name)) return denied("source stream " + quote(name));
     return {};
   }
 

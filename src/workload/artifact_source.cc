@@ -86,6 +86,10 @@ void ArtifactSource::fetch(const ArtifactUri& uri, const For& whom,
   }
   // NEXCLIFILES is where clients of old put what they deploy.
   const bool is_upload = uri.bucket == "NEXCLIFILES";
+  if (is_upload && !whom.may_read_uploads) {
+    return handler(Error{Errc::PermissionDenied, "bucket \"" + uri.bucket + "\" has uploads of every namespace: " +
+                                                     "it is not of namespace \"" + ns + "\""});
+  }
   if (!is_upload && (is_control_bucket(uri.bucket) || !access->may_use_object_store(uri.bucket))) {
     return handler(Error{Errc::PermissionDenied, "bucket \"" + uri.bucket +
                                                      "\" is not of namespace \"" + ns + "\""});

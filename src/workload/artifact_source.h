@@ -44,6 +44,7 @@ class ArtifactSource {
     std::string ns;
     std::shared_ptr<const Access> access;  // the workload's
     NodeFolders folders;
+    bool may_read_uploads = false;  // NEXCLIFILES, where clients of all namespaces put what they deploy
   };
   // The bytes. `handler` may be called from within. Fails with NotFound, PermissionDenied (a bucket that
   // is not the namespace's, a file it may not name or that not everybody may read), LimitExceeded, or as

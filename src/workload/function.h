@@ -69,7 +69,7 @@ class DeployedFunction final : public InstanceOwner, public Workload, private Tr
 
   // Its own grace is as long as one call may take.
   void stop(Duration grace, Callback<void()> on_stopped) override;
-  void set_namespaces(const std::vector<NamespaceRecord>& namespaces) override;
+  void set_namespaces(const Namespaces& namespaces) override;
 
   const WorkloadIdentity& identity() const override { return options_; }
   State state() const override { return state_; }

@@ -76,9 +76,9 @@ void DeployedFunction::on_trigger_live(const Status& status) {
   if (is_sync_due_) sync_triggers();
 }
 
-void DeployedFunction::set_namespaces(const std::vector<NamespaceRecord>& namespaces) {
+void DeployedFunction::set_namespaces(const Namespaces& namespaces) {
   options_.rights = {Access::make({options_.ns, options_.name}, options_.grants, namespaces),
-                     within_namespace(options_.egress, options_.ns, namespaces)};
+                     within_namespace(options_.egress, options_.ns, namespaces.records)};
   options_.namespace_access = Access::make({options_.ns, options_.name}, {}, namespaces);
   host_calls_->set_rights(options_.rights);
   sync_triggers();

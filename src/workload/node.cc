@@ -148,6 +148,11 @@ Status Node::open() {
   guard_ = std::make_unique<DeployGuard>(options_.issuers);
   plane_ = std::make_unique<ControlPlane>(
       ControlPlane::Deps{deps_.loop, deps_.log, deps_.random, *connection_, *this}, id_);
+  streams_ = std::make_unique<StreamCatalog>(
+      deps_.loop, *connection_, [this](std::shared_ptr<const StreamContents> contents) {
+        namespaces_.streams = std::move(contents);
+        apply_namespaces();
+      });
   source_ = std::make_unique<ArtifactSource>(ArtifactSource::Deps{*artifacts_, plane_->store()});
   return {};
 }

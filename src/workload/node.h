@@ -26,6 +26,7 @@
 #include "workload/node_identity.h"
 #include "workload/node_options.h"
 #include "workload/secret_store.h"
+#include "workload/stream_catalog.h"
 #include "workload/workload.h"
 #include "workload/workload_factory.h"
 
@@ -109,6 +110,7 @@ class Node final : public ControlPlaneHost {
   NodeRecord describe_node() override;
   void on_namespaces(const std::map<std::string, NamespaceRecord>& namespaces) override;
   void on_plane_state(DesiredStore::State state) override;
+  void apply_namespaces();
   void remove_triggers(const DesiredWorkload& workload, client::DoneHandler done) override;
   void on_stored(std::string_view bucket, const std::string& key, const StoredKey&) override;
 
@@ -191,6 +193,8 @@ class Node final : public ControlPlaneHost {
   std::unique_ptr<NexV1> v1_;
   std::unique_ptr<ControlPlane> plane_;
   std::unique_ptr<ArtifactSource> source_;
+  Namespaces namespaces_;
+  std::unique_ptr<StreamCatalog> streams_;
   bool has_desired_endpoints_ = false;
   std::unordered_map<std::string, WorkloadPtr> workloads_;  // by id, stopping ones too
   std::unordered_map<std::string, std::vector<std::string>> names_;  // "ns name" -> ids of live ones

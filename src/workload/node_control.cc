@@ -272,11 +272,10 @@ void Node::prepare_artifact(Deployment deployment, Prepared done) {
   // An image is looked up while its workload is starting.
   if (uri->kind == ArtifactUri::Kind::Image) return done(std::move(deployment), {});
   const WorkloadIdentity& identity = deployment.identity;
-  std::vector<NamespaceRecord> namespaces;
-  for (const auto& [ns, record] : plane_->scheduler().namespaces()) namespaces.push_back(record);
   const std::string ns = identity.ns;
-  auto access = Access::make({ns, identity.name}, Grants{}, namespaces);
-  source_->fetch(*uri, {ns, std::move(access), node_folders_of(ns, options_.node_files, namespaces)},
+  auto access = Access::make({ns, identity.name}, Grants{}, namespaces_);
+  source_->fetch(*uri, {ns, std::move(access), node_folders_of(ns, options_.node_files, namespaces_.records),
+                        may_read_uploads(ns, namespaces_.records)},
                  [this, deployment = std::move(deployment),
                   done = std::move(done)](Result<std::string> bytes) mutable {
                    if (!bytes) return done(bytes.error(), "no-artifact");

@@ -152,6 +152,13 @@ Status check_published_ports(const std::vector<PublishedPort>& ports, std::strin
   return {};
 }
 
+bool may_read_uploads(std::string_view ns, const std::vector<NamespaceRecord>& namespaces) {
+  if (namespaces.empty() || ns == kDefaultNamespace) return true;
+  const NamespaceRecord* const record = find_record(ns, namespaces);
+  return record != nullptr && std::find(record->object_buckets.begin(), record->object_buckets.end(),
+                                        "NEXCLIFILES") != record->object_buckets.end();
+}
+
 bool may_use_registry_of_node(std::string_view registry, std::string_view ns,
                               const std::vector<NamespaceRecord>& namespaces) {
   const NamespaceRecord* const record = find_record(ns, namespaces);

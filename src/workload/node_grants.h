@@ -52,4 +52,8 @@ Status check_published_ports(const std::vector<PublishedPort>& ports, std::strin
 bool may_use_registry_of_node(std::string_view registry, std::string_view ns,
                               const std::vector<NamespaceRecord>& namespaces);
 
+// Whether the bucket in which clients of old leave what they deploy may be read: it is everybody's, so once
+// there are records only "default" and whose record lists it.
+bool may_read_uploads(std::string_view ns, const std::vector<NamespaceRecord>& namespaces);
+
 }  // namespace brokkr::workload

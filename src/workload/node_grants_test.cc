@@ -146,5 +146,16 @@ TEST_F(NodeGrants, TheNodesCredentialsAreGranted) {
   EXPECT_TRUE(may_use_registry_of_node("ghcr.io", "acme", {acme}));
 }
 
+TEST_F(NodeGrants, UploadsOfOthersAreNobodys) {
+  NamespaceRecord acme;
+  acme.ns = "acme";
+  EXPECT_TRUE(may_read_uploads("acme", {}));
+  EXPECT_TRUE(may_read_uploads("default", {acme}));
+  EXPECT_FALSE(may_read_uploads("acme", {acme}));
+  EXPECT_FALSE(may_read_uploads("beta", {acme}));
+  acme.object_buckets = {"NEXCLIFILES"};
+  EXPECT_TRUE(may_read_uploads("acme", {acme}));
+}
+
 }  // namespace
 }  // namespace brokkr::workload

@@ -10,17 +10,21 @@
 namespace brokkr::workload {
 
 void Node::on_namespaces(const std::map<std::string, NamespaceRecord>& namespaces) {
-  std::vector<NamespaceRecord> records;
-  for (const auto& [ns, record] : namespaces) records.push_back(record);
-  for (const auto& [id, workload] : workloads_) workload->set_namespaces(records);
-  factory_->set_namespaces(std::move(records));
+  namespaces_.records.clear();
+  for (const auto& [ns, record] : namespaces) namespaces_.records.push_back(record);
+  // What streams collect matters to nobody who is alone.
+  streams_->set_wanted(!namespaces_.records.empty());
+  apply_namespaces();
+}
+
+void Node::apply_namespaces() {
+  factory_->set_namespaces(namespaces_);
+  for (const auto& [id, workload] : workloads_) workload->set_namespaces(namespaces_);
 }
 
 void Node::remove_triggers(const DesiredWorkload& workload, client::DoneHandler done) {
-  std::vector<NamespaceRecord> records;
-  for (const auto& [ns, record] : plane_->scheduler().namespaces()) records.push_back(record);
-  remove_trigger_consumers(client::JetStream(*connection_), trigger_consumers(workload, records),
-                           std::move(done));
+  remove_trigger_consumers(client::JetStream(*connection_),
+                           trigger_consumers(workload, namespaces_.records), std::move(done));
 }
 
 void Node::on_namespace_request(client::ServiceRequest request) {

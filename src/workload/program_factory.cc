@@ -231,9 +231,9 @@ ProgramWorkload::Prepare ProgramFactory::image_of(const Order& order) {
   }
   return [this, identity = order.identity, run = order.run](ProgramWorkload::Prepared done) {
     const ImageSource::Rights rights{
-        node_folders_of(identity.ns, deps_.options.node_files, deps_.namespaces),
+        node_folders_of(identity.ns, deps_.options.node_files, deps_.namespaces.records),
         [this, ns = identity.ns](const std::string& registry) {
-          return may_use_registry_of_node(registry, ns, deps_.namespaces);
+          return may_use_registry_of_node(registry, ns, deps_.namespaces.records);
         }};
     images_->resolve(identity.ns, run.uri, rights,
                      [identity, run, defaults = defaults(),
@@ -248,7 +248,7 @@ ProgramWorkload::Prepare ProgramFactory::image_of(const Order& order) {
 }
 
 Result<std::unique_ptr<Workload>> ProgramFactory::make(
-    Order order, const std::vector<NamespaceRecord>& namespaces, WorkloadEvents events,
+    Order order, const Namespaces& namespaces, WorkloadEvents events,
     client::DoneHandler on_live) {
   const WorkloadIdentity& identity = order.identity;
   if (Status s = check(order.run, identity.workload_lifecycle); !s) return s.error();

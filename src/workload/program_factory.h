@@ -36,7 +36,7 @@ class ProgramFactory {
     client::Connection& connection;
     sandbox::CgroupTree& cgroups;
     const NodeOptions& options;
-    const std::vector<NamespaceRecord>& namespaces;  // all there are at the moment
+    const Namespaces& namespaces;  // all there are at the moment
   };
   // Removes what programs of an earlier node in this data folder have left.
   explicit ProgramFactory(const Deps&);
@@ -56,7 +56,7 @@ class ProgramFactory {
     std::string artifact_file;  // of a program; empty: `run.uri` is an image
   };
   // As WorkloadFactory::make. `namespaces` are all there are.
-  Result<std::unique_ptr<Workload>> make(Order order, const std::vector<NamespaceRecord>& namespaces,
+  Result<std::unique_ptr<Workload>> make(Order order, const Namespaces& namespaces,
                                          WorkloadEvents events, client::DoneHandler on_live);
 
  private:

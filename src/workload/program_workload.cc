@@ -101,7 +101,7 @@ ProgramWorkload::ProgramWorkload(const Deps& deps, Options options, WorkloadEven
       backoff_(options_.plan.restart),
       egress_({deps.loop, deps.resolver,
                [this](const NetAddress& address, uint16_t port) { return is_server(address, port); }},
-              within_namespace(options_.plan.policy, options_.identity.ns, options_.namespaces),
+              within_namespace(options_.plan.policy, options_.identity.ns, options_.namespaces.records),
               [this](const std::string& line) {
                 log_.note(line);
                 deps_.log.info("workload: " + options_.identity.ns + "/" + options_.identity.name +
@@ -435,10 +435,10 @@ void ProgramWorkload::finish_stop() {
   if (const auto on_stopped = std::move(on_stopped_)) on_stopped();
 }
 
-void ProgramWorkload::set_namespaces(const std::vector<NamespaceRecord>& namespaces) {
+void ProgramWorkload::set_namespaces(const Namespaces& namespaces) {
   access_ = Access::make({options_.identity.ns, options_.identity.name}, options_.grants, namespaces);
   if (gate_ != nullptr) gate_->set_access(access_);
-  egress_.set_policy(within_namespace(options_.plan.policy, options_.identity.ns, namespaces));
+  egress_.set_policy(within_namespace(options_.plan.policy, options_.identity.ns, namespaces.records));
 }
 
 WorkloadSummary ProgramWorkload::summary() const {

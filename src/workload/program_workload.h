@@ -63,7 +63,7 @@ class ProgramWorkload final : public Workload {
     Start start;
     MakeGate make_gate;
     Grants grants;
-    std::vector<NamespaceRecord> namespaces;  // all there are
+    Namespaces namespaces;  // all there are
   };
 
   // Starts it. `on_live` is called once, not from within: with success, or with why it does not run;
@@ -81,7 +81,7 @@ class ProgramWorkload final : public Workload {
   WorkloadInfo info() const override;
   WorkloadLog log() const override;
   void stop(Duration grace, Callback<void()> on_stopped) override;
-  void set_namespaces(const std::vector<NamespaceRecord>& namespaces) override;
+  void set_namespaces(const Namespaces& namespaces) override;
 
  private:
   ProgramWorkload(const Deps&, Options, WorkloadEvents, client::DoneHandler on_live);

@@ -62,7 +62,7 @@ struct Listing {
     const std::string_view name =
         is_names ? stream.as_string()
                  : (config == nullptr ? std::string_view() : config->get_string("name"));
-    if (!access->may_use_stream(name)) return;
+    if (!access->may_read_stream(name)) return;
     json::Writer out;
     out.value(stream);
     streams.push_back(out.take());

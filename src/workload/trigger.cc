@@ -61,7 +61,7 @@ Result<Trigger> with_rights(const Access& access, Trigger trigger) {
   bool may_read = true;
   std::string bucket;
   switch (trigger.kind) {
-    case Trigger::Kind::Stream: may_read = access.may_use_stream(trigger.stream); break;
+    case Trigger::Kind::Stream: may_read = access.may_read_stream(trigger.stream); break;
     case Trigger::Kind::KeyValue:
       may_read = access.may_use_key_value(trigger.bucket);
       bucket = access.key_value_name(trigger.bucket);

@@ -28,7 +28,7 @@ Status check_trigger_rights(const Access& access, const Trigger& trigger) {
   const std::string own_dead_letters = dead_letter_stream_name(access.names().ns);
   if (trigger.kind == Kind::Subject) return check_trigger_subject_rights(access, trigger.subject);
   if (trigger.kind == Kind::Stream && trigger.stream != own_dead_letters &&
-      !access.may_use_stream(trigger.stream)) {
+      !access.may_read_stream(trigger.stream)) {
     return not_for(access, "stream \"" + trigger.stream + "\"");
   }
   if (trigger.kind == Kind::KeyValue && !access.may_use_key_value(trigger.bucket)) {

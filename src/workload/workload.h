@@ -7,6 +7,7 @@
 #include "base/callback.h"
 #include "base/clock.h"
 #include "client/connection.h"
+#include "workload/access.h"
 #include "workload/call_stats.h"
 #include "workload/control.h"
 #include "workload/desired.h"
@@ -60,7 +61,7 @@ class Workload {
   // Takes no more work, ends what runs within `grace` (zero: its own), then calls back once.
   virtual void stop(Duration grace, Callback<void()> on_stopped) = 0;
   // Namespaces have changed, and with them what it may do.
-  virtual void set_namespaces(const std::vector<NamespaceRecord>&) {}
+  virtual void set_namespaces(const Namespaces&) {}
 };
 
 }  // namespace brokkr::workload

@@ -160,7 +160,7 @@ Result<Deployment> WorkloadFactory::plan(std::string_view ns, const DeployReques
       return refuse("bad-limits", s.error());
     }
   }
-  if (Status s = check_declared_egress(run->egress, ns, namespaces_); !s) {
+  if (Status s = check_declared_egress(run->egress, ns, namespaces_.records); !s) {
     return refuse("bad-egress", s.error());
   }
   if (run->artifact.empty() && run->uri.empty()) {
@@ -181,7 +181,7 @@ Result<Deployment> WorkloadFactory::plan(std::string_view ns, const DeployReques
 
 // What it names of this node itself; files are looked at when they are read.
 Status WorkloadFactory::check_node_grants(const RunRequest& run, std::string_view ns) const {
-  if (Status s = check_published_ports(run.ports, ns, namespaces_); !s) return s;
+  if (Status s = check_published_ports(run.ports, ns, namespaces_.records); !s) return s;
   if (run.isolation == Isolation::None && ns != kDefaultNamespace) {
     return Error{Errc::PermissionDenied, "namespace \"" + std::string(ns) +
                                              "\" runs nothing without a sandbox"};
@@ -189,7 +189,7 @@ Status WorkloadFactory::check_node_grants(const RunRequest& run, std::string_vie
   if (!run.artifact.empty()) return {};
   const auto path = node_path_of(run.uri);
   if (!path) return {};
-  return check_node_path(*path, node_folders_of(ns, deps_.options.node_files, namespaces_));
+  return check_node_path(*path, node_folders_of(ns, deps_.options.node_files, namespaces_.records));
 }
 
 Status WorkloadFactory::take_artifact(Deployment& deployment, std::string bytes,
@@ -244,7 +244,7 @@ Result<std::unique_ptr<Workload>> WorkloadFactory::make_function(Deployment depl
   options.grants = run.grants;
   const WorkloadIdentity& who = deployment.identity;
   options.rights = {Access::make({who.ns, who.name}, options.grants, namespaces_),
-                    within_namespace(options.egress, who.ns, namespaces_)};
+                    within_namespace(options.egress, who.ns, namespaces_.records)};
   options.namespace_access = Access::make({who.ns, who.name}, {}, namespaces_);
   static_cast<WorkloadIdentity&>(options) = std::move(deployment.identity);
   const bool is_wasm = options.workload_type == "wasm";

@@ -72,7 +72,7 @@ class WorkloadFactory {
   Result<std::unique_ptr<Workload>> make(Deployment, WorkloadEvents, client::DoneHandler on_live);
 
   // All namespaces there are, for what is made from here on.
-  void set_namespaces(std::vector<NamespaceRecord> all) { namespaces_ = std::move(all); }
+  void set_namespaces(Namespaces all) { namespaces_ = std::move(all); }
 
   // "V8 10.2.154.26", empty until a function ran.
   std::string engine_version() const;
@@ -92,7 +92,7 @@ class WorkloadFactory {
                                                   client::DoneHandler on_live);
 
   const Deps deps_;
-  std::vector<NamespaceRecord> namespaces_;
+  Namespaces namespaces_;
   const Result<std::unique_ptr<HostServices>> host_services_;
   ProgramFactory programs_;
   InstanceFlusher flusher_;

@@ -158,6 +158,38 @@ def quotas_follow_the_record(node: Node) -> None:
     remove_namespace(node, "quota")
 
 
+def streams_are_judged_by_what_they_collect(node: Node) -> None:
+    """Streams from outside: names say nothing of whose messages are in them."""
+    make_stream(node, "TAP", "mine.>", "tapped.>")
+    make_stream(node, "MINE", "own.>")
+    js(node, "STREAM.CREATE.TAPCOPY", {"name": "TAPCOPY", "storage": "memory", "sources": [{"name": "TAP"}]})
+    def deploys(ns: str, stream: str) -> bool:
+        body = node.request_for("reader", ECHO.encode(), [{"type": "stream", "stream": stream}], ns=ns)
+        reply = node.control(f"ADEPLOY.{node.id}", body, ns)
+        check(not reply.error_code or b"is not allowed" in reply.data, reply.data)
+        return not reply.error_code
+    check(deploys("default", "TAP") and deploys("default", "TAPCOPY"), "as long as they are nobody's")
+    check(not deploys("tapped", "TAP"), "not by its name")
+    set_namespace(node, namespace="tapped", subjects=["tapped.>"])
+    make_stream(node, "THEIRS", "tapped2.>")
+    eventually(lambda: not deploys("default", "TAP"), "it collects another's")
+    check(not deploys("default", "TAPCOPY") and not deploys("tapped", "TAP"), "so do copies; some of it is not tapped's")
+    check(deploys("default", "MINE"), "this one does not")
+    js(node, "STREAM.UPDATE.TAP", {"name": "TAP", "subjects": ["mine.>"], "retention": "limits", "storage": "file",
+                                   "num_replicas": 1, "max_msgs": -1})
+    js(node, "STREAM.UPDATE.THEIRS", {"name": "THEIRS", "subjects": ["tapped.>"], "retention": "limits", "storage": "file",
+                                      "num_replicas": 1, "max_msgs": -1})
+    eventually(lambda: deploys("tapped", "THEIRS"), "all of it is tapped's")
+    eventually(lambda: deploys("default", "TAP"), "what it collects now is anybody's")
+    check(not deploys("default", "THEIRS"), "and nobody else's")
+    # A record says more than what is in it.
+    set_namespace(node, namespace="tapped", subjects=["tapped.>"], streams=["MINE"])
+    eventually(lambda: deploys("tapped", "MINE") and not deploys("default", "MINE"), "listed")
+    for ns in ("default", "tapped"):
+        node.undeploy("reader", ns)
+    remove_namespace(node, "tapped")
+
+
 def undeploying_removes_what_triggers_left(node: Node) -> None:
     make_stream(node, "LEFT", "left.>")
     triggers = [{"type": "stream", "stream": "LEFT"}, {"type": "stream", "stream": "LEFT", "keep": True},
@@ -191,7 +223,8 @@ def undeploying_removes_what_triggers_left(node: Node) -> None:
 
 
 CLAIMS = [records_change_by_compare_and_set, of_many_writers_one_wins, triggers_follow_the_record,
-          host_services_follow_the_record, quotas_follow_the_record, undeploying_removes_what_triggers_left]
+          host_services_follow_the_record, quotas_follow_the_record, streams_are_judged_by_what_they_collect,
+          undeploying_removes_what_triggers_left]
 
 
 def main() -> int:

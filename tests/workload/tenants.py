@@ -257,7 +257,12 @@ def by_programs(world: World):
         else:
             yield never(f"subscribe {pattern}", "sub", pattern)
     for subject in ("$NEX.SVC.beta.control.WPING", "$NEX.SVC.acme.control.WPING", "$SYS.REQ.SERVER.PING", "$SRV.INFO",
-                    "_INBOX.someone.1", "$JS.API.STREAM.RESTORE.acme__X", "$JS.API.META.LEADER.STEPDOWN"):
+                    "_INBOX.someone.1", "$JS.API.STREAM.RESTORE.acme__X", "$JS.API.META.LEADER.STEPDOWN",
+                    "$SRV.PING.echo", "$JS.FC.beta__EVENTS.c", "$JS.SNAPSHOT.ACK.beta__SPARE.x", "$JS.hub.API.STREAM.INFO.beta__EVENTS",
+                    "$JS.API.CONSUMER.PAUSE.beta__EVENTS.c", "$JS.API.CONSUMER.UNPIN.beta__EVENTS.c", "$JS.API.STREAM.PEER.REMOVE.acme__X",
+                    "$JS.API.CONSUMER.CREATE.beta__EVENTS.x.acme.y", "$JS.API.STREAM.MSG.DELETE.beta__EVENTS", "$JS.API.ACCOUNT.PURGE.A",
+                    "$NEX.DEPLOY.beta.x", "$NEX.UNDEPLOY.beta.x", "$NEX.PING", "$NEX.FEED.beta.logs.x.stdout", "$NEX.DLQ.beta.x",
+                    "$NEX.SCHEDULE.beta.probe.0", "$KV.NEX_NAMESPACES.acme", "$O.NEX_ARTIFACTS_beta.M.x", "$SYS.REQ.USER.INFO"):
         yield never(f"publish to {subject}", "pub", subject)
     events = "beta__EVENTS"
     for request, body in ((f"STREAM.INFO.{events}", b""), (f"STREAM.MSG.GET.{events}", {"seq": 1}),
@@ -271,6 +276,8 @@ def by_programs(world: World):
                           ("STREAM.INFO.KV_beta__ledger", b""), ("STREAM.INFO.OBJ_beta__files", b""),
                           ("DIRECT.GET.KV_beta__ledger.$KV.beta__ledger.balance", b"")):
         yield row(request, "ask", f"$JS.API.{request}", body)
+    for body in ({"multi_last": [">"], "batch": 10}, {"batch": 10, "next_by_subj": ">"}, {"last_by_subj": "beta.events.one"}):
+        yield row(f"direct get {body}", "pub", f"$JS.API.DIRECT.GET.{events}", body, "_INBOX.direct.1")
     yield row("pull", "pub", f"$JS.API.CONSUMER.MSG.NEXT.{events}.c", {"batch": 1, "no_wait": True}, "_INBOX.pull.1")
     for what, action in (("publish", ("pub", "beta.x")), ("subscribe", ("sub", "beta.>")),
                          ("bucket", ("ask", "$JS.API.STREAM.INFO.KV_beta__ledger")),
@@ -289,10 +296,18 @@ def by_programs(world: World):
                           ("mirrors a bucket", {"mirror": {"name": "KV_beta__ledger"}}),
                           ("sources secrets", {"sources": [{"name": "KV_NEX_SECRETS"}]}),
                           ("sources artifacts", {"sources": [{"name": "OBJ_NEX_ARTIFACTS_beta"}]}),
+                          ("sources abroad", {"sources": [{"name": "X", "external": {"api": "$JS.API", "deliver": "beta.x"}}]}),
+                          ("sources with transforms", {"sources": [{"name": events, "subject_transforms": [{"src": ">", "dest": "acme.>"}]}]}),
+                          ("captures services", {"subjects": ["$SRV.>"]}), ("captures advisories", {"subjects": ["$JS.EVENT.>"]}),
+                          ("captures schedules", {"subjects": ["$NEX.SCHEDULE.beta.>"]}),
+                          ("republishes to a bucket", {"subjects": ["acme.z"], "republish": {"src": ">", "dest": "$KV.beta__ledger.>"}}),
+                          ("republishes by token", {"subjects": ["acme.*.*"], "republish": {"src": "acme.*.*", "dest": "$1.$2"}}),
+                          ("is another's in capitals", {"subjects": ["acme.z"], "Republish": {"src": ">", "dest": "beta.>"}}),
+                          ("says who has it", {"subjects": ["acme.z"], "metadata": {"io.brokkr.namespace": "beta"}}),
                           ("republishes", {"subjects": ["acme.z"], "republish": {"src": ">", "dest": "beta.>"}}),
                           ("republishes to the API", {"subjects": ["acme.z"], "republish": {"src": ">", "dest": "$JS.API.STREAM.DELETE.beta__EVENTS"}})):
         yield never(f"a stream that {what}", "ask", "$JS.API.STREAM.CREATE.acme__X",
-                    {"name": "acme__X", "storage": "memory"} | members)
+                    {"name": "acme__X", "storage": "memory"} | members)[:3] + (r"(?i)permissions violation|unknown field",)
     world.program("acme", "ask", "$JS.API.STREAM.CREATE.acme__MINE",
                   {"name": "acme__MINE", "subjects": ["acme.mine"], "storage": "memory"})
     for subject in ("beta.x", "$KV.beta__ledger.x", "$NEX.SVC.beta.control.UNDEPLOY.probe", "$JS.API.STREAM.DELETE.beta__EVENTS"):
@@ -319,7 +334,11 @@ def by_control(world: World):
     for pattern in (">", "$NEX.>", "$NEX.FEED.*.logs.>", "$KV.>", "$JS.API.>", "_INBOX.>", "$SYS.>", "_INBOX_beta.>"):
         yield row(f"subscribe {pattern}", pattern, action="sub", beta=own_list)
     yield row("call a function", "beta.probe", b"1")
-    for verb in ("WPING", "WINFO.probe", "WLOGS.probe", "STATUS", "STATUS.probe", "SECRETS"):
+    for verb in ("DEPLOY.beta.x", "UNDEPLOY.beta.x", "INFO.beta", "PING", "WPING.beta", "AUCTION", "LAMEDUCK.x", "STOP.beta.x"):
+        yield row(f"Nex 0.2.7's {verb}", f"$NEX.{verb}", beta=own_list)
+    for pattern in ("$NEX.events.beta.>", "$NEX.logs.beta.>", "$NEX.events.>", "$NEX.FEED.beta.metrics.>", "$JS.EVENT.>", "$SRV.>"):
+        yield row(f"subscribe {pattern}", pattern, action="sub", beta=own_list)
+    for verb in ("WPING", "WINFO.probe", "WLOGS.probe", "STATUS", "STATUS.probe", "SECRETS", "INVOCATIONS.probe"):
         if verb == "SECRETS" and not world.has_secrets:
             continue
         yield row(f"beta's {verb}", f"$NEX.SVC.beta.control.{verb}")
@@ -340,7 +359,7 @@ def by_control(world: World):
                    (lambda: world.control("beta", "ask", f"$NEX.SVC.beta.control.{beta_verb}", b"{}"))
                    if beta_verb else own_list)
 
-    for verb in ("WINFO", "WLOGS", "WPING", "STATUS"):
+    for verb in ("WINFO", "WLOGS", "WPING", "STATUS", "INVOCATIONS"):
         yield mine(f"{verb} of its id", f"{verb}.{theirs}", {}, f"{verb}.{theirs}")
     for verb in ("UNDEPLOY", "CLONE", "SCALE", "ROLLBACK", "MOVE"):
         yield mine(f"{verb} of its id", f"{verb}.{theirs}", {"replicas": 0})
@@ -374,6 +393,11 @@ def by_control(world: World):
     by_digest = {"artifact": "", "uri": f"sha256://{digest}"}
     yield deploy("its artifact by digest", ["beta.q"], own=by_digest, **by_digest)
     yield deploy("its artifact in the bucket", ["acme.q"], artifact="", uri=f"nats://NEX_ARTIFACTS_beta/{digest}")
+    yield deploy("uploads of all", ["acme.q"], artifact="", uri="nats://NEXCLIFILES/probe")
+    yield deploy("its images", ["acme.q"], artifact="", uri="nats://NEX_IMAGES_beta/x:latest")
+    yield deploy("its schedules", [], triggers=[{"type": "stream", "stream": "NEX_SCHEDULE_beta"}])
+    yield deploy("its dead letters", [], triggers=[{"type": "stream", "stream": "NEX_DLQ_beta"}])
+    yield deploy("its deploys", [], triggers=[{"type": "object", "bucket": "NEX_ARTIFACTS_beta"}])
     yield deploy("its object", ["acme.q"], artifact="", uri="nats://beta__files/doc")
     yield deploy("a file of the node", ["acme.q"], artifact="", uri="file:///etc/shadow")
     yield from by_node_files(world)
