@@ -9,8 +9,6 @@
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
-#include <set>
-#include <tuple>
 
 #include "base/bytes.h"
 #include "base/sha256.h"
@@ -71,7 +69,7 @@ Status BlobWriter::commit() {
 }
 
 Result<ImageStore> ImageStore::open(const std::string& folder, UnpackLimits limits) {
-  for (const char* part : {"/blobs/sha256", "/layers", "/merged", "/tmp"}) {
+  for (const char* part : {"/blobs/sha256", "/layers", "/merged", "/images", "/archives", "/tmp"}) {
     if (Status made = image::make_folders(folder + part); !made) return made.error();
   }
   char real[PATH_MAX];
@@ -146,38 +144,6 @@ Result<std::vector<std::string>> ImageStore::blobs_of(const std::string& manifes
     if (std::find(blobs.begin(), blobs.end(), layer.digest) == blobs.end()) blobs.push_back(layer.digest);
   }
   return blobs;
-}
-
-Status ImageStore::keep_only(const std::vector<std::string>& manifest_digests) {
-  std::set<std::string> blobs;
-  std::set<std::string> chains = {"empty"};
-  for (const std::string& digest : manifest_digests) {
-    auto needed = blobs_of(digest);
-    if (!needed) return needed.error();
-    for (const std::string& blob : *needed) blobs.insert(image::hex_of(blob));
-    auto text = read_blob((*needed)[1], image::kConfigBytesMax);
-    if (!text) return text.error();
-    auto config = image::parse_config(*text);
-    if (!config) return config.error();
-    for (const std::string& chain : image::chain_ids(config->diff_ids)) {
-      chains.insert(image::hex_of(chain));
-      chains.insert(image::hex_of(chain) + ".size");
-    }
-  }
-  const auto sweep = [&](const char* part, const std::set<std::string>& kept) -> Status {
-    const OwnedFd folder(::open((folder_ + part).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!folder) return system_error(part, errno);
-    auto names = image::names_in(folder.get());
-    if (!names) return names.error();
-    for (const std::string& name : *names) {
-      if (kept.count(name) != 0) continue;
-      if (Status gone = image::remove_tree(folder.get(), name); !gone) return gone;
-    }
-    return {};
-  };
-  if (Status done = sweep("/layers", chains); !done) return done;
-  if (Status done = sweep("/merged", chains); !done) return done;
-  return sweep("/blobs/sha256", blobs);
 }
 
 }  // namespace brokkr::sandbox

@@ -2,12 +2,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/callback.h"
+#include "base/clock.h"
 #include "base/result.h"
 
 // OCI images (image-spec v1.0 and v1.1, and Docker's schema 2): read from a layout folder or an archive,
@@ -65,6 +67,8 @@ class BlobWriter {
 //   layers/<chain id>/        an unpacked layer, whiteouts in overlay's form
 //   merged/<chain id>/        all layers up to that one in one folder: where overlay's form cannot be
 //                             made (without root) or there are too many layers for one mount
+//   images/<hex>              a manifest; its time is when the image was used last
+//   archives/<hex>            what a file that was imported held, while the file is the same
 //   tmp/                      what is being made; emptied when nobody uses the store
 //
 // Every path is made beneath its layer's folder without following a link out of it; entries that
@@ -77,7 +81,7 @@ class ImageStore {
 
   // A folder with `oci-layout`, an OCI or `docker save` tar, or gzip or zstd of one. `reference` picks
   // a tag when there are several; the platform is this machine's. Copies its blobs into the store and
-  // returns the manifest's digest. Fails with NotFound, Corrupt (digest, size, JSON: says which blob),
+  // returns the manifest's digest. A file that has not changed since is not read again. Fails with NotFound, Corrupt (digest, size, JSON: says which blob),
   // Unsupported, LimitExceeded.
   Result<std::string> import(const std::string& path, std::string_view reference);
   // The same from anywhere: `copy` brings a blob that is not there yet by `begin_blob`; the first one
@@ -101,8 +105,20 @@ class ImageStore {
   std::string blob_path(const std::string& digest) const;
   // All blobs a manifest needs, itself first.
   Result<std::vector<std::string>> blobs_of(const std::string& manifest_digest) const;
-  // Removes blobs and layers that none of these manifests needs. No program may run from them.
-  Status keep_only(const std::vector<std::string>& manifest_digests);
+  // Notes that the image is used now.
+  Status use(const std::string& manifest_digest);
+  // What stays: images that are held, and of the others those used within `unused_max`, the last used
+  // first, as long as all together take no more than `bytes_max` (0: any).
+  struct KeepRules {
+    std::vector<std::string> held;  // digests of manifests
+    Duration unused_max{};
+    uint64_t bytes_max = 0;
+    WallTime now{};
+  };
+  // Moves away what no image that stays needs; quick. No program may run from it, and nobody else may
+  // use the store meanwhile. Each name it returns is for `remove_aside`, at any time.
+  Result<std::vector<std::string>> set_aside(const KeepRules& rules);
+  Status remove_aside(const std::string& name);
   const std::string& folder() const { return folder_; }
 
  private:
@@ -111,6 +127,8 @@ class ImageStore {
       : folder_(std::move(folder)), limits_(limits), lock_(std::move(lock)) {}
   Result<std::string> import_folder(int folder, std::string_view reference);
   Result<std::string> import_saved(int folder, std::string_view reference);
+  Result<std::string> import_archive(int file, const std::string& path, std::string_view reference);
+  Result<std::vector<std::string>> move_aside(const std::set<std::string>& kept);
   std::string folder_;
   UnpackLimits limits_;
   std::shared_ptr<Lock> lock_;

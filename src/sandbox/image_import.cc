@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <ctime>
+#include <cstdio>
 #include <optional>
 #include <tuple>
 
@@ -96,6 +98,34 @@ Status check_platform(const ImageConfig& config) {
   }
   return Error{Errc::Unsupported, "image is for " + config.os + "/" + config.architecture +
                                       ", this machine is linux/" + machine};
+}
+
+// What changes when a file does. Nobody can set the time of change.
+std::string stamp_of(const struct stat& about) {
+  std::string text;
+  for (const int64_t part : {static_cast<int64_t>(about.st_dev), static_cast<int64_t>(about.st_ino),
+                             static_cast<int64_t>(about.st_size), about.st_mtim.tv_sec, about.st_mtim.tv_nsec,
+                             about.st_ctim.tv_sec, about.st_ctim.tv_nsec}) {
+    text += std::to_string(part) + " ";
+  }
+  return text;
+}
+
+// Whether a further change would show: not while the clock of the file system may still tell the same
+// time, which with some is for two seconds.
+bool is_settled(const struct stat& about) {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
+  const int64_t age_ms = (now.tv_sec - about.st_ctim.tv_sec) * 1000 + (now.tv_nsec - about.st_ctim.tv_nsec) / 1'000'000;
+  return age_ms > (about.st_ctim.tv_nsec == 0 ? 2100 : 100);
+}
+
+// The digest noted for a file of that stamp; empty when there is none.
+std::string recall_archive(const std::string& record, const std::string& stamp) {
+  const OwnedFd file(::open(record.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file) return {};
+  const auto text = image::read_all(file.get(), 1024, record);
+  return text && text->starts_with(stamp) ? text->substr(stamp.size()) : std::string();
 }
 
 const image::SavedImage* find_saved(const std::vector<image::SavedImage>& images, std::string_view reference) {
@@ -259,12 +289,34 @@ Result<std::string> ImageStore::import(const std::string& path, std::string_view
   struct stat about {};
   if (fstat(source.get(), &about) != 0) return system_error(path.c_str(), errno);
   if (S_ISDIR(about.st_mode)) return import_folder(source.get(), reference);
+  const std::string record = folder_ + "/archives/" +
+                             sha256_hex(std::to_string(about.st_dev) + " " + std::to_string(about.st_ino) + " " +
+                                        std::string(reference));
+  const std::string stamp = stamp_of(about);
+  if (const std::string known = recall_archive(record, stamp); !known.empty()) {
+    // It may have been collected since.
+    auto digest = fetch(known, 0, [](const Wanted& blob) -> Status {
+      return Error{Errc::NotFound, "blob " + blob.digest + " is not there"};
+    });
+    if (digest) return digest;
+  }
+  auto digest = import_archive(source.get(), path, reference);
+  if (!digest || fstat(source.get(), &about) != 0 || stamp_of(about) != stamp || !is_settled(about)) return digest;
+  const std::string temporary = folder_ + "/tmp/" + image::temporary_name();
+  const OwnedFd file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  // Without the note the file is read again.
+  const bool is_noted = file && image::write_all(file.get(), stamp + *digest).operator bool();
+  if (!is_noted || rename(temporary.c_str(), record.c_str()) != 0) unlink(temporary.c_str());
+  return digest;
+}
+
+Result<std::string> ImageStore::import_archive(int file, const std::string& path, std::string_view reference) {
   const OwnedFd temporary(::open((folder_ + "/tmp").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   const std::string name = image::temporary_name();
   if (!temporary || mkdirat(temporary.get(), name.c_str(), 0700) != 0) return system_error("make a folder", errno);
   const OwnedFd staging(openat(temporary.get(), name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   const auto taken = [&]() -> Result<std::string> {
-    auto tar = image::TarReader::open(source.get(), limits_.bytes_max, path);
+    auto tar = image::TarReader::open(file, limits_.bytes_max, path);
     if (!tar) return tar.error();
     image::Budget budget{limits_.bytes_max, limits_.files_max};
     Status unpacked = image::unpack_tar(**tar, staging.get(), image::Form::Archive, {}, budget);

@@ -245,12 +245,81 @@ TEST_F(ImageTest, LayersAreSharedAndUnusedOnesGo) {
   if (first->lower.size() == 2) {
     EXPECT_EQ(first->lower[1], second->lower[1]);
   }
-  ASSERT_TRUE(images.keep_only({*two}));
+  ASSERT_TRUE(images.use(*one) && images.use(*two));
+  const WallTime now = SystemClock().wall_now();
+  const auto sweep = [&](ImageStore::KeepRules rules) {
+    auto aside = images.set_aside(rules);
+    ASSERT_TRUE(aside) << aside.error().text;
+    for (const std::string& name : *aside) EXPECT_TRUE(images.remove_aside(name));
+  };
+  // Used lately, and held: both stay.
+  sweep({{}, std::chrono::hours(1), 0, now});
+  sweep({{*one, *two}, {}, 1, now + std::chrono::hours(100)});
+  EXPECT_TRUE(images.unpack(*one) && images.unpack(*two));
+  EXPECT_TRUE(fs::exists(first->lower[0]) && images.has_blob(*one));
+  sweep({{*two}, std::chrono::hours(1), 0, now + std::chrono::hours(2)});
   EXPECT_FALSE(fs::exists(first->lower[0]));
   EXPECT_FALSE(images.has_blob(*one));
   EXPECT_TRUE(fs::exists(second->lower[0]));
   EXPECT_TRUE(images.unpack(*two));
   EXPECT_TRUE(fs::is_empty(folder_ + "/store/tmp"));
+}
+
+TEST_F(ImageTest, TheOldestImagesGoWhenThereIsNoRoom) {
+  ImageStore images = store();
+  std::vector<std::string> digests;
+  for (int i = 0; i < 3; ++i) {
+    const std::string content(100'000, static_cast<char>('a' + i));
+    auto digest = images.import(layout({{Tar().file("f", content).done(), ""}}), "");
+    ASSERT_TRUE(digest && images.unpack(*digest) && images.use(*digest));
+    digests.push_back(*digest);
+    // The first is the oldest.
+    const timespec times[2] = {{1'700'000'000 + i, 0}, {1'700'000'000 + i, 0}};
+    const std::string record = folder_ + "/store/images/" + image::hex_of(*digest);
+    ASSERT_EQ(utimensat(AT_FDCWD, record.c_str(), times, 0), 0);
+  }
+  // Each takes some 200 KB, half of it unpacked; two fit.
+  const WallTime now{std::chrono::seconds(1'700'000'010)};
+  ASSERT_TRUE(images.set_aside({{}, std::chrono::hours(1), 450'000, now}));
+  EXPECT_FALSE(images.has_blob(digests[0]));
+  EXPECT_TRUE(images.has_blob(digests[1]) && images.has_blob(digests[2]));
+  ASSERT_TRUE(images.set_aside({{digests[1]}, std::chrono::hours(1), 250'000, now}));
+  EXPECT_TRUE(images.has_blob(digests[1]));
+  EXPECT_FALSE(images.has_blob(digests[2]));
+}
+
+TEST_F(ImageTest, AnArchiveIsReadAgainOnlyWhenItHasChanged) {
+  const auto archive_of = [](const std::string& content) {
+    const std::string layer = Tar().file("f", content).done();
+    const std::string config = config_json({{layer, ""}}, image::machine_architecture());
+    const std::string name = image::hex_of(image::digest_of(config)) + ".json";
+    Tar saved;
+    saved.file(name, config).file("layer.tar", layer);
+    saved.file("manifest.json", R"([{"Config":")" + name + R"(","RepoTags":["demo:v1"],"Layers":["layer.tar"]}])");
+    return saved.done();
+  };
+  ImageStore images = store();
+  const std::string path = folder_ + "/saved.tar";
+  std::ofstream(path) << archive_of("one");
+  const fs::path records = folder_ + "/store/archives";
+  Result<std::string> first = images.import(path, "");
+  // It is noted as soon as a change would show in its times.
+  for (const auto begun = SystemClock().now(); fs::is_empty(records) && SystemClock().now() - begun < std::chrono::seconds(10);) {
+    first = images.import(path, "");
+  }
+  ASSERT_TRUE(first);
+  ASSERT_FALSE(fs::is_empty(records));
+  // Without a place to unpack to, only what is known can be imported.
+  fs::remove_all(folder_ + "/store/tmp");
+  auto again = images.import(path, "");
+  ASSERT_TRUE(again) << again.error().text;
+  EXPECT_EQ(*again, *first);
+  std::ofstream(path) << archive_of("two");
+  EXPECT_FALSE(images.import(path, ""));
+  fs::create_directory(folder_ + "/store/tmp");
+  auto changed = images.import(path, "");
+  ASSERT_TRUE(changed);
+  EXPECT_NE(*changed, *first);
 }
 
 TEST_F(ImageTest, ArchivesOfBothKinds) {

@@ -1,6 +1,7 @@
 #include "workload/image_source.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -9,6 +10,14 @@
 #include "sandbox/image_files.h"
 
 namespace brokkr::workload {
+namespace {
+
+// After an image was let go, after the start (when workloads come back), and anyhow.
+constexpr Duration kCollectSoon = std::chrono::seconds(5);
+constexpr Duration kCollectFirst = std::chrono::minutes(5);
+constexpr Duration kCollectEvery = std::chrono::hours(1);
+
+}  // namespace
 
 // One URI on its way. The worker has it while it works, the loop before and after.
 struct ImageSource::Job {
@@ -22,10 +31,36 @@ struct ImageSource::Job {
   std::optional<Result<sandbox::UnpackedImage>> result;
 };
 
+// While one of an image is there, the image stays.
+class ImageSource::Hold {
+ public:
+  Hold(ImageSource& source, std::string digest)
+      : source_(source), alive_(source.alive_), digest_(std::move(digest)) {}
+  ~Hold() {
+    if (!*alive_) return;
+    // Its age counts from here. A note that cannot be made shortens its time, no more.
+    (void)source_.store_->use(digest_).operator bool();
+    source_.holds_.erase(digest_);
+    if (!source_.collect_.is_armed()) source_.collect_.start(kCollectSoon);
+  }
+  Hold(const Hold&) = delete;
+  Hold& operator=(const Hold&) = delete;
+
+ private:
+  ImageSource& source_;
+  const std::shared_ptr<bool> alive_;
+  const std::string digest_;
+};
+
 ImageSource::ImageSource(io::Loop& loop, client::JetStream js, Options options)
-    : loop_(loop), js_(std::move(js)), options_(std::move(options)), worker_("images") {}
+    : loop_(loop), js_(std::move(js)), options_(std::move(options)),
+      collect_(loop, [this] { collect(); }), worker_("images") {
+  struct stat about {};
+  if (stat((options_.folder + "/blobs").c_str(), &about) == 0) collect_.start(kCollectFirst);
+}
 
 ImageSource::~ImageSource() {
+  *alive_ = false;
   is_cancelled_ = true;
   for (const auto& job : jobs_) job->fetch.reset();
 }
@@ -68,8 +103,16 @@ void ImageSource::resolve(const std::string& ns, const std::string& uri, const R
     job->registry.private_hosts.clear();
     job->registry.allows_plain_loopback = false;
   }
+  if (is_collecting_) {
+    delayed_.push_back(job);
+    return;
+  }
+  begin(job);
+}
+
+void ImageSource::begin(const std::shared_ptr<Job>& job) {
   if (job->uri.kind != ImageUri::Kind::Stored) return start(job, false);
-  job->fetch = ImageFetch::start(js_, ns, job->uri.name, job->uri.reference, *store_, loop_, worker_,
+  job->fetch = ImageFetch::start(js_, job->ns, job->uri.name, job->uri.reference, *store_, loop_, worker_,
                                  [this, weak = std::weak_ptr<Job>(job)](Result<ImageTag> tag) {
                                    const auto waiting = weak.lock();
                                    if (waiting == nullptr) return;
@@ -137,6 +180,7 @@ void ImageSource::run(const std::shared_ptr<Job>& job) {
     });
   };
   auto digest = import();
+  if (const Status noted = digest ? store_->use(*digest) : Status(); !noted) digest = noted.error();
   job->result.emplace(digest ? store_->unpack(*digest) : Result<sandbox::UnpackedImage>(digest.error()));
 }
 
@@ -159,7 +203,61 @@ void ImageSource::finish(const std::shared_ptr<Job>& job) {
   const std::shared_ptr<Job> kept = job;
   jobs_.remove(kept);
   const Done done = std::move(kept->done);
-  done(std::move(*kept->result));
+  Result<sandbox::UnpackedImage>& result = *kept->result;
+  if (!result) return done(result.error());
+  std::shared_ptr<Hold> held = hold(result->config.digest);
+  done(Held{std::move(*result), std::move(held)});
+}
+
+std::shared_ptr<ImageSource::Hold> ImageSource::hold(const std::string& digest) {
+  std::weak_ptr<Hold>& known = holds_[digest];
+  std::shared_ptr<Hold> held = known.lock();
+  if (held == nullptr) known = held = std::make_shared<Hold>(*this, digest);
+  return held;
+}
+
+// Only while no image is on its way, and none begins before what goes is out of the way.
+void ImageSource::collect() {
+  collect_.start(jobs_.empty() && aside_.empty() ? kCollectEvery : kCollectSoon);
+  if (!jobs_.empty() || is_collecting_ || !aside_.empty()) return;
+  const auto settings = read_registry_settings(options_.registries_file);
+  if (!settings || !open_store()) return;
+  sandbox::ImageStore::KeepRules rules;
+  for (const auto& [digest, held] : holds_) rules.held.push_back(digest);
+  rules.unused_max = settings->images_unused_max;
+  rules.bytes_max = settings->images_bytes_max;
+  rules.now = loop_.clock().wall_now();
+  const auto found = std::make_shared<std::vector<std::string>>();
+  is_collecting_ = worker_.run(
+      loop_,
+      [this, rules, found] {
+        if (auto aside = store_->set_aside(rules); aside) *found = std::move(*aside);
+      },
+      [this, found, alive = alive_] {
+        if (!*alive) return;
+        aside_ = std::move(*found);
+        finish_collecting();
+      });
+}
+
+void ImageSource::finish_collecting() {
+  is_collecting_ = false;
+  for (const auto& job : std::exchange(delayed_, {})) begin(job);
+  remove_next();
+}
+
+// One after the other, so that an image that is wanted waits for one at most.
+void ImageSource::remove_next() {
+  if (aside_.empty()) return;
+  const std::string name = std::move(aside_.back());
+  aside_.pop_back();
+  // What is left goes when the store is opened the next time.
+  const bool is_queued = worker_.run(
+      loop_, [this, name] { (void)store_->remove_aside(name).operator bool(); },
+      [this, alive = alive_] {
+        if (*alive) remove_next();
+      });
+  if (!is_queued) aside_.clear();
 }
 
 }  // namespace brokkr::workload

@@ -139,6 +139,11 @@ ProgramWorkload::Start starter_of(const sandbox::ProgramDeps& deps, Isolation is
 
 ProgramFactory::ProgramFactory(const Deps& deps)
     : deps_(deps), ports_(deps.loop), launchers_(deps.loop, deps.options.executable) {
+  ImageSource::Options images;
+  images.folder = deps_.options.data_folder + "/images";
+  images.registries_file = deps_.options.data_folder + "/registries.json";
+  images_ = std::make_unique<ImageSource>(deps_.loop, client::JetStream(deps_.connection),
+                                          std::move(images));
   remove_leftovers(deps_.options.data_folder + "/programs", 1);
   std::error_code ignored;
   std::filesystem::remove_all(deps_.options.data_folder + kMachinesFolder, ignored);
@@ -222,13 +227,6 @@ Result<ProgramPlan> ProgramFactory::plan_executable(const Order& order,
 }
 
 ProgramWorkload::Prepare ProgramFactory::image_of(const Order& order) {
-  if (images_ == nullptr) {
-    ImageSource::Options options;
-    options.folder = deps_.options.data_folder + "/images";
-    options.registries_file = deps_.options.data_folder + "/registries.json";
-    images_ = std::make_unique<ImageSource>(deps_.loop, client::JetStream(deps_.connection),
-                                            std::move(options));
-  }
   return [this, identity = order.identity, run = order.run](ProgramWorkload::Prepared done) {
     const ImageSource::Rights rights{
         node_folders_of(identity.ns, deps_.options.node_files, deps_.namespaces.records),
@@ -237,12 +235,13 @@ ProgramWorkload::Prepare ProgramFactory::image_of(const Order& order) {
         }};
     images_->resolve(identity.ns, run.uri, rights,
                      [identity, run, defaults = defaults(),
-                      done = std::move(done)](Result<sandbox::UnpackedImage> image) {
-                       if (!image) return done(image.error(), "");
-                       std::string digest = image->config.digest;
+                      done = std::move(done)](Result<ImageSource::Held> held) {
+                       if (!held) return done(held.error(), "");
+                       std::string digest = held->image.config.digest;
                        digest.erase(0, digest.find(':') + 1);
-                       done(plan_program(identity, run, {"", std::move(*image), false}, defaults),
-                            digest);
+                       auto plan = plan_program(identity, run, {"", std::move(held->image), false}, defaults);
+                       if (plan) plan->held = std::move(held->hold);
+                       done(std::move(plan), digest);
                      });
   };
 }

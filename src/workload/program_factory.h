@@ -69,7 +69,7 @@ class ProgramFactory {
   const Deps deps_;
   PortTable ports_;
   sandbox::Launchers launchers_;
-  std::unique_ptr<ImageSource> images_;  // with the first one
+  std::unique_ptr<ImageSource> images_;
 };
 
 }  // namespace brokkr::workload

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -66,6 +67,7 @@ struct ProgramPlan {
   Duration stop_grace{};
   uint32_t log_lines_per_second = 0;
   std::string file_name;
+  std::shared_ptr<void> held;  // keeps the image's files
 };
 
 // Checks a request as far as it can be without its artifact. Fails with InvalidArgument, LimitExceeded

@@ -292,6 +292,13 @@ Result<RegistrySettings> read_registry_settings(const std::string& path) {
   out.options.credentials_file = settings->get_string("credentials_file");
   out.options.allows_plain_loopback = settings->get_bool("plain_loopback");
   out.allows_local_paths = settings->get_bool("local_paths", true);
+  const std::string unused(settings->get_string("images_unused"));
+  if (!unused.empty() && (!parse_go_duration(unused, out.images_unused_max) || out.images_unused_max < Duration::zero())) {
+    return Error{Errc::Syntax, path + ": \"images_unused\" is no duration"};
+  }
+  const int64_t bytes = settings->get_int("images_bytes", static_cast<int64_t>(out.images_bytes_max));
+  if (bytes <= 0) return Error{Errc::Syntax, path + ": \"images_bytes\" must be more than 0"};
+  out.images_bytes_max = static_cast<uint64_t>(bytes);
   if (const json::Value* hosts = settings->find("private_hosts"); hosts != nullptr) {
     for (const json::Value& host : hosts->items()) out.options.private_hosts.emplace_back(host.as_string());
   }

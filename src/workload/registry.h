@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/callback.h"
+#include "base/clock.h"
 #include "base/result.h"
 #include "sandbox/image.h"
 #include "workload/image_reference.h"
@@ -27,11 +28,14 @@ struct RegistryOptions {
 
 // A node's settings for registries, the file registries.json of its data folder; without one the defaults:
 //   {"ca_file": "…", "credentials_file": "…", "private_hosts": ["registry.lan:5000"],
-//    "plain_loopback": false, "local_paths": true}
-// `local_paths` says whether images may be files of the node. Fails with Syntax.
+//    "plain_loopback": false, "local_paths": true, "images_unused": "168h", "images_bytes": 21474836480}
+// `local_paths` says whether images may be files of the node. Images no workload uses are removed when they
+// were not used for so long, the oldest also when all take more than so many bytes. Fails with Syntax.
 struct RegistrySettings {
   RegistryOptions options;
   bool allows_local_paths = true;
+  Duration images_unused_max = std::chrono::hours(7 * 24);
+  uint64_t images_bytes_max = 20ULL << 30;
 };
 Result<RegistrySettings> read_registry_settings(const std::string& path);
 

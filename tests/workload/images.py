@@ -281,6 +281,40 @@ def an_image_reaches_the_broker(node: Node) -> None:
 
 
 @claim
+def images_run_by_nobody_are_removed(node: Node) -> None:
+    folder = folder_of(node)
+    stays, goes = (busybox({"Entrypoint": ["/bin/sh", "-c"], "Env": [f"IS={what}", "PATH=/bin"]}) for what in ("staying", "going"))
+    for name, image in (("stays", stays), ("goes", goes)):
+        image.write_archive(folder / f"{name}.tar")
+    # The same layers: only what the image that goes has by itself may be removed.
+    loop = "while true; do echo still $(cat /etc/new) $IS; sleep 1; done"
+    node.run("run", f"oci-archive:{folder}/stays.tar", "--name", "stays", "--lifecycle", "service", "--argv", loop, "--argv", "script")
+    output_of(node, "stays", "still new staying")
+    holds(run_script(node, "goes", f"oci-archive:{folder}/goes.tar", "echo I am $IS"), "I am going")
+    node.write("data/registries.json", json.dumps({"images_unused": "0s"}))
+    try:
+        node.run("stop", "goes")
+        blobs = node.folder / "data" / "images" / "blobs" / "sha256"
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (blobs / goes.digest.removeprefix("sha256:")).exists():
+            if time.monotonic() > deadline:
+                raise AssertionError("the image nobody runs is still there")
+            time.sleep(0.05)
+        if not (blobs / stays.digest.removeprefix("sha256:")).exists():
+            raise AssertionError("the image of a running service is gone")
+        seen = node.run("logs", "stays").count("still new staying")
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while node.run("logs", "stays").count("still new staying") <= seen:
+            if time.monotonic() > deadline:
+                raise AssertionError("the service does not find its files any more")
+            time.sleep(0.05)
+        holds(run_script(node, "goes", f"oci-archive:{folder}/goes.tar", "echo I am $IS"), "I am going")
+    finally:
+        node.write("data/registries.json", json.dumps({"plain_loopback": True}))
+        node.run("stop", "stays")
+
+
+@claim
 def an_image_that_cannot_run_says_why(node: Node) -> None:
     folder = folder_of(node)
     path = busybox({"Cmd": ["/bin/missing"]}).write_layout(folder / "layout")
