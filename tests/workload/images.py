@@ -328,7 +328,7 @@ def attached(brokkr: str, oracle: str):
     with tempfile.TemporaryDirectory(prefix="node-") as name, \
             servers.Server(oracle, 'jetstream { store_dir: "$FOLDER/js" }') as server:
         node = Node(brokkr, server.url(), pathlib.Path(name))
-        with node.start("node", "up", "--server", server.url(), "--data", f"{name}/data") as running:
+        with node.start("node", "up", "--server", server.url(), "--data", f"{name}/data", "--node-files", "/") as running:
             wait_for_node(node, running)
             yield node
 
