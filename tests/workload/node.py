@@ -32,7 +32,7 @@ class Node:
                 jetstream = ["-js", "-sd", str(self.folder / "js")] if with_jetstream else []
                 self.port = self._start([attach, "-a", "127.0.0.1", "-p", "-1", *jetstream], "server.log")
                 url = f"nats://127.0.0.1:{self.port}"
-                self.command = [brokkr, "node", "up", "-s", url, *data, *flags]
+                self.command = [brokkr, "node", "up", "-s", url, *data, "--node-files", "/", *flags]
                 self._spawn(self.command, "node.log")
             else:
                 self.command = [brokkr, "up", "-a", "127.0.0.1", *data, *flags]
