@@ -8,8 +8,8 @@ In each round every fault hits a node of chance for `--seconds`: kill -9, SIGSTO
 dead (nothing passes, nothing is closed): as root each node is in a network namespace of its own, whose end is taken
 from the bridge; otherwise it goes through a proxy that is stopped. What is declared must run again on the others
 within ten seconds; once the node is back there must never be more than declared, and then exactly that. Deploys
-that were acknowledged while it happened must be there at the end. `--many N` deploys so many functions to one node
-instead and measures listing them and starting them again.
+that were acknowledged while it happened must be there at the end. `--many N` deploys so many functions instead, to
+as many nodes as the limit of descriptors asks for, and measures listing them and starting them again.
 """
 import argparse
 import base64
@@ -309,20 +309,20 @@ class Trial:
 
     def measure_many(self) -> None:
         count = self.arguments.many
-        node = self.pings()[0]["node_id"]
+        nodes = [ping["node_id"] for ping in self.pings()]
         source = base64.b64encode(b"() => 'here'").decode()
         begun = time.monotonic()
         open_requests: list[str] = []
         for index in range(count):
             run = json.dumps({"artifact": source, "trigger_subjects": [f"f{index}"]})
             body = {"name": f"f{index}", "workload_type": "v8", "workload_lifecycle": "function", "run_request": run}
-            open_requests.append(self.client.send_request(f"$NEX.SVC.default.control.ADEPLOY.{node}",
+            open_requests.append(self.client.send_request(f"$NEX.SVC.default.control.ADEPLOY.{nodes[index % len(nodes)]}",
                                                           json.dumps(body).encode()))
             if len(open_requests) >= 32:
                 self.check_deployed(open_requests.pop(0))
         for reply in open_requests:
             self.check_deployed(reply)
-        print(f"{count} functions deployed in {time.monotonic() - begun:.1f} s", flush=True)
+        print(f"{count} functions deployed to {len(nodes)} nodes in {time.monotonic() - begun:.1f} s", flush=True)
 
         def listed() -> int:
             return sum(len(part) for part in self.many("$NEX.SVC.default.control.WPING", 2))
@@ -330,8 +330,9 @@ class Trial:
         if listed() != count:
             raise AssertionError("not all are listed")
         print(f"listed in {time.monotonic() - begun - 2:.2f} s", flush=True)
-        self.nodes[0].hit("kill")
-        self.nodes[0].heal("kill")
+        for fault in (Node.hit, Node.heal):
+            for node in self.nodes:
+                fault(node, "kill")
         begun = time.monotonic()
         self.wait("all run again", lambda: listed() == count, 1200)
         print(f"started again in {time.monotonic() - begun - 2:.1f} s", flush=True)
@@ -357,6 +358,13 @@ class Trial:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def nodes_for(functions: int) -> int:
+    """Each takes some three descriptors a function, and some for itself."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return -(-(3 * functions) // (hard - 1000))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--brokkr", required=True)
@@ -370,14 +378,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "big"))
     parser.add_argument("--many", type=int, default=0)
     arguments = parser.parse_args()
-    arguments.nodes = arguments.nodes or (1 if arguments.many else 4)
+    arguments.nodes = arguments.nodes or (nodes_for(arguments.many) if arguments.many else 4)
     print(f"seed {arguments.seed}", flush=True)
-    if arguments.many:
-        # Two descriptors a function, and some; only root may ask for more than it was given.
-        wanted = 3 * arguments.many + 1000
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        if hard < wanted:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
     trial = None
     try:
         trial = Trial(arguments)
