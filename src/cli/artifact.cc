@@ -52,6 +52,12 @@ std::string foreign_machine(std::string_view elf) {
   return machine == kX86_64 || machine == kAarch64 || machine == kRiscV ? "" : "machine " + std::to_string(machine);
 }
 
+bool is_without_jetstream(const client::ApiError& error) {
+  constexpr int kNotEnabled = 10076;
+  constexpr int kNotEnabledForAccount = 10039;
+  return error.code == Errc::NoResponders || error.err_code == kNotEnabled || error.err_code == kNotEnabledForAccount;
+}
+
 // "oci:./img:tag" -> "oci:/here/img:tag", as the node starts elsewhere.
 std::string absolute_place(const std::string& place, const std::string& folder) {
   for (const char* scheme : {"oci:", "oci-archive:", "docker-archive:"}) {
@@ -157,12 +163,17 @@ Status store_artifact(WorkloadClient& workloads, const std::string& ns, workload
   const int64_t limit = session.connection().server_info().max_payload;
   const uint64_t room = limit > 0 ? static_cast<uint64_t>(limit) : 1 << 20;
   if (run.artifact.empty() || run.artifact.size() / 3 * 4 + kMessageRest < room) return {};
+  const uint64_t most = (room - kMessageRest) / 4 * 3;
   const client::JetStream js(session.connection());
   client::ObjectStoreConfig config;
   config.bucket = workload::artifacts_bucket(ns);
   config.description = "Artifacts of workloads";
-  const auto failed = [](const client::ApiError& error) {
-    return Error{error.code, "the artifact does not fit a message and cannot be stored: " + error.text};
+  const auto failed = [&](const client::ApiError& error) {
+    const std::string what = "the artifact has " + format_bytes(run.artifact.size()) + "; a message of this server holds one of up to " +
+                             format_bytes(room > kMessageRest ? most : 0);
+    if (!is_without_jetstream(error)) return Error{error.code, what + ", and it cannot be stored: " + error.text};
+    return Error{Errc::LimitExceeded, what + ". Larger ones need JetStream, which this server does not have: start it with JetStream "
+                                             "(nats-server -js), raise its max_payload, or name a file of the node, file:///PATH"};
   };
   auto store = client::wait_for<client::ObjectStore>(
       session.loop(), [&](auto done) { client::ObjectStore::open(js, config.bucket, std::move(done)); });

@@ -186,21 +186,6 @@ Result<std::string> seed_text(const std::string& given) {
   return read_file(given, kSeedFileMax);
 }
 
-Status sign(const Values& values, WorkloadClient& workloads, workload::DeployRequest& request, workload::RunRequest& run) {
-  if (!values.has("issuer")) return {};
-  auto text = seed_text(values.text("issuer"));
-  if (!text) return text.error();
-  auto issuer = crypto::parse_seed_file(*text);
-  workload::wipe(*text);
-  if (!issuer) return issuer.error();
-  Nuid nuid(workloads.session().random());
-  auto token = workload::sign_deploy(request, run, *issuer, workloads.session().clock().wall_now(),
-                                     workload::kSignatureLifetime, nuid.next());
-  if (!token) return token.error();
-  run.workload_jwt = std::move(*token);
-  return {};
-}
-
 // With --seal-env nobody but the nodes reads the environment.
 Status seal(const Values& values, WorkloadClient& workloads, workload::RunRequest& run) {
   if (!values.is_on("seal-env") || run.environment.empty()) return {};
@@ -236,6 +221,21 @@ bool is_given_beside(const Values& values, std::string& which) {
 }
 
 }  // namespace
+
+Status sign(const Values& values, WorkloadClient& workloads, workload::DeployRequest& request, workload::RunRequest& run) {
+  if (!values.has("issuer")) return {};
+  auto text = seed_text(values.text("issuer"));
+  if (!text) return text.error();
+  auto issuer = crypto::parse_seed_file(*text);
+  workload::wipe(*text);
+  if (!issuer) return issuer.error();
+  Nuid nuid(workloads.session().random());
+  auto token = workload::sign_deploy(request, run, *issuer, workloads.session().clock().wall_now(),
+                                     workload::kSignatureLifetime, nuid.next());
+  if (!token) return token.error();
+  run.workload_jwt = std::move(*token);
+  return {};
+}
 
 std::vector<Flag> deploy_flags() {
   return {

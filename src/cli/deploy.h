@@ -25,4 +25,7 @@ Result<Nexfile> read_nexfile(const Context&, const Values&);
 Result<workload::RolloutStatus> deploy(const Context&, WorkloadClient&, NexfileWorkload, const std::string& folder,
                                        const Values&);
 
+// Signs the deployment with the seed --issuer names; does nothing without the flag.
+Status sign(const Values&, WorkloadClient&, workload::DeployRequest&, workload::RunRequest&);
+
 }  // namespace brokkr::cli

@@ -77,23 +77,31 @@ int run_invocations(const Context& context, const Values& values) {
     print_line(text + "]");
     return 0;
   }
-  std::vector<workload::InvocationRecord> all;
+  // Each with the replica it was on.
+  std::vector<std::pair<workload::InvocationRecord, std::string>> all;
   for (auto& reply : *replies) {
-    for (auto& one : reply.invocations) all.push_back(std::move(one));
+    const std::string replica = std::to_string(reply.slot) + " " + reply.id;
+    for (auto& one : reply.invocations) all.emplace_back(std::move(one), replica);
   }
-  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.time > b.time; });
+  std::stable_sort(all.begin(), all.end(), [](const auto& a, const auto& b) { return a.first.time > b.first.time; });
   if (all.size() > request.limit) all.resize(request.limit);
   if (all.empty()) {
     print_line("No invocations found");
     return 0;
   }
   Table table("Invocations");
-  table.header({"Time", "Subject", "Took", "Waited", "Code", "In", "Out", "Attempt", "Error"});
+  std::vector<std::string> header = {"Time", "Subject", "Took", "Waited", "Code", "In", "Out", "Attempt", "Error"};
+  const bool has_replicas = replies->size() > 1;
+  if (has_replicas) header.emplace_back("Replica");
+  table.header(header);
   for (const size_t column : {2, 3, 4, 5, 6}) table.align_right(column);
-  for (const auto& one : all) {
-    table.row({one.time, one.subject, short_duration(Duration(one.duration_ns)), short_duration(Duration(one.waited_ns)),
-               std::to_string(one.code), format_bytes(one.payload_bytes), format_bytes(one.reply_bytes),
-               one.deliveries == 0 ? "" : std::to_string(one.deliveries), one.error});
+  for (const auto& [one, replica] : all) {
+    std::vector<std::string> row = {one.time, one.subject, short_duration(Duration(one.duration_ns)),
+                                    short_duration(Duration(one.waited_ns)), std::to_string(one.code),
+                                    format_bytes(one.payload_bytes), format_bytes(one.reply_bytes),
+                                    one.deliveries == 0 ? "" : std::to_string(one.deliveries), one.error};
+    if (has_replicas) row.push_back(replica);
+    table.row(std::move(row));
   }
   print(table.text());
   return 0;

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "cli/commands.h"
+#include "cli/deploy.h"
 #include "cli/terminal.h"
 #include "cli/workload_client.h"
 
@@ -97,6 +98,28 @@ int run_move(const Context& context, const Values& values) {
   return finish_rollout(context, values, (*workloads)->move(values.text("workload"), request), "moved");
 }
 
+// The run request for another deployment: the token of the first one is worth nothing there.
+Status prepare_clone(const Values& values, WorkloadClient& workloads, workload::DeployRequest& request) {
+  auto run = workload::decode_run_request(request.run_request);
+  if (!run) return run.error();
+  run->workload_jwt.clear();
+  if (values.has("issuer") && run->sha256.empty()) {
+    return Error{Errc::InvalidArgument, "\"" + request.name + "\" cannot be signed: it has no digest of its artifact; deploy it "
+                                        "with --sha256, or by 'run' from the file"};
+  }
+  if (Status s = sign(values, workloads, request, *run); !s) return s;
+  request.run_request = workload::encode(*run);
+  return {};
+}
+
+// What a refusal for want of a signature leaves to do.
+Error with_advice(const Values& values, Error error) {
+  if (error.code == Errc::PermissionDenied && error.text.find("signature") != std::string::npos && !values.has("issuer")) {
+    error.text += "; sign the copy with --issuer SEED, an account seed (SA...) or a file with one";
+  }
+  return error;
+}
+
 int run_clone(const Context& context, const Values& values) {
   auto workloads = WorkloadClient::connect(context, values);
   if (!workloads) return fail(context.program, workloads.error());
@@ -124,8 +147,10 @@ int run_clone(const Context& context, const Values& values) {
     apply.node = node->node_id;
   }
   apply.wait_ms = wait_ms(values);
+  if (Status s = prepare_clone(values, **workloads, apply.deploy); !s) return fail(context.program, s.error());
   const bool is_replaced = apply.deploy.name == original && !is_elsewhere;
-  const auto status = (*workloads)->apply(apply);
+  auto status = (*workloads)->apply(apply);
+  if (!status) status = with_advice(values, status.error());
   const int code = finish_rollout(context, values, status, "cloned");
   if (code != 0 || !values.is_on("stop") || is_replaced) return code;
   auto stopped = (*workloads)->stop(original);
@@ -217,6 +242,7 @@ Command clone_command() {
                    {"tags", "Tag its node must have, key=value, repeatable", Kind::Text, "TAG", "", "", true},
                    {"node", "Deploy it on this node", Kind::Text, "NODE"},
                    {"stop", "Stop the original then"},
+                   {"issuer", "Sign with this account seed: a file or the seed", Kind::Text, "SEED"},
                    wait_flag(),
                    {"json,j", "Produce JSON output"}};
   command.run = run_clone;

@@ -81,6 +81,10 @@ std::string log_subject(std::string_view ns, std::string_view id, std::string_vi
   return subject_of("$NEX.FEED.", ns, ".logs.").append(id).append(".").append(stream);
 }
 
+std::string metrics_subject(std::string_view ns, std::string_view id) {
+  return subject_of("$NEX.FEED.", ns, ".metrics.").append(id);
+}
+
 std::string event_subject(std::string_view ns, std::string_view type) {
   return subject_of("$NEX.FEED.", ns, ".events.").append(type);
 }
@@ -229,7 +233,10 @@ std::string encode(const NodeInfo& info) {
 }
 
 std::string encode(const LameduckRequest& request) {
-  return Writer().begin_object().field("delay", request.delay).end_object().take();
+  Writer out;
+  out.begin_object().field("delay", request.delay);
+  if (!request.tag.empty()) write_pairs(out, "tag", request.tag);
+  return out.end_object().take();
 }
 
 std::string encode(const LameduckReply& reply) {
@@ -274,7 +281,15 @@ Result<DeployRequest> decode_deploy_request(std::string_view text) {
   in.read("description", request.description).need("workload_type", request.workload_type);
   in.read("workload_lifecycle", request.workload_lifecycle);
   in.need("run_request", request.run_request);
-  in.read("tags", request.tags).read("metadata", request.metadata);
+  in.read("tags", request.tags);
+  // Nex allows any value there; what is no text is kept as its JSON.
+  if (const Value* metadata = in.find("metadata"); metadata != nullptr && metadata->is_object()) {
+    for (const auto& [key, item] : metadata->members()) {
+      request.metadata.emplace_back(key, item.is_string() ? std::string(item.as_string()) : Writer().value(item).take());
+    }
+  } else if (metadata != nullptr) {
+    in.fail("\"metadata\" must be an object");
+  }
   return in.finish(std::move(request));
 }
 
@@ -425,12 +440,22 @@ Result<NodeInfo> decode_node_info(std::string_view text) {
   return in.finish(std::move(info));
 }
 
+Result<NodePingRequest> decode_node_ping_request(std::string_view text) {
+  NodePingRequest request;
+  if (text.empty()) return request;
+  const Result<Value> value = parse_object(text);
+  if (!value) return value.error();
+  MemberReader in(*value);
+  in.read("filter", request.filter);
+  return in.finish(std::move(request));
+}
+
 Result<LameduckRequest> decode_lameduck_request(std::string_view text) {
   const Result<Value> value = parse_object(text);
   if (!value) return value.error();
   LameduckRequest request;
   MemberReader in(*value);
-  in.read("delay", request.delay);
+  in.read("delay", request.delay).read("tag", request.tag);
   return in.finish(std::move(request));
 }
 

@@ -19,14 +19,17 @@ constexpr std::string_view kSystemNamespace = "system";
 constexpr std::string_view kDefaultNamespace = "default";
 constexpr std::string_view kServiceName = "nexnode";
 
-// "$NEX.SVC.<ns>.control.<verb>" and, with an argument, "….<verb>.<argument>". Verbs: PING INFO
-// LAMEDUCK AUCTION ADEPLOY UNDEPLOY CLONE WPING; ours: WINFO and WLOGS.
+// "$NEX.SVC.<ns>.control.<verb>" and, with an argument, "….<verb>.<argument>". Verbs: PING PTAGS INFO
+// AGENTID LAMEDUCK AUCTION ADEPLOY UNDEPLOY CLONE WPING, and HEARTBEAT, which nodes publish; ours: WINFO
+// and WLOGS. In the subject the namespace may be `system` for what a request names another one.
 std::string control_subject(std::string_view ns, std::string_view verb,
                             std::string_view argument = {});
 // "$NEX.FEED.<ns>.logs.<id>.<stream>"; `id` may be "*", `stream` is stdout, stderr or "*".
 std::string log_subject(std::string_view ns, std::string_view id, std::string_view stream);
 // "$NEX.FEED.<ns>.events.<type>".
 std::string event_subject(std::string_view ns, std::string_view type);
+// "$NEX.FEED.<ns>.metrics.<id>".
+std::string metrics_subject(std::string_view ns, std::string_view id);
 
 // AUCTION. The reply's bidder_id is the argument of ADEPLOY.
 struct AuctionRequest {
@@ -155,7 +158,10 @@ struct WorkloadInfo {
   ProgramInfo program;
 };
 
-// PING, PING.<node>.
+// PING, PING.<node>. A node that lacks a tag of the filter stays silent.
+struct NodePingRequest {
+  Pairs filter;
+};
 struct NodePing {
   std::string node_id;
   std::string version;
@@ -210,6 +216,7 @@ struct NodeInfo {
 // LAMEDUCK.<node>.
 struct LameduckRequest {
   std::string delay = "1m";
+  Pairs tag;  // a node that lacks one stays silent
 };
 struct LameduckReply {
   bool success = false;
@@ -253,6 +260,8 @@ Result<WorkloadInfo> decode_workload_info(std::string_view);
 Result<WorkloadLog> decode_workload_log(std::string_view);
 Result<NodePing> decode_node_ping(std::string_view);
 Result<NodeInfo> decode_node_info(std::string_view);
+// No text at all asks every node.
+Result<NodePingRequest> decode_node_ping_request(std::string_view);
 Result<LameduckRequest> decode_lameduck_request(std::string_view);
 Result<LameduckReply> decode_lameduck_reply(std::string_view);
 Result<ControlError> decode_control_error(std::string_view);

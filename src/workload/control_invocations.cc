@@ -13,7 +13,7 @@ std::string encode(const InvocationsRequest& request) {
 std::string encode(const InvocationsReply& reply) {
   json::Writer out;
   out.begin_object().field("id", reply.id).field("name", reply.name);
-  out.field("node_id", reply.node_id).key("invocations").begin_array();
+  out.field("node_id", reply.node_id).field("slot", uint64_t{reply.slot}).key("invocations").begin_array();
   for (const InvocationRecord& record : reply.invocations) {
     out.begin_object().field("time", record.time).field("subject", record.subject);
     out.field("duration_ns", record.duration_ns).field("waited_ns", record.waited_ns);
@@ -41,6 +41,7 @@ Result<InvocationsReply> decode_invocations_reply(std::string_view text) {
   InvocationsReply reply;
   MemberReader in(*value);
   in.read("id", reply.id).read("name", reply.name).read("node_id", reply.node_id);
+  in.read("slot", reply.slot);
   if (const json::Value* records = in.find("invocations")) {
     for (const json::Value& item : records->items()) {
       MemberReader record(item);

@@ -33,6 +33,7 @@ struct InvocationsReply {
   std::string id;
   std::string name;
   std::string node_id;
+  uint32_t slot = 0;  // which replica; a node may run several
   std::vector<InvocationRecord> invocations;  // newest first
 };
 

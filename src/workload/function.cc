@@ -331,6 +331,9 @@ void DeployedFunction::publish_log(runtime::LogStream stream, std::string_view t
   // Logs are worth nothing without a connection; the client counts what it refuses.
   const Status sent = deps_.connection.publish(subject, text);
   if (!sent) ++log_lines_dropped_;
+  if (deps_.v1_feed != nullptr) {
+    deps_.v1_feed->log(options_, is_stdout ? v1::LogLevel::Info : v1::LogLevel::Error, text);
+  }
 }
 
 void DeployedFunction::on_dead(Instance& instance, const std::string& reason) {

@@ -19,6 +19,7 @@
 #include "workload/invocations.h"
 #include "workload/kept_log.h"
 #include "workload/log_limiter.h"
+#include "workload/nex_v1_feed.h"
 #include "workload/tracer.h"
 #include "workload/trigger.h"
 #include "workload/workload.h"
@@ -58,6 +59,7 @@ class DeployedFunction final : public InstanceOwner, public Workload, private Tr
     Instance::Deps instance;
     Tracer* tracer = nullptr;  // null: spans are not recorded, contexts only passed on
     HttpRoutes* routes = nullptr;  // null: no HTTP triggers
+    NexV1Feed* v1_feed = nullptr;  // null: nobody is told in words of Nex 0.2.7
   };
 
   // `on_live` is called once: with success when the triggers are in place at the server, or with why

@@ -30,6 +30,13 @@ void DeployedFunction::record(const CallEnd& end, const CallResult& result) {
   entry.deliveries = facts.deliveries;
   entry.trace = facts.trace;
   recent_.add(std::move(entry), facts.subject, result.error);
+  if (deps_.v1_feed != nullptr) {
+    if (code == 200) {
+      deps_.v1_feed->call_succeeded(options_, facts.subject, now - end.received);
+    } else {
+      deps_.v1_feed->call_failed(options_, facts.subject, result.error);
+    }
+  }
   if (code != 200) {
     publish_event("FUNCTIONEXECFAILED", facts.subject, result.error,
                   ",\"code\":" + std::to_string(code));

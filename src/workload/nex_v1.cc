@@ -1,8 +1,5 @@
 #include "workload/nex_v1.h"
 
-#include <sys/utsname.h>
-#include <unistd.h>
-
 #include <algorithm>
 
 #include "base/bytes.h"
@@ -12,20 +9,10 @@ namespace {
 
 constexpr Duration kNodeTimeout = std::chrono::seconds(35);
 
-// As Go names machines.
-std::string go_architecture() {
-  utsname name{};
-  if (uname(&name) != 0) return "unknown";
-  const std::string_view machine = name.machine;
-  if (machine == "x86_64") return "amd64";
-  if (machine == "aarch64") return "arm64";
-  return std::string(machine);
-}
-
 }  // namespace
 
 NexV1::NexV1(const Deps& deps, Options options)
-    : deps_(deps), options_(std::move(options)), started_(deps.loop.clock().now()) {}
+    : deps_(deps), options_(std::move(options)) {}
 
 NexV1::~NexV1() { *alive_ = false; }
 
@@ -57,18 +44,6 @@ Status NexV1::subscribe(std::string subject, void (NexV1::*handler)(const client
   return {};
 }
 
-v1::NodeFacts NexV1::facts() const {
-  v1::NodeFacts facts{options_.node_id, options_.nexus, options_.version,
-                      format_uptime(deps_.loop.clock().now() - started_), options_.xkey, options_.tags, {}, {}};
-  facts.tags.emplace_back("nex.os", "linux");
-  facts.tags.emplace_back("nex.arch", go_architecture());
-  facts.tags.emplace_back("nex.cpucount", std::to_string(sysconf(_SC_NPROCESSORS_ONLN)));
-  facts.tags.emplace_back("nex.unsafe", options_.is_sandboxed ? "false" : "true");
-  facts.types = options_.types();
-  facts.workloads = options_.workloads();
-  return facts;
-}
-
 void NexV1::respond(const std::string& reply, const std::string& body) {
   if (!reply.starts_with('_')) return;  // no inbox: the answer would be a message in our name
   if (const Status sent = deps_.connection.publish(reply, body); !sent) {
@@ -90,18 +65,19 @@ void NexV1::ask_node(const std::string& subject, const std::string& body, Callba
   if (!started) (*shared)(started.error());
 }
 
-void NexV1::on_ping(const client::Message& message) { respond(std::string(message.reply), v1::ping_response(facts(), "ping")); }
+void NexV1::on_ping(const client::Message& message) { respond(std::string(message.reply), v1::ping_response(options_.facts(), "ping")); }
 
 void NexV1::on_auction(const client::Message& message) {
-  const v1::NodeFacts node = facts();
   // Silence says no.
+  if (!options_.takes_work()) return;
+  const v1::NodeFacts node = options_.facts();
   if (!v1::is_viable(v1::decode_auction(message.payload), node, options_.is_sandboxed)) return;
   respond(std::string(message.reply), v1::ping_response(node, "auction"));
 }
 
 // "$NEX.WPING.<ns>" and "$NEX.WPING.<ns>.<workload id or name>"; silence when nothing is meant.
 void NexV1::on_workload_ping(const client::Message& message) {
-  v1::NodeFacts node = facts();
+  v1::NodeFacts node = options_.facts();
   const std::string_view ns = message.token(2);
   const std::string_view wanted = message.token(3);
   std::erase_if(node.workloads, [&](const WorkloadInfo& one) {
@@ -111,7 +87,7 @@ void NexV1::on_workload_ping(const client::Message& message) {
 }
 
 void NexV1::on_info(const client::Message& message) {
-  v1::NodeFacts node = facts();
+  v1::NodeFacts node = options_.facts();
   const std::string_view ns = message.token(2);
   std::erase_if(node.workloads, [&](const WorkloadInfo& one) { return one.summary.ns != ns; });
   respond(std::string(message.reply), v1::info_response(node));
@@ -134,7 +110,7 @@ void NexV1::on_deploy(const client::Message& message) {
 }
 
 void NexV1::forget_gone() {
-  const auto workloads = options_.workloads();
+  const auto workloads = options_.facts().workloads;
   std::erase_if(deployed_, [&](const auto& entry) {
     return std::none_of(workloads.begin(), workloads.end(),
                         [&](const WorkloadInfo& one) { return one.summary.id == entry.first; });
@@ -145,7 +121,7 @@ void NexV1::on_stop(const client::Message& message) {
   const std::string reply(message.reply);
   const auto stop = v1::decode_stop(message.payload, options_.issuers);
   if (!stop) return respond(reply, v1::failure("stop", stop.error().text));
-  const auto workloads = options_.workloads();
+  const auto workloads = options_.facts().workloads;
   const auto found = std::find_if(workloads.begin(), workloads.end(), [&](const WorkloadInfo& one) {
     return one.summary.id == stop->workload_id && one.summary.ns == message.token(2);
   });

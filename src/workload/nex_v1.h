@@ -27,15 +27,10 @@ class NexV1 {
   };
   struct Options {
     std::string node_id;
-    std::string xkey;
-    std::string nexus;
-    std::string version;
-    Pairs tags;
     Words issuers;  // whose signatures count; empty: any
     bool is_sandboxed = true;
-    // What the node has now.
-    Callback<std::vector<WorkloadInfo>()> workloads;
-    Callback<Words()> types;
+    Callback<v1::NodeFacts()> facts;  // as they are now
+    Callback<bool()> takes_work;      // whether it bids
   };
   // Fails as subscribing does.
   static Result<std::unique_ptr<NexV1>> start(const Deps&, Options);
@@ -57,12 +52,10 @@ class NexV1 {
   void respond(const std::string& reply, const std::string& body);
   // Asks the node itself; `then` gets the body of its answer, or why there is none.
   void ask_node(const std::string& subject, const std::string& body, Callback<void(Result<std::string>)> then);
-  v1::NodeFacts facts() const;
   void forget_gone();
 
   const Deps deps_;
   const Options options_;
-  const MonotonicTime started_;
   std::map<std::string, v1::Token> deployed_;  // by workload id: who signed what this deployed
   std::vector<std::unique_ptr<client::Subscription>> subscriptions_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -238,4 +238,44 @@ Status check_stop(const Token& stop, const Token& deploy) {
   return {};
 }
 
+std::string event_subject(std::string_view ns, std::string_view type) {
+  std::string subject("$NEX.events.");
+  return subject.append(ns).append(".").append(type);
+}
+
+std::string log_subject(std::string_view ns, std::string_view node_id, std::string_view workload, std::string_view id) {
+  std::string subject("$NEX.logs.");
+  return subject.append(ns).append(".").append(node_id).append(".").append(workload).append(".").append(id);
+}
+
+std::string cloud_event(std::string_view id, std::string_view time, std::string_view type, std::string_view source,
+                        std::string_view ns, std::string_view data) {
+  Writer out;
+  out.begin_object().field("specversion", "1.0").field("id", id).field("source", source).field("type", type);
+  out.field("datacontenttype", "application/json").field("time", time).field("namespace", ns);
+  return out.key("data").raw(data).end_object().take();
+}
+
+std::string node_started_data(const NodeFacts& facts) {
+  Writer out;
+  out.begin_object().field("version", facts.version).field("id", facts.node_id);
+  write_pairs(out, "tags", facts.tags);
+  return out.end_object().take();
+}
+
+std::string heartbeat_data(const NodeFacts& facts) {
+  Writer out;
+  out.begin_object().field("version", facts.version).field("node_id", facts.node_id);
+  out.field("nexus", facts.nexus).field("uptime", facts.uptime);
+  write_pairs(out, "tags", facts.tags);
+  return out.field("running_machines", uint64_t{facts.workloads.size()}).end_object().take();
+}
+
+std::string log_body(LogLevel level, std::string_view text, std::string_view id) {
+  constexpr std::string_view kLevels[] = {"DEBUG", "INFO", "ERROR"};
+  Writer out;
+  out.begin_object().field("text", text).field("level", kLevels[static_cast<size_t>(level)]);
+  return out.field("id", id).end_object().take();
+}
+
 }  // namespace brokkr::workload::v1

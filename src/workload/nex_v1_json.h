@@ -71,4 +71,16 @@ Result<Stop> decode_stop(std::string_view, const Words& issuers);
 // Whether `stop` may stop what `deploy` deployed: of the same issuer and subject, but another token.
 Status check_stop(const Token& stop, const Token& deploy);
 
+// "$NEX.events.<ns>.<type>", and "$NEX.logs.<ns>.<node>.<workload>.<id>": the order that is documented.
+std::string event_subject(std::string_view ns, std::string_view type);
+std::string log_subject(std::string_view ns, std::string_view node_id, std::string_view workload, std::string_view id);
+// A CloudEvent 1.0; `data` is JSON.
+std::string cloud_event(std::string_view id, std::string_view time, std::string_view type, std::string_view source,
+                        std::string_view ns, std::string_view data);
+std::string node_started_data(const NodeFacts&);
+std::string heartbeat_data(const NodeFacts&);
+// Written as Go's slog has them.
+enum class LogLevel : uint8_t { Debug, Info, Error };
+std::string log_body(LogLevel, std::string_view text, std::string_view id);
+
 }  // namespace brokkr::workload::v1

@@ -11,6 +11,7 @@
 #include "base/ids.h"
 #include "base/json.h"
 #include "workload/gate_connection.h"
+#include "workload/json_members.h"
 #include "workload/metrics_page.h"
 
 namespace brokkr::workload {
@@ -82,7 +83,8 @@ Node::Node(const Deps& deps, NodeOptions options, NodeIdentity identity)
                   retire_all();
                 }),
       ready_limit_(deps.loop, [this] { become_ready({}); }),
-      undecided_limit_(deps.loop, [this] { decide(); }) {}
+      undecided_limit_(deps.loop, [this] { decide(); }),
+      heartbeat_(deps.loop, [this] { beat(); }) {}
 
 Node::~Node() = default;
 
@@ -141,9 +143,13 @@ Status Node::open() {
     tracer_ = std::move(*tracer);
     control_spans_ = std::make_unique<ControlSpans>(deps_.loop, *tracer_);
   }
+  if (options_.answers_v1) {
+    v1_feed_ = std::make_unique<NexV1Feed>(NexV1Feed::Deps{deps_.loop, deps_.random, deps_.log, *connection_}, id_,
+                                           options_.version, [this] { return v1_facts(); });
+  }
   factory_ = std::make_unique<WorkloadFactory>(
       WorkloadFactory::Deps{deps_.loop, deps_.resolver, deps_.random, deps_.log, *connection_,
-                            *cgroups_, *artifacts_, options_, tracer_.get()});
+                            *cgroups_, *artifacts_, options_, tracer_.get(), v1_feed_.get()});
   secrets_ = std::make_unique<SecretStore>(make_secret_deps());
   guard_ = std::make_unique<DeployGuard>(options_.issuers);
   plane_ = std::make_unique<ControlPlane>(
@@ -173,12 +179,7 @@ void Node::on_connected() {
   }
   connection_->flush(kAnnounceTimeout, [this](const Status& flushed) {
     state_ = State::Running;
-    json::Writer event;
-    event.begin_object().field("type", "node_started").field("id", id_);
-    event.field("name", options_.name).field("nexus", options_.nexus).key("tags").begin_object();
-    for (const auto& [key, value] : options_.tags) event.field(key, value);
-    event.end_object().end_object();
-    publish_event(kSystemNamespace, "NODESTARTED", event.text());
+    start_feeds();
     if (!flushed) return become_ready(flushed);
     plane_->open();
     ready_limit_.start(kReadyLimit);
@@ -245,15 +246,7 @@ void Node::on_ended(const std::string& id, int exit_code, const std::string& err
   const auto found = workloads_.find(id);
   if (found == workloads_.end()) return;
   plane_->copy_ended(id, exit_code, error, last_output(found->second->log()));
-  const WorkloadIdentity& identity = found->second->identity();
-  json::Writer event;
-  event.begin_object().field("id", id).field("namespace", identity.ns);
-  event.field("name", identity.name).field("workload_type", identity.workload_type);
-  event.field("exit_code", exit_code);
-  if (!error.empty()) {
-    event.key("error").begin_object().field("code", exit_code).field("message", error).end_object();
-  }
-  publish_event(identity.ns, "WORKLOADSTOPPED", event.end_object().text());
+  announce_end(*found->second, exit_code, error);
 }
 
 void Node::announce(const Workload& workload) {
@@ -261,7 +254,27 @@ void Node::announce(const Workload& workload) {
   json::Writer event;
   event.begin_object().field("id", identity.id).field("namespace", identity.ns);
   event.field("name", identity.name).field("workload_type", identity.workload_type);
+  if (!identity.metadata.empty()) write_pairs(event, "metadata", identity.metadata);
   publish_event(identity.ns, "WORKLOADSTARTED", event.end_object().text());
+  if (v1_feed_ != nullptr) v1_feed_->workload_deployed(identity);
+}
+
+void Node::announce_end(const Workload& workload, std::optional<int> exit_code, const std::string& error) {
+  const WorkloadIdentity& identity = workload.identity();
+  json::Writer event;
+  event.begin_object().field("id", identity.id).field("namespace", identity.ns);
+  event.field("name", identity.name).field("workload_type", identity.workload_type);
+  if (!identity.metadata.empty()) write_pairs(event, "metadata", identity.metadata);
+  if (exit_code) event.field("exit_code", *exit_code);
+  if (!error.empty()) {
+    // Nex has the code as a text.
+    event.key("error").begin_object().field("code", std::to_string(exit_code.value_or(0)));
+    event.field("message", error).end_object();
+  }
+  publish_event(identity.ns, "WORKLOADSTOPPED", event.end_object().text());
+  if (v1_feed_ == nullptr) return;
+  const bool is_asked = !exit_code && error.empty();
+  v1_feed_->workload_undeployed(identity, exit_code.value_or(0), is_asked ? "Workload shutdown requested" : error);
 }
 
 void Node::add_name(const Workload& workload) {
@@ -304,12 +317,7 @@ void Node::retire(const std::string& id, Duration grace, Callback<void()> on_sto
   workload.stop(grace, [this, id, has_ended, on_stopped = std::move(on_stopped)] {
     const auto stopped = workloads_.find(id);
     if (stopped != workloads_.end()) {
-      const WorkloadSummary summary = stopped->second->summary();
-      json::Writer event;
-      event.begin_object().field("id", id).field("namespace", summary.ns);
-      event.field("name", summary.name).field("workload_type", summary.workload_type);
-      event.end_object();
-      if (!has_ended) publish_event(summary.ns, "WORKLOADSTOPPED", event.text());
+      if (!has_ended) announce_end(*stopped->second, std::nullopt, {});
       destroy(id);
     }
     if (on_stopped) on_stopped();
@@ -323,6 +331,22 @@ Workload* Node::find(std::string_view ns, std::string_view id_or_name) const {
       workloads_.find(names != names_.end() ? names->second.front() : std::string(id_or_name));
   if (found == workloads_.end() || found->second->identity().ns != ns) return nullptr;
   return is_listed(*found->second) ? found->second.get() : nullptr;
+}
+
+std::vector<const Workload*> Node::find_all(std::string_view ns, std::string_view id_or_name) const {
+  const auto names = names_.find(name_key(ns, id_or_name));
+  std::vector<const Workload*> found;
+  if (names == names_.end()) {
+    if (const Workload* one = find(ns, id_or_name)) found.push_back(one);
+    return found;
+  }
+  for (const std::string& id : names->second) {
+    if (const auto one = workloads_.find(id); one != workloads_.end()) found.push_back(one->second.get());
+  }
+  std::sort(found.begin(), found.end(), [](const Workload* a, const Workload* b) {
+    return std::pair(a->identity().slot, a->identity().id) < std::pair(b->identity().slot, b->identity().id);
+  });
+  return found;
 }
 
 void Node::publish_event(std::string_view ns, std::string_view type, std::string_view json) {
@@ -350,7 +374,7 @@ NodeInfo Node::info() const {
   info.xkey = identity_.xkey().public_key();
   info.version = options_.version;
   info.uptime = format_uptime(deps_.loop.clock().now() - started_);
-  info.tags = options_.tags;
+  info.tags = tags();
   info.name = options_.name;
   info.nexus = options_.nexus;
   constexpr const char* kStates[] = {"starting", "running", "lameduck", "stopping"};
@@ -380,6 +404,8 @@ void Node::stop(Callback<void()> on_stopped) {
   // No new deployments, and no bids for them.
   service_.reset();
   v1_.reset();
+  metrics_feed_.reset();
+  heartbeat_.stop();
   plane_->halt();
   stop_limit_.start(options_.stop_grace);
   retire_all();
@@ -395,8 +421,8 @@ void Node::retire_all() {
 void Node::finish_stop() {
   workloads_.clear();
   factory_->shut_down();
-  publish_event(kSystemNamespace, "NODESTOPPED",
-                json::Writer().begin_object().field("id", id_).end_object().text());
+  publish_node_event("NODESTOPPED", json::Writer().begin_object().field("id", id_).end_object().text());
+  if (v1_feed_ != nullptr) v1_feed_->node_stopped();
   plane_->say_goodbye([this] {
     connection_->drain([this](const Status&) {
       if (const auto on_stopped = std::move(on_stopped_)) on_stopped();

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -22,7 +23,9 @@
 #include "workload/control_plane.h"
 #include "workload/control_spans.h"
 #include "workload/deploy_guard.h"
+#include "workload/metrics_feed.h"
 #include "workload/nex_v1.h"
+#include "workload/nex_v1_feed.h"
 #include "workload/node_identity.h"
 #include "workload/node_options.h"
 #include "workload/secret_store.h"
@@ -40,6 +43,10 @@ std::string find_engine_plugin();
 bool is_users_fault(const Error&);
 // The end of what it wrote to stdout: a job's result.
 std::string last_output(const WorkloadLog&);
+
+// The namespace a request is about: its subject's, or the one it names itself in the subject of `system`.
+// PermissionDenied when the two do not agree.
+Result<std::string> namespace_meant(const client::ServiceRequest&, const std::string& named);
 
 // A workload node: runs what is deployed and answers the control API, as a NATS client like any other.
 // Where the server has JetStream, deployments are desired state: this node takes its part of it and has it
@@ -82,6 +89,8 @@ class Node final : public ControlPlaneHost {
   Status add_endpoint(std::string name, std::string_view ns, std::string_view verb,
                       std::string_view argument, void (Node::*handler)(client::ServiceRequest));
   void on_ping(client::ServiceRequest);
+  void on_tags(client::ServiceRequest);
+  void on_agent_id(client::ServiceRequest);
   void on_info(client::ServiceRequest);
   void on_lameduck(client::ServiceRequest);
   void on_auction(client::ServiceRequest);
@@ -114,6 +123,13 @@ class Node final : public ControlPlaneHost {
   void remove_triggers(const DesiredWorkload& workload, client::DoneHandler done) override;
   void on_stored(std::string_view bucket, const std::string& key, const StoredKey&) override;
 
+  // What the node is looked for by: its own tags and those every node has.
+  Pairs tags() const;
+  bool has_tags(const Pairs& wanted) const;
+  // Tells that it is there, as Nex's nodes do.
+  void beat();
+  void start_feeds();
+  void publish_node_event(std::string_view type, std::string_view json);
   // Checks whether there is room, and the deployment itself; `error_id` says what kind of mistake it was.
   Result<Deployment> plan(std::string_view ns, const DeployRequest& request, std::string& error_id);
   void respond(client::ServiceRequest& request, const std::string& body);
@@ -136,6 +152,7 @@ class Node final : public ControlPlaneHost {
   Status open_secrets(Deployment& deployment);
   SecretStore::Deps make_secret_deps();
   Status start_v1();
+  v1::NodeFacts v1_facts() const;
   void on_secrets(client::ServiceRequest);
   Status run(Deployment deployment, client::DoneHandler on_live);
   void deploy_directly(Deployment deployment, SharedRequest request);
@@ -160,6 +177,8 @@ class Node final : public ControlPlaneHost {
   void decide();
 
   void announce(const Workload& workload);
+  // Without an exit code it was told to stop.
+  void announce_end(const Workload& workload, std::optional<int> exit_code, const std::string& error);
   void destroy(const std::string& id);
   void retire(const std::string& id, Duration grace, Callback<void()> on_stopped);
   void add_name(const Workload& workload);
@@ -167,6 +186,8 @@ class Node final : public ControlPlaneHost {
   // Live, or ended by itself: not one that is starting or being stopped.
   bool is_listed(const Workload& workload) const;
   Workload* find(std::string_view ns, std::string_view id_or_name) const;
+  // Every replica of that name here, or the one of that id.
+  std::vector<const Workload*> find_all(std::string_view ns, std::string_view id_or_name) const;
   void publish_event(std::string_view ns, std::string_view type, std::string_view json);
   void retire_all();
   void finish_stop();
@@ -187,10 +208,12 @@ class Node final : public ControlPlaneHost {
   std::unique_ptr<client::Service> service_;
   std::unique_ptr<Tracer> tracer_;
   std::unique_ptr<ControlSpans> control_spans_;  // null without a tracer
+  std::unique_ptr<NexV1Feed> v1_feed_;  // null when nobody is told in words of Nex 0.2.7
   std::unique_ptr<WorkloadFactory> factory_;
   std::unique_ptr<SecretStore> secrets_;
   std::unique_ptr<DeployGuard> guard_;
   std::unique_ptr<NexV1> v1_;
+  std::unique_ptr<MetricsFeed> metrics_feed_;
   std::unique_ptr<ControlPlane> plane_;
   std::unique_ptr<ArtifactSource> source_;
   Namespaces namespaces_;
@@ -206,6 +229,7 @@ class Node final : public ControlPlaneHost {
   io::Timer lameduck_;
   io::Timer ready_limit_;
   io::Timer undecided_limit_;
+  io::Timer heartbeat_;
 };
 
 }  // namespace brokkr::workload

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "subject/subject.h"
 #include "workload/image_reference.h"
+#include "workload/json_members.h"
 #include "workload/node.h"
 
 namespace brokkr::workload {
@@ -19,6 +20,7 @@ constexpr auto kUndeployGrace = std::chrono::seconds(2);
 constexpr size_t kUndecidedMax = 256;
 // Shorter than anybody waits for a deploy, longer than a cluster needs to choose its leaders.
 constexpr auto kUndecidedTime = std::chrono::seconds(8);
+constexpr Duration kHeartbeatInterval = std::chrono::seconds(10);
 // Of one message of a reply in several.
 constexpr size_t kReplyBytesMax = 400U << 10;
 
@@ -56,6 +58,14 @@ void send_in_parts(client::Connection& connection, client::ServiceRequest& reque
 
 }  // namespace
 
+Result<std::string> namespace_meant(const client::ServiceRequest& request, const std::string& named) {
+  const std::string_view said = namespace_of(request);
+  if (named.empty() || named == said) return std::string(said);
+  if (said == kSystemNamespace) return named;
+  return Error{Errc::PermissionDenied,
+               "namespace \"" + named + "\" is not that of the subject, \"" + std::string(said) + "\""};
+}
+
 Status Node::add_endpoint(std::string name, std::string_view ns, std::string_view verb,
                           std::string_view argument,
                           void (Node::*handler)(client::ServiceRequest)) {
@@ -84,6 +94,8 @@ Status Node::add_endpoints() {
   } endpoints[] = {
       {"PingNexus", system, "PING", {}, &Node::on_ping},
       {"PingNode", system, "PING", id_, &Node::on_ping},
+      {"PlacementTags", system, "PTAGS", {}, &Node::on_tags},
+      {"AgentIdByName", system, "AGENTID", id_, &Node::on_agent_id},
       {"GetNodeInfo", system, "INFO", id_, &Node::on_info},
       {"SetLameduck", system, "LAMEDUCK", id_, &Node::on_lameduck},
       {"AuctionRequest", "*", "AUCTION", {}, &Node::on_auction},
@@ -119,23 +131,79 @@ void Node::respond_error(client::ServiceRequest& request, int code, const Contro
 }
 
 void Node::on_ping(client::ServiceRequest request) {
+  const auto wanted = decode_node_ping_request(request.message().payload);
+  if (!wanted) return respond_error(request, 400, {"bad-request", wanted.error().text});
+  if (!has_tags(wanted->filter)) return;
   const NodeInfo facts = info();
   NodePing ping;
   ping.node_id = id_;
-  ping.xkey = identity_.xkey().public_key();
+  ping.xkey = facts.xkey;
   ping.version = options_.version;
   ping.start_time = format_rfc3339(started_wall_);
-  ping.tags = options_.tags;
-  // Where nex 0.4.x looks for them.
-  for (const auto& [tag, value] : {std::pair{"nex.node", options_.name}, {"nex.nexus", options_.nexus}}) {
-    ping.tags.emplace_back(tag, value);
-  }
+  ping.tags = facts.tags;
   ping.state = facts.state;
   ping.agent_count = static_cast<uint32_t>(facts.agents.size());
   ping.name = options_.name;
   ping.nexus = options_.nexus;
   ping.workload_count = static_cast<uint32_t>(names_.size());
   respond(request, encode(ping));
+}
+
+void Node::on_tags(client::ServiceRequest request) {
+  json::Writer out;
+  out.begin_object();
+  for (const auto& [tag, value] : tags()) out.field(tag, value);
+  respond(request, out.end_object().take());
+}
+
+// The id of the agent of that name, as bare text; agents are part of the node, one for each type.
+void Node::on_agent_id(client::ServiceRequest request) {
+  const std::string name(request.message().payload);
+  if (name.empty()) return respond_error(request, 400, {"bad-request", "agent name is required"});
+  for (const AgentSummary& agent : info().agents) {
+    if (agent.name == name) return respond(request, agent.agent_id);
+  }
+}
+
+void Node::beat() {
+  heartbeat_.start(kHeartbeatInterval);
+  std::string registrations;
+  for (const std::string& type : factory_->types()) {
+    registrations += (registrations.empty() ? "" : ", ") + id_ + "-" + type + " [" + type + "]";
+  }
+  json::Writer out;
+  out.begin_object().field("registrations", registrations).end_object();
+  const Status sent = connection_->publish(control_subject(kSystemNamespace, "HEARTBEAT", id_), out.text());
+  if (!sent) deps_.log.debug("workload: heartbeat not sent: " + sent.error().text);
+}
+
+void Node::start_feeds() {
+  json::Writer event;
+  event.begin_object().field("type", "io.synadia.nex.event.nexnode_started").field("id", id_);
+  event.field("name", options_.name).field("nexus", options_.nexus);
+  write_pairs(event, "tags", tags());
+  publish_node_event("NODESTARTED", event.end_object().text());
+  if (v1_feed_ != nullptr) v1_feed_->node_started();
+  beat();
+  if (options_.metrics_interval <= Duration::zero()) return;
+  metrics_feed_ = std::make_unique<MetricsFeed>(
+      MetricsFeed::Deps{deps_.loop, *connection_,
+                        [this] {
+                          std::vector<std::string> ids;
+                          for (const auto& [id, workload] : workloads_) ids.push_back(id);
+                          return ids;
+                        },
+                        [this](const std::string& id) -> const Workload* {
+                          const auto found = workloads_.find(id);
+                          return found == workloads_.end() ? nullptr : found->second.get();
+                        }},
+      id_, options_.metrics_interval);
+}
+
+// Nex has its node's id where others have a namespace; here they are also where operators look.
+void Node::publish_node_event(std::string_view type, std::string_view json) {
+  publish_event(kSystemNamespace, type, json);
+  publish_event(id_, type, json);
 }
 
 void Node::on_info(client::ServiceRequest request) { respond(request, encode(info())); }
@@ -147,6 +215,7 @@ void Node::on_lameduck(client::ServiceRequest request) {
   if (!parse_go_duration(wanted->delay, delay) || delay < Duration::zero()) {
     return respond_error(request, 400, {"bad-request", "\"delay\" is no duration"});
   }
+  if (!has_tags(wanted->tag)) return;
   become_lame(delay);
   respond(request, encode(LameduckReply{true, "functions stop in " + format_go_duration(delay)}));
 }
@@ -157,8 +226,10 @@ void Node::become_lame(Duration delay) {
   lameduck_.start(delay);
   json::Writer event;
   event.begin_object().field("id", id_);
-  event.field("time", format_rfc3339(deps_.loop.clock().wall_now()));
-  publish_event(kSystemNamespace, "NODELAMEDUCKSET", event.end_object().text());
+  // When it is to be empty.
+  event.field("time", format_rfc3339(deps_.loop.clock().wall_now() + delay));
+  publish_node_event("NODELAMEDUCKSET", event.end_object().text());
+  if (v1_feed_ != nullptr) v1_feed_->node_entered_lameduck();
 }
 
 void Node::on_drain(client::ServiceRequest request) {
@@ -188,10 +259,7 @@ void Node::on_auction(client::ServiceRequest request) {
   if (state_ != State::Running || workloads_.size() >= options_.workloads_max) return;
   const Words lives = factory_->lifecycles(wanted->agent_type);
   if (lives.empty()) return;
-  const bool has_tags = std::all_of(wanted->tags.begin(), wanted->tags.end(), [&](const auto& tag) {
-    return std::find(options_.tags.begin(), options_.tags.end(), tag) != options_.tags.end();
-  });
-  if (!has_tags) return;
+  if (!has_tags(wanted->tags)) return;
   AuctionReply bid;
   bid.bidder_id = bid.node_id = id_;
   bid.xkey = identity_.xkey().public_key();
@@ -227,8 +295,10 @@ void Node::refuse(client::ServiceRequest& request, const Refusal& refusal) {
 void Node::on_deploy(client::ServiceRequest request) {
   const auto wanted = decode_deploy_request(request.message().payload);
   if (!wanted) return respond_error(request, 400, {"bad-request", wanted.error().text});
+  const auto ns = namespace_meant(request, wanted->ns);
+  if (!ns) return respond_error(request, 403, {"other-namespace", ns.error().text});
   std::string error_id;
-  Result<Deployment> planned = plan(namespace_of(request), *wanted, error_id);
+  Result<Deployment> planned = plan(*ns, *wanted, error_id);
   if (!planned) return refuse(request, {error_id, planned.error()});
   const auto pending = std::make_shared<client::ServiceRequest>(std::move(request));
   admit(std::move(*planned), *wanted, [this, pending](Result<Deployment> ready, const std::string& id) {
@@ -288,7 +358,11 @@ void Node::prepare_artifact(Deployment deployment, Prepared done) {
 }
 
 void Node::on_undeploy(client::ServiceRequest request) {
-  const std::string ns(namespace_of(request));
+  const auto wanted = decode_undeploy_request(request.message().payload);
+  if (!wanted) return respond_error(request, 400, {"bad-request", wanted.error().text});
+  const auto meant = namespace_meant(request, wanted->ns);
+  if (!meant) return respond_error(request, 403, {"other-namespace", meant.error().text});
+  const std::string& ns = *meant;
   const std::string argument(argument_of(request));
   if (plane_->is_ready()) {
     if (const auto* view = plane_->scheduler().find(ns, argument); view != nullptr) {
@@ -313,6 +387,9 @@ void Node::on_undeploy(client::ServiceRequest request) {
 void Node::on_workload_ping(client::ServiceRequest request) {
   const auto wanted = decode_workload_ping_request(request.message().payload);
   if (!wanted) return respond_error(request, 400, {"bad-request", wanted.error().text});
+  // What `system` names beside its own is no restriction: it sees all.
+  const auto meant = namespace_meant(request, wanted->ns);
+  if (!meant) return respond_error(request, 403, {"other-namespace", meant.error().text});
   const std::string_view ns = namespace_of(request);
   std::vector<std::string> filter = wanted->filter;
   const std::string_view argument = argument_of(request);
@@ -352,13 +429,18 @@ void Node::on_workload_log(client::ServiceRequest request) {
 void Node::on_invocations(client::ServiceRequest request) {
   const auto wanted = decode_invocations_request(request.message().payload);
   if (!wanted) return respond_error(request, 400, {"bad-request", wanted.error().text});
-  const Workload* workload = find(namespace_of(request), argument_of(request));
-  if (workload == nullptr) return;
-  InvocationsReply reply{workload->identity().id, workload->identity().name, id_, {}};
-  if (workload->invocations() != nullptr) {
-    reply.invocations = workload->invocations()->list(wanted->limit, wanted->errors);
+  std::vector<const Workload*> found = find_all(namespace_of(request), argument_of(request));
+  const std::string reply_to(request.message().reply);
+  if (found.empty() || !reply_to.starts_with('_')) return;
+  for (const Workload* workload : found) {
+    InvocationsReply reply{workload->identity().id, workload->identity().name, id_, workload->identity().slot, {}};
+    if (workload->invocations() != nullptr) {
+      reply.invocations = workload->invocations()->list(wanted->limit, wanted->errors);
+    }
+    if (workload == found.back()) return respond(request, encode(reply));
+    // Those before the last go around the service, whose answers are one a request.
+    if (!connection_->publish(reply_to, encode(reply))) return;
   }
-  respond(request, encode(reply));
 }
 
 }  // namespace brokkr::workload

@@ -108,7 +108,7 @@ NodeRecord Node::describe_node() {
   record.nexus = options_.nexus;
   record.xkey = identity_.xkey().public_key();
   record.version = options_.version;
-  record.tags = options_.tags;
+  record.tags = tags();
   record.types = factory_->types();
   static const uint64_t memory = usable_memory();
   static const auto cpus = static_cast<uint32_t>(std::max(1L, sysconf(_SC_NPROCESSORS_ONLN)));
@@ -610,9 +610,12 @@ void Node::remove_desired(const Scheduler::WorkloadView& view, SharedRequest req
 }
 
 void Node::on_clone(client::ServiceRequest request) {
-  const std::string ns = desired_ns(request);
+  const auto wanted = decode_clone_request(request.message().payload);
+  if (!wanted) return respond_error(request, 400, {"bad-request", wanted.error().text});
+  const auto ns = namespace_meant(request, wanted->ns);
+  if (!ns) return respond_error(request, 403, {"other-namespace", ns.error().text});
   const std::string argument = desired_argument(request);
-  const auto* view = plane_->is_ready() ? plane_->scheduler().find(ns, argument) : nullptr;
+  const auto* view = plane_->is_ready() ? plane_->scheduler().find(*ns, argument) : nullptr;
   if (view == nullptr || !is_responder(*view)) return;
   WorkloadRevision revision = view->workload.current;
   // The digest alone means something only in its own namespace.

@@ -40,7 +40,8 @@ struct NodeOptions {
   uint32_t cpu_millis = 0;
   HostServiceOptions host_services;
   Words issuers;              // account keys one of which must have signed a deploy; empty: none
-  bool answers_v1 = true;     // the requests of Nex 0.2.7 too
+  bool answers_v1 = true;     // the requests of Nex 0.2.7 too, and its feeds
+  Duration metrics_interval = std::chrono::seconds(10);  // of the metrics feed; zero: there is none
   Duration stop_grace = std::chrono::seconds(6);  // for running calls when the node stops
   client::Options connection;
   // Where spans go, see tracer_options; empty: nowhere.

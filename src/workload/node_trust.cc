@@ -1,4 +1,8 @@
 // Whom a node trusts with what: signed deploys, secrets, and the requests of Nex 0.2.7.
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <optional>
 #include <utility>
 
@@ -16,6 +20,16 @@ Status status_of(const client::ApiError& error) {
     return Error{Errc::AlreadyExists, error.text};
   }
   return Error{error.code, error.text};
+}
+
+// As Go names machines.
+std::string machine_architecture() {
+  utsname name{};
+  if (uname(&name) != 0) return "unknown";
+  const std::string_view machine = name.machine;
+  if (machine == "x86_64") return "amd64";
+  if (machine == "aarch64") return "arm64";
+  return std::string(machine);
 }
 
 }  // namespace
@@ -90,24 +104,45 @@ void Node::admit(Deployment planned, const DeployRequest& request, Prepared done
                 });
 }
 
+Pairs Node::tags() const {
+  Pairs tags = options_.tags;
+  const std::pair<std::string_view, std::string> known[] = {
+      {"nex.os", "linux"},
+      {"nex.arch", machine_architecture()},
+      {"nex.cpucount", std::to_string(sysconf(_SC_NPROCESSORS_ONLN))},
+      {"nex.lameduck", state_ == State::Lameduck ? "true" : "false"},
+      {"nex.nexus", options_.nexus},
+      {"nex.node", options_.name}};
+  for (const auto& [tag, value] : known) tags.emplace_back(tag, value);
+  return tags;
+}
+
+bool Node::has_tags(const Pairs& wanted) const {
+  const Pairs own = tags();
+  return std::all_of(wanted.begin(), wanted.end(),
+                     [&](const auto& tag) { return std::find(own.begin(), own.end(), tag) != own.end(); });
+}
+
+v1::NodeFacts Node::v1_facts() const {
+  v1::NodeFacts facts{id_, options_.nexus, options_.version, format_uptime(deps_.loop.clock().now() - started_),
+                      identity_.xkey().public_key(), tags(), factory_->types(), {}};
+  // Those 0.2.7 has only when they are true.
+  std::erase_if(facts.tags, [](const auto& tag) { return tag == std::pair<std::string, std::string>("nex.lameduck", "false"); });
+  if (options_.sandbox == sandbox::Policy::Off) facts.tags.emplace_back("nex.unsafe", "true");
+  for (const auto& [id, workload] : workloads_) {
+    if (workload->state() == Workload::State::Live) facts.workloads.push_back(workload->info());
+  }
+  return facts;
+}
+
 Status Node::start_v1() {
   if (!options_.answers_v1) return {};
   NexV1::Options options;
   options.node_id = id_;
-  options.xkey = identity_.xkey().public_key();
-  options.nexus = options_.nexus;
-  options.version = options_.version;
-  options.tags = options_.tags;
   options.issuers = options_.issuers;
   options.is_sandboxed = options_.sandbox != sandbox::Policy::Off;
-  options.types = [this] { return factory_->types(); };
-  options.workloads = [this] {
-    std::vector<WorkloadInfo> all;
-    for (const auto& [id, workload] : workloads_) {
-      if (workload->state() == Workload::State::Live) all.push_back(workload->info());
-    }
-    return all;
-  };
+  options.facts = [this] { return v1_facts(); };
+  options.takes_work = [this] { return state_ == State::Running && workloads_.size() < options_.workloads_max; };
   auto v1 = NexV1::start({deps_.loop, deps_.log, *connection_}, std::move(options));
   if (!v1) return v1.error();
   v1_ = std::move(*v1);

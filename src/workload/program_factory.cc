@@ -274,7 +274,7 @@ Result<std::unique_ptr<Workload>> ProgramFactory::make(
   options.plan = std::move(*plan);
   options.identity = std::move(order.identity);
   auto workload = ProgramWorkload::make(
-      {deps_.loop, deps_.resolver, deps_.random, deps_.log, deps_.connection, ports_},
+      {deps_.loop, deps_.resolver, deps_.random, deps_.log, deps_.connection, ports_, deps_.v1_feed},
       std::move(options), std::move(events), std::move(on_live));
   if (!workload) return workload.error();
   return std::unique_ptr<Workload>(std::move(*workload));

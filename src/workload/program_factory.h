@@ -37,6 +37,7 @@ class ProgramFactory {
     sandbox::CgroupTree& cgroups;
     const NodeOptions& options;
     const Namespaces& namespaces;  // all there are at the moment
+    NexV1Feed* v1_feed = nullptr;
   };
   // Removes what programs of an earlier node in this data folder have left.
   explicit ProgramFactory(const Deps&);

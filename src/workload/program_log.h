@@ -10,6 +10,7 @@
 #include "workload/kept_log.h"
 #include "workload/line_splitter.h"
 #include "workload/log_limiter.h"
+#include "workload/nex_v1_feed.h"
 #include "workload/workload.h"
 
 namespace brokkr::workload {
@@ -18,8 +19,13 @@ namespace brokkr::workload {
 // follow. What goes beyond so many lines a second is dropped and counted. Loop-confined.
 class ProgramLog {
  public:
-  ProgramLog(io::Loop& loop, client::Connection& connection, const WorkloadIdentity& identity,
-             uint32_t lines_per_second);
+  struct Deps {
+    io::Loop& loop;
+    client::Connection& connection;
+    NexV1Feed* v1_feed = nullptr;  // null: nobody is told in words of Nex 0.2.7
+  };
+  // The identity outlives this.
+  ProgramLog(const Deps&, const WorkloadIdentity& identity, uint32_t lines_per_second);
 
   void write(bool is_stdout, std::string_view bytes);
   // The program has ended: unfinished lines are lines now.
@@ -34,8 +40,8 @@ class ProgramLog {
   void add_line(bool is_stdout, std::string_view line);
   void publish(bool is_stdout, std::string_view line);
 
-  io::Loop& loop_;
-  client::Connection& connection_;
+  const Deps deps_;
+  const WorkloadIdentity& identity_;
   const std::string stdout_subject_;
   const std::string stderr_subject_;
   std::string headers_;

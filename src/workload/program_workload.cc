@@ -97,7 +97,7 @@ ProgramWorkload::ProgramWorkload(const Deps& deps, Options options, WorkloadEven
       on_live_(std::move(on_live)),
       access_(Access::make({options_.identity.ns, options_.identity.name}, options_.grants,
                            options_.namespaces)),
-      log_(deps.loop, deps.connection, options_.identity, options_.plan.log_lines_per_second),
+      log_({deps.loop, deps.connection, deps.v1_feed}, options_.identity, options_.plan.log_lines_per_second),
       backoff_(options_.plan.restart),
       egress_({deps.loop, deps.resolver,
                [this](const NetAddress& address, uint16_t port) { return is_server(address, port); }},

@@ -55,6 +55,7 @@ class ProgramWorkload final : public Workload {
     Log& log;
     client::Connection& connection;
     PortTable& ports;
+    NexV1Feed* v1_feed = nullptr;  // null: nobody is told in words of Nex 0.2.7
   };
   struct Options {
     WorkloadIdentity identity;

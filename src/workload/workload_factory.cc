@@ -99,7 +99,7 @@ WorkloadFactory::WorkloadFactory(const Deps& deps)
     : deps_(deps),
       host_services_(HostServices::make(deps.loop, deps.options.host_services)),
       programs_({deps.loop, deps.resolver, deps.random, deps.log, deps.connection, deps.cgroups,
-                 deps.options, namespaces_}),
+                 deps.options, namespaces_, deps.v1_feed}),
       flusher_(deps.loop) {}
 
 WorkloadFactory::~WorkloadFactory() = default;
@@ -280,7 +280,7 @@ Result<std::unique_ptr<Workload>> WorkloadFactory::make_function(Deployment depl
       deps_.loop, deps_.log, deps_.connection, **host_services_,
       Instance::Deps{deps_.loop, *nursery.zygote, deps_.cgroups, flusher_, nursery.spare.get()},
       deps_.tracer,
-      deps_.options.http_routes};
+      deps_.options.http_routes, deps_.v1_feed};
   return std::unique_ptr<Workload>(
       std::make_unique<DeployedFunction>(deps, std::move(options), std::move(on_live)));
 }

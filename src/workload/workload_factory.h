@@ -17,6 +17,7 @@
 #include "workload/control.h"
 #include "workload/host_services/services.h"
 #include "workload/instance.h"
+#include "workload/nex_v1_feed.h"
 #include "workload/node_options.h"
 #include "workload/program_factory.h"
 #include "workload/run_request.h"
@@ -50,6 +51,7 @@ class WorkloadFactory {
     ArtifactCache& artifacts;
     const NodeOptions& options;
     Tracer* tracer = nullptr;
+    NexV1Feed* v1_feed = nullptr;  // null: nobody is told in words of Nex 0.2.7
   };
   explicit WorkloadFactory(const Deps&);
   ~WorkloadFactory();

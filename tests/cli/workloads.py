@@ -19,6 +19,7 @@ import traceback
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / name) for name in ("workload", "support", "conformance")]
+import command_node  # noqa: E402
 from command_node import PATIENCE_SECONDS, Node, embedded, wait_for_node  # noqa: E402
 import nkeys  # noqa: E402
 import server as servers  # noqa: E402
@@ -200,6 +201,10 @@ def deploys_are_signed_where_a_namespace_asks(node):
     refused(node, *deploy, "--issuer", "other.nk", text="is not allowed here")
     holds(node.run(*deploy, "--issuer", "issuer.nk"), "Workload 'signedjs' accepted")
     equal(json.loads(ask(node, "signed", "x")), "x")
+    refused(node, "clone", "signedjs", "--namespace=shop", text="sign the copy with --issuer")
+    refused(node, "clone", "signedjs", "--namespace=shop", "--issuer", "other.nk", text="is not allowed here")
+    holds(node.run("clone", "signedjs", "--namespace=shop", "--issuer", "issuer.nk"), "cloned")
+    holds(node.run("stop", "signedjs-clone", "--namespace=shop"), "stopped")
     stored = json.loads(node.run("kv", "get", "NEX_WORKLOADS", "shop.signedjs", "--raw"))
     revision = stored["current"]
     equal(revision["issuer"], issuer.public)
@@ -336,11 +341,26 @@ def run(args) -> bool:
     return right
 
 
+def too_large_without_jetstream(brokkr: str) -> bool:
+    """A program larger than a message, on a server without JetStream: refused at once, with what to do."""
+    if not (oracle := servers.find_oracle()):
+        return True
+    with command_node.attached(brokkr, oracle) as node:
+        node.write("big.js", ECHO + "\n//" + "x" * (3 << 20))
+        started = time.monotonic()
+        refused(node, "run", "big.js", "--trigger_subject=big", text="Larger ones need JetStream, which this server does not have")
+        refused(node, "run", "big.js", "--trigger_subject=big", text="the artifact has 3.0 MiB; a message of this server holds one of up to 672.0 KiB")
+        equal(time.monotonic() - started < 10, True, "it takes its time")
+    print("ok    a node without JetStream: a program larger than a message")
+    return True
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--brokkr", required=True)
     parser.add_argument("steps", nargs="*")
-    return 0 if run(parser.parse_args()) else 1
+    args = parser.parse_args()
+    return 0 if run(args) and (args.steps or too_large_without_jetstream(os.path.abspath(args.brokkr))) else 1
 
 
 if __name__ == "__main__":

@@ -64,11 +64,11 @@ def test_deploy_list_inform_stop(node: Node) -> None:
 
 
 def test_mistakes_are_named(node: Node) -> None:
-    def refused(change: dict, text: str, run: dict | None = None, artifact: bytes = ECHO.encode()):
+    def refused(change: dict, text: str, run: dict | None = None, artifact: bytes = ECHO.encode(), code: int = 400):
         body = node.request_for("mistake", artifact, ["mistake"])
         body["run_request"] = json.dumps({**json.loads(body["run_request"]), **(run or {})})
         reply = node.control(f"ADEPLOY.{node.id}", {**body, **change})
-        check(reply.error_code == 400, f"{change} {run}: {reply.headers} {reply.data[:200]}")
+        check(reply.error_code == code, f"{change} {run}: {reply.headers} {reply.data[:200]}")
         error = as_json(reply)
         check(text in error["error"], f"{text!r} is not in {error}")
         check(text.split("\n")[0] in reply.headers["Nats-Service-Error"], reply.headers)
@@ -86,7 +86,7 @@ def test_mistakes_are_named(node: Node) -> None:
     refused({"workload_lifecycle": "job"}, "job")
     refused({"name": "a.b"}, "a.b")
     refused({"name": ""}, '"name" is missing')
-    refused({"namespace": "other"}, "not that of the subject")
+    refused({"namespace": "other"}, "not that of the subject", code=403)
     refused({"run_request": "{"}, "run_request")
     refused({}, "mistake.js:2", artifact=b"(subject, payload) => {\n  let let = 1;\n}")
     refused({}, "mistake.js:1", artifact=b"throw new Error('at load')")
