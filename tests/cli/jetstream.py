@@ -156,7 +156,7 @@ consumer info S1 NONE --no-select
 consumer state S1 C2
 consumer next S1 NONE --timeout 1s
 consumer next S1 C1
-consumer next S1 C1 --term --ack
+consumer next S1 NONE --term --ack
 consumer next S1 C1 --term
 consumer next S1 C1 --raw
 consumer info S1 C1
