@@ -157,8 +157,10 @@ void StreamConsumer::negative_acknowledge(const AckSubject& ack, std::string_vie
   const std::optional<Duration> delay = parse_nak_delay(body.substr(kNak.size()));
   if (!delay) return queue_redelivery(*pending);
   if (pending->is_queued) {
+    // Its place is lost: it comes back behind those that wait by then.
     pending->is_queued = false;
     --redelivery_count_;
+    std::erase(redeliveries_, ack.stream_seq);
   }
   const int64_t due = now_ns() + delay->count();
   state_->touch(ack.stream_seq, due - config_.wait_after(pending->deliveries).count());

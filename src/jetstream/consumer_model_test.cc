@@ -125,6 +125,7 @@ class ConsumerModel {
     if (found == pending.end()) return;
     if (delayed) {
       found->second.is_queued = false;
+      std::erase(redeliveries, seq);
       found->second.due = now + kNakDelay;
       found->second.counted_from = found->second.due - kAckWait;
     } else if (!found->second.is_queued) {
@@ -255,12 +256,13 @@ class ConsumerModel {
 
 class ConsumerModelTest : public testing::Test {
  protected:
-  void run(ConsumerFixture& fixture, int steps, bool with_restarts);
+  void run(ConsumerFixture& fixture, int steps, bool with_restarts, uint64_t seed = chosen_seed());
   void step(bool with_restarts);
   void acknowledge();
   void change();
   void settle();
   void compare_info();
+  static uint64_t chosen_seed();
   std::string config() const;
   std::vector<std::string> seen();
 
@@ -410,11 +412,14 @@ void ConsumerModelTest::compare_info() {
   EXPECT_EQ(delivered->get_int("stream_seq", -1), static_cast<int64_t>(model_.delivered_stream));
 }
 
-void ConsumerModelTest::run(ConsumerFixture& fixture, int steps, bool with_restarts) {
+uint64_t ConsumerModelTest::chosen_seed() {
+  const char* given = getenv("JETSTREAM_MODEL_SEED");
+  return given != nullptr ? parse_uint(given).value_or(1) : secure_seed();
+}
+
+void ConsumerModelTest::run(ConsumerFixture& fixture, int steps, bool with_restarts, uint64_t seed) {
   fixture_ = &fixture;
   begin_ = fixture.clock().now();
-  const char* given = getenv("JETSTREAM_MODEL_SEED");
-  const uint64_t seed = given != nullptr ? parse_uint(given).value_or(1) : secure_seed();
   std::printf("JETSTREAM_MODEL_SEED=%llu\n", static_cast<unsigned long long>(seed));
   random_ = std::make_unique<SeededRandom>(seed);
   fixture.add_stream(R"({"name":"S","subjects":["s.>"]})");
@@ -445,6 +450,12 @@ int steps_of(int by_default) {
 TEST_F(ConsumerModelTest, RandomOperationsAgreeWithTheModel) {
   ConsumerFixture fixture;
   run(fixture, steps_of(100'000), false);
+}
+
+// Two delays of the same length, one of them of a message that was queued for redelivery.
+TEST_F(ConsumerModelTest, AKnownSeedAgreesWithTheModel) {
+  ConsumerFixture fixture;
+  run(fixture, steps_of(60'000), false, 6553506127524747582U);
 }
 
 TEST_F(ConsumerModelTest, SoTheyDoWithRestarts) {

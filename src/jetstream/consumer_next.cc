@@ -46,7 +46,11 @@ bool StreamConsumer::may_deliver_more() {
 StreamConsumer::Next StreamConsumer::next_message(Candidate& out) {
   is_blocked_ = false;
   num_pending();  // looks at the stream, which ends what a loaded record points to
-  if (redelivery_count_ > 0 && next_redelivery(out)) return Next::Message;
+  if (redelivery_count_ == 0) {
+    redeliveries_.clear();  // all that is left of it is stale
+  } else if (next_redelivery(out)) {
+    return Next::Message;
+  }
   if (is_acks_full()) {
     is_blocked_ = true;
     return Next::TooManyPending;

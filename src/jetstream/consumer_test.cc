@@ -171,6 +171,35 @@ TEST_F(ConsumerTest, NegativeAcknowledgementsComeAtOnceOrLater) {
   EXPECT_EQ(client().sync(), msg(1, 3, 3, 0, at));
 }
 
+// A delay takes the message off the redeliveries: it comes back behind those that still wait.
+TEST_F(ConsumerTest, DelayedMessagesLoseTheirPlaceInTheQueue) {
+  add_messages(3);
+  const std::string at = stamp();
+  add_pull();
+  sub();
+  pull("3");
+  ack(2, "-NAK");
+  ack(1, "-NAK");
+  ack(2, R"(-NAK {"delay":500000000})");
+  advance(600ms);
+  EXPECT_EQ(pull("2"), msg(1, 4, 2, 0, at) + msg(2, 5, 2, 0, at));
+}
+
+// Nor does one keep a place that every other has left since.
+TEST_F(ConsumerTest, DelayedMessagesComeBackInOrder) {
+  add_messages(3);
+  const std::string at = stamp();
+  add_pull();
+  sub();
+  pull("3");
+  ack(2, "-NAK");
+  ack(2, R"(-NAK {"delay":500000000})");
+  ack(1, R"(-NAK {"delay":500000000})");
+  EXPECT_EQ(pull(R"({"batch":1,"no_wait":true})"), status("404 No Messages"));
+  advance(600ms);
+  EXPECT_EQ(pull("2"), msg(1, 4, 2, 0, at) + msg(2, 5, 2, 0, at));
+}
+
 TEST_F(ConsumerTest, BackoffLastsLongerEachTime) {
   add_messages(1);
   add_pull(R"(,"max_deliver":3,"backoff":[1000000000,3000000000])");

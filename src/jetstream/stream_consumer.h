@@ -228,7 +228,8 @@ class StreamConsumer final : public Consumer, private io::Task {
   uint64_t counted_to_ = 0;
 
   AckDeadlines deadlines_;
-  std::deque<uint64_t> redeliveries_;  // those whose Pending is not marked as queued are stale
+  // Each once. Those that are not pending any more are stale; whatever else takes one off erases it.
+  std::deque<uint64_t> redeliveries_;
   size_t redelivery_count_ = 0;
   uint64_t redelivered_ = 0;  // pending ones with more than one delivery
   bool is_blocked_ = false;   // by max_ack_pending
