@@ -66,24 +66,30 @@ void ApiService::serve_system(Account& account) {
   for (const std::string_view tail : kSystemTails) listen(account, std::string(tail));
 }
 
+// A delivery to a subject of the API keeps the subject of its message: it asks for nothing.
 void ApiService::listen(Account& account, const std::string& tail) {
   broker::Shard& shard = jetstream_.shard();
   subscriptions_.push_back(shard.subscribe(
       account.interest(), std::string(kPrefix) + tail, {},
-      [this, &account](const broker::Message& message) { take(account, message.subject, message); }));
+      [this, &account](const broker::Message& message) {
+        if (message.subject.starts_with(kPrefix)) take(account, message.subject, message);
+      }));
   const std::string& domain = jetstream_.options().domain;
   if (domain.empty()) return;
   const std::string prefix = "$JS." + domain + ".API.";
   subscriptions_.push_back(shard.subscribe(
       account.interest(), prefix + tail, {},
-      [this, &account, size = prefix.size()](const broker::Message& message) {
-        take(account, std::string(kPrefix).append(message.subject.substr(size)), message);
+      [this, &account, prefix](const broker::Message& message) {
+        if (!message.subject.starts_with(prefix)) return;
+        take(account, std::string(kPrefix).append(message.subject.substr(prefix.size())), message);
       }));
 }
 
 void ApiService::forward(Account& account, const std::string& pattern, size_t prefix_size,
                          std::string_view prefix) {
-  const auto pass_on = [&account, prefix_size, prefix](const broker::Message& message) {
+  const auto pass_on = [&account, prefix_size, prefix, begin = pattern.substr(0, prefix_size)](
+                           const broker::Message& message) {
+    if (!message.subject.starts_with(begin)) return;
     const std::string subject = std::string(prefix).append(message.subject.substr(prefix_size));
     const std::string_view headers = message.payload.substr(0, message.header_size);
     const std::string_view body = message.payload.substr(message.header_size);

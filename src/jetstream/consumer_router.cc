@@ -30,9 +30,12 @@ ConsumerRouter::ConsumerRouter(Account& account)
   domain_and_hash_ = (domain.empty() ? "_" : domain) + "." + name_hash(account.name());
   broker::Shard& shard = account.jetstream().shard();
   const auto subscribe = [&](const char* pattern, void (ConsumerRouter::*handler)(const broker::Message&)) {
-    return shard.subscribe(account.interest(), pattern, {}, [this, handler](const broker::Message& message) {
-      (this->*handler)(message);
-    });
+    // A delivery to one of these subjects keeps the subject of its message: it asks for nothing.
+    const std::string_view prefix = std::string_view(pattern).substr(0, std::string_view(pattern).find_first_of("*>"));
+    return shard.subscribe(account.interest(), pattern, {},
+                           [this, handler, prefix](const broker::Message& message) {
+                             if (message.subject.starts_with(prefix)) (this->*handler)(message);
+                           });
   };
   acks_ = subscribe("$JS.ACK.>", &ConsumerRouter::on_ack);
   flow_control_ = subscribe("$JS.FC.>", &ConsumerRouter::on_flow_control);

@@ -200,6 +200,24 @@ TEST_F(ConsumerTest, DelayedMessagesComeBackInOrder) {
   EXPECT_EQ(pull("2"), msg(1, 4, 2, 0, at) + msg(2, 5, 2, 0, at));
 }
 
+// What is delivered to a subject of the API is the message, under its own subject.
+TEST_F(ConsumerTest, DeliveriesAreNoRequests) {
+  add_stream(R"({"name":"T","subjects":["a.b.STREAM.DELETE.S","s"]})");
+  add_consumer("T", R"({"durable_name":"C","ack_policy":"explicit"})");
+  add_messages(1);
+  add_pull();
+  client().publish("a.b.STREAM.DELETE.S", {}, "");
+  client().publish("s", {}, "");
+  for (const char* to : {"$JS.API.STREAM.DELETE.S", "$JS.API.CONSUMER.MSG.NEXT.S.C", "$JS.FC.S.C.x"}) {
+    client().publish("$JS.API.CONSUMER.MSG.NEXT.T.C", to, R"({"batch":1,"no_wait":true})");
+    client().publish("$JS.API.CONSUMER.MSG.NEXT.S.C", to, R"({"batch":1,"no_wait":true})");
+    client().sync();
+  }
+  EXPECT_EQ(api("STREAM.INFO.S", "").find("error"), nullptr);
+  EXPECT_EQ(field("num_waiting"), 0);
+  EXPECT_EQ(info("T", "C").get_int("num_ack_pending", -1), 2);
+}
+
 TEST_F(ConsumerTest, BackoffLastsLongerEachTime) {
   add_messages(1);
   add_pull(R"(,"max_deliver":3,"backoff":[1000000000,3000000000])");
