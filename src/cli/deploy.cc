@@ -424,7 +424,13 @@ Result<workload::RolloutStatus> deploy(const Context& context, WorkloadClient& w
   if (Status s = sign(values, workloads, request, wanted.run); !s) return s.error();
   request.run_request = workload::encode(wanted.run);
   (void)context;
-  return values.is_on("direct") && !wanted.has_replicas ? workloads.deploy_one(apply) : workloads.apply(apply);
+  if (values.is_on("direct") && !wanted.has_replicas) return workloads.deploy_one(apply);
+  return workloads.apply(apply, [&](workload::ApplyRequest& again) -> Status {
+    wanted.run.workload_jwt.clear();
+    if (Status s = sign(values, workloads, again.deploy, wanted.run); !s) return s;
+    again.deploy.run_request = workload::encode(wanted.run);
+    return {};
+  });
 }
 
 }  // namespace brokkr::cli

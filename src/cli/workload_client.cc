@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/bytes.h"
+#include "base/ids.h"
 #include "cli/connect.h"
 
 namespace brokkr::cli {
@@ -16,6 +17,9 @@ constexpr Duration kNodesStall = std::chrono::milliseconds(150);
 constexpr Duration kDeployTimeoutMin = std::chrono::seconds(30);
 // A node that waits answers a little after what it was told to wait.
 constexpr Duration kReplyMargin = std::chrono::seconds(5);
+// How long one waits for an answer before one asks again; half as long again each time.
+constexpr Duration kAskAgainMin = std::chrono::milliseconds(500);
+constexpr Duration kAskAgainMax = std::chrono::seconds(2);
 constexpr const char* kNotKept = "not kept: it is gone when its node ends, as no node keeps desired state";
 
 Errc code_of(std::string_view status) {
@@ -135,15 +139,61 @@ Result<workload::NodeInfo> WorkloadClient::node_info(const std::string& node_id)
 Result<workload::LameduckReply> WorkloadClient::lameduck(const std::string& node_id,
                                                          const std::string& delay) {
   auto answer = ask(workload::control_subject(workload::kSystemNamespace, "LAMEDUCK", node_id),
-                    workload::encode(workload::LameduckRequest{delay}));
+                    workload::encode(workload::LameduckRequest{delay, {}}));
   if (!answer) return answer.error();
   return workload::decode_lameduck_reply(answer->payload);
 }
 
-Result<workload::RolloutStatus> WorkloadClient::apply(const workload::ApplyRequest& request) {
-  const std::string body = workload::encode(request);
-  auto answer = session_->request(workload::control_subject(request.deploy.ns, "APPLY"), body,
-                                  timeout_ + std::chrono::milliseconds(request.wait_ms) + kReplyMargin);
+Result<client::OwnedMessage> WorkloadClient::ask_any(const std::string& subject, std::string body, Duration total,
+                                                     const Callback<std::string()>& next_body) {
+  client::Connection& connection = session_->connection();
+  const MonotonicTime deadline = session_->clock().now() + total;
+  std::vector<client::RequestId> requests;
+  size_t open = 0;
+  std::optional<Result<client::OwnedMessage>> answer;
+  const auto on_answer = [&](const Result<client::Message>& result) {
+    --open;
+    // One that cannot now may be followed by one that can.
+    const bool is_unable = result && result->header("Nats-Service-Error-Code") == "503";
+    if (answer || ((!result || is_unable) && open > 0)) return;
+    if (result) {
+      answer.emplace(client::OwnedMessage(*result));
+    } else {
+      answer.emplace(result.error());
+    }
+  };
+  Duration pause = std::clamp<Duration>(total / 10, kAskAgainMin, kAskAgainMax);
+  while (!answer && !body.empty()) {
+    const Duration rest = deadline - session_->clock().now();
+    if (rest <= Duration::zero()) break;
+    auto started = connection.request(subject, body, rest, on_answer);
+    if (!started) {
+      answer.emplace(started.error());
+      break;
+    }
+    ++open;
+    requests.push_back(*started);
+    client::run_until(session_->loop(), std::min(pause, rest), [&] { return answer.has_value(); });
+    pause += pause / 2;
+    if (!answer) body = next_body ? next_body() : std::string();
+  }
+  const Duration rest = deadline - session_->clock().now() + kAskAgainMin;
+  if (!answer) client::run_until(session_->loop(), rest, [&] { return answer.has_value(); });
+  for (const client::RequestId request : requests) connection.cancel(request);
+  if (!answer) return Error{Errc::TimedOut, "no node answered in time"};
+  return std::move(*answer);
+}
+
+Result<workload::RolloutStatus> WorkloadClient::apply(workload::ApplyRequest request,
+                                                      const Callback<Status(workload::ApplyRequest&)>& renew) {
+  request.request_id = Nuid(session_->random()).next();
+  const auto run = workload::decode_run_request(request.deploy.run_request);
+  const bool may_repeat = renew || (run && run->workload_jwt.empty());
+  auto answer = ask_any(workload::control_subject(request.deploy.ns, "APPLY"), workload::encode(request),
+                        timeout_ + std::chrono::milliseconds(request.wait_ms) + kReplyMargin, [&]() -> std::string {
+                          if (!may_repeat || (renew && !renew(request))) return {};
+                          return workload::encode(request);
+                        });
   if (answer) {
     if (Status fine = check_answer(*answer); !fine) return fine.error();
     return workload::decode_rollout_status(answer->payload);
@@ -182,7 +232,10 @@ Result<workload::RolloutStatus> WorkloadClient::change(std::string_view verb, co
 }
 
 Result<workload::RolloutStatus> WorkloadClient::status(const std::string& workload) {
-  return change("STATUS", workload, "{}", 0);
+  auto answer = ask_any(workload::control_subject(ns_, "STATUS", workload), "{}", timeout_, [] { return std::string("{}"); });
+  if (!answer) return plain(answer.error());
+  if (Status fine = check_answer(*answer); !fine) return fine.error();
+  return workload::decode_rollout_status(answer->payload);
 }
 
 Result<workload::RolloutStatus> WorkloadClient::scale(const std::string& workload,
@@ -253,8 +306,12 @@ Result<std::vector<workload::InvocationsReply>> WorkloadClient::invocations(
 }
 
 Result<workload::SecretsReply> WorkloadClient::secrets(const workload::SecretsRequest& request) {
-  auto answer = ask(workload::control_subject(ns_, "SECRETS"), workload::encode(request));
-  if (!answer) return answer.error();
+  const std::string body = workload::encode(request);
+  const bool is_question = request.action == workload::SecretsRequest::Action::List;
+  auto answer = ask_any(workload::control_subject(ns_, "SECRETS"), body, timeout_,
+                        [&] { return is_question ? body : std::string(); });
+  if (!answer) return plain(answer.error());
+  if (Status fine = check_answer(*answer); !fine) return fine.error();
   return workload::decode_secrets_reply(answer->payload);
 }
 
@@ -278,8 +335,9 @@ Result<workload::DeployReply> WorkloadClient::deploy(const workload::DeployReque
     auction.auction_id = session_->connection().make_inbox();
     auction.agent_type = request.workload_type;
     auction.tags = request.tags;
-    auto bid = session_->request(workload::control_subject(request.ns.empty() ? ns_ : request.ns, "AUCTION"),
-                                 workload::encode(auction), timeout_);
+    const std::string question = workload::encode(auction);
+    auto bid = ask_any(workload::control_subject(request.ns.empty() ? ns_ : request.ns, "AUCTION"), question, timeout_,
+                       [&] { return question; });
     if (!bid && bid.error().code == Errc::TimedOut) {
       return Error{Errc::Unavailable, "no node takes workloads of type " + request.workload_type};
     }

@@ -37,7 +37,9 @@ class WorkloadClient {
 
   // Keeps it as desired state and waits as the request says; where no node does that, deploys it on one
   // node, which forgets it when it ends.
-  Result<workload::RolloutStatus> apply(const workload::ApplyRequest&);
+  // While no node answers it is asked again: a queue group may choose one that is frozen. `renew` makes
+  // the request fit to be sent once more (a signature is good for one); without it a signed one is not.
+  Result<workload::RolloutStatus> apply(workload::ApplyRequest, const Callback<Status(workload::ApplyRequest&)>& renew = {});
   // Deploys on one node; it becomes desired state, where that is kept, once it runs. What fails to start
   // changes nothing.
   Result<workload::RolloutStatus> deploy_one(const workload::ApplyRequest&);
@@ -72,6 +74,10 @@ class WorkloadClient {
   WorkloadClient() = default;
   // One answer; an error answer becomes an Error.
   Result<client::OwnedMessage> ask(const std::string& subject, std::string_view body, Duration more = {});
+  // One answer of whichever node takes the question, asked anew while none comes. `next_body` gives the
+  // text of each further request, or empty when there is to be none.
+  Result<client::OwnedMessage> ask_any(const std::string& subject, std::string body, Duration total,
+                                       const Callback<std::string()>& next_body);
   // A verb on one desired workload; `wait_ms` is how long the answer may take beyond the usual.
   Result<workload::RolloutStatus> change(std::string_view verb, const std::string& workload, std::string_view body,
                                          uint64_t wait_ms);

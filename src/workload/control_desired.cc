@@ -82,6 +82,7 @@ std::string encode(const ApplyRequest& request) {
   out.field("replicas", uint64_t{request.replicas}).field("node", request.node);
   out.field("max_unavailable", uint64_t{request.max_unavailable});
   out.field("progress_deadline_ns", request.progress_deadline_ns);
+  if (!request.request_id.empty()) out.field("request_id", request.request_id);
   return out.field("wait_ms", request.wait_ms).end_object().take();
 }
 
@@ -162,6 +163,8 @@ Result<ApplyRequest> decode_apply_request(std::string_view text) {
   in.read("replicas", request.replicas).read("node", request.node);
   in.read("max_unavailable", request.max_unavailable);
   in.read("progress_deadline_ns", request.progress_deadline_ns).read("wait_ms", request.wait_ms);
+  in.read("request_id", request.request_id);
+  if (request.request_id.size() > kRequestIdMax) in.fail("\"request_id\" is too long");
   if (request.replicas > kReplicasMax) {
     in.fail("\"replicas\" is at most " + std::to_string(kReplicasMax));
   }

@@ -29,6 +29,7 @@
 namespace brokkr::workload {
 
 constexpr uint64_t kRolloutWaitMs = 60'000;
+constexpr size_t kRequestIdMax = 64;
 
 struct ApplyRequest {
   DeployRequest deploy;
@@ -37,6 +38,9 @@ struct ApplyRequest {
   uint32_t max_unavailable = 0;
   int64_t progress_deadline_ns = 0;
   uint64_t wait_ms = kRolloutWaitMs;  // 0: only until it is stored
+  // The asker's own, the same when it asks again: what was applied once is not applied anew, even if a
+  // node that was frozen gets to it much later. Empty: each request counts.
+  std::string request_id;
 };
 struct ScaleRequest {
   uint32_t replicas = 0;

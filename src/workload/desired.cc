@@ -18,6 +18,7 @@ constexpr size_t kWorkloadBytesMax = 900U << 10;
 void write_revision(Writer& out, const WorkloadRevision& revision) {
   out.begin_object().field("generation", revision.generation);
   out.field("deployed", revision.deployed).field("issuer", revision.issuer);
+  if (!revision.request_id.empty()) out.field("request_id", revision.request_id);
   out.field("artifact_bytes", revision.artifact_bytes);
   out.key("run").raw(encode(revision.run)).end_object();
 }
@@ -27,7 +28,7 @@ void read_revision(MemberReader& in, std::string_view name, const Value& value,
   if (!value.is_object()) return in.fail("\"" + std::string(name) + "\" must hold objects");
   MemberReader from(value);
   from.read("generation", into.generation).read("deployed", into.deployed);
-  from.read("issuer", into.issuer).read("artifact_bytes", into.artifact_bytes);
+  from.read("request_id", into.request_id).read("issuer", into.issuer).read("artifact_bytes", into.artifact_bytes);
   if (const Value* run = from.find("run"); run != nullptr) {
     auto decoded = decode_run_request(Writer().value(*run).text());
     if (decoded) {

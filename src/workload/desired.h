@@ -40,6 +40,7 @@ struct WorkloadRevision {
   uint64_t generation = 0;
   std::string deployed;  // RFC 3339
   std::string issuer;    // who signed it, empty when nobody did
+  std::string request_id;  // of the request that made it, empty when that had none
   uint64_t artifact_bytes = 0;
   RunRequest run;
 };

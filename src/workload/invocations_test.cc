@@ -51,7 +51,7 @@ TEST(RecentInvocations, KeepsOneCutLineOfAnError) {
 }
 
 TEST(ControlInvocations, TheReplySurvivesItsJson) {
-  InvocationsReply reply{"id", "name", "node", {}};
+  InvocationsReply reply{"id", "name", "node", 1, {}};
   reply.invocations.push_back(
       {"2026-11-23T08:39:28Z", "a.b", 5, 1, 500, "no", 3, 4, 2, "4bf92f3577b34da6a3ce929d0e0e4736"});
   const auto read = decode_invocations_reply(encode(reply));

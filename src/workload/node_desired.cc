@@ -48,6 +48,14 @@ bool is_same(const DesiredWorkload& a, const WorkloadIdentity& b, const Workload
          encode(a.current.run) == encode(revision.run);
 }
 
+// Whether a revision that is kept came of that request.
+bool was_applied(const DesiredWorkload& workload, const std::string& request_id) {
+  return !request_id.empty() &&
+         (workload.current.request_id == request_id ||
+          std::any_of(workload.previous.begin(), workload.previous.end(),
+                      [&](const WorkloadRevision& one) { return one.request_id == request_id; }));
+}
+
 }  // namespace
 
 Status Node::add_desired_endpoints() {
@@ -387,8 +395,10 @@ void Node::on_apply(client::ServiceRequest request) {
     if (!problem.empty()) return respond_error(*pending, 403, {"quota-exceeded", problem});
     const auto change = [this, identity, revision, wanted](
                             const DesiredWorkload* old) -> Result<DesiredWorkload> {
+      if (old != nullptr && was_applied(*old, wanted->request_id)) return *old;
       const bool is_known = old != nullptr && !old->is_removed && is_same(*old, identity, *revision);
       DesiredWorkload workload = is_known ? *old : make_desired(identity, *revision, old);
+      workload.current.request_id = wanted->request_id;
       workload.description = identity.description;
       workload.tags = identity.tags;
       workload.metadata = identity.metadata;

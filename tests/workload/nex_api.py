@@ -7,6 +7,7 @@ import argparse
 import calendar
 import json
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import traceback
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "tests" / "workload")]
+import nkeys  # noqa: E402
 from node import Node, as_json  # noqa: E402
 
 PATIENCE_SECONDS = 30
@@ -160,6 +162,21 @@ class Second:
         self.folder = node.folder / f"second{time.monotonic_ns()}"
         self.process = subprocess.Popen([node.command[0], "node", "up", "-s", f"nats://127.0.0.1:{node.port}", "--data", str(self.folder),
                                          "--node-name", "second", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+
+    @staticmethod
+    def wait_ready(client) -> None:
+        """Until both nodes are in the queue group of APPLY."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            reply, both = client.send_request("$SRV.INFO.nexnode"), []
+            try:
+                while len(both) < 2:
+                    both.append(client.wait_reply(reply, 0.5).data)
+            except TimeoutError:
+                pass
+            if sum(b".control.APPLY" in one for one in both) == 2:
+                return
+        raise AssertionError("the second node does not come")
 
     def __enter__(self):
         return self
@@ -308,6 +325,32 @@ def test_invocations_of_replicas_on_one_node(node: Node) -> None:
     one = as_json(node.control(f"INVOCATIONS.{answers[0]['id']}", {}))
     equal(one["id"], answers[0]["id"])
     node.undeploy("twin")
+    client.close()
+
+
+def test_a_frozen_node_is_asked_around(node: Node) -> None:
+    """A queue group chooses the frozen node for every other request; nobody has to notice, then or when it wakes."""
+    client = node.connect()
+    issuer, source = node.folder / "issuer.nk", node.folder / "steady.js"
+    issuer.write_text(nkeys.Key("account").seed + "\n")
+    with Second(node) as second:
+        second.wait_ready(client)
+        second.process.send_signal(signal.SIGSTOP)
+        try:
+            for version in range(1, 7):
+                source.write_text(f"() => {version}")
+                signed = ["--issuer", str(issuer)] if version % 2 else []
+                node.run("run", str(source), "--trigger_subject=steady", *signed)
+                equal(client.request("steady").data, str(version).encode())
+                status = json.loads(node.run("rollout", "status", "steadyjs", "--json"))
+                equal((status["generation"], status["state"]), (version, "complete"))
+        finally:
+            second.process.send_signal(signal.SIGCONT)
+        # Its answer comes after what it was asked before.
+        second.wait_ready(client)
+        equal(json.loads(node.run("rollout", "status", "steadyjs", "--json"))["generation"], 6)
+        equal(client.request("steady").data, b"6")
+    node.undeploy("steadyjs")
     client.close()
 
 
