@@ -126,6 +126,7 @@ bool Node::has_tags(const Pairs& wanted) const {
 v1::NodeFacts Node::v1_facts() const {
   v1::NodeFacts facts{id_, options_.nexus, options_.version, format_uptime(deps_.loop.clock().now() - started_),
                       identity_.xkey().public_key(), tags(), factory_->types(), {}};
+  facts.tags.emplace_back("node_name", options_.name);  // where its `node ls` looks
   // Those 0.2.7 has only when they are true.
   std::erase_if(facts.tags, [](const auto& tag) { return tag == std::pair<std::string, std::string>("nex.lameduck", "false"); });
   if (options_.sandbox == sandbox::Policy::Off) facts.tags.emplace_back("nex.unsafe", "true");

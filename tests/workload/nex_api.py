@@ -69,7 +69,7 @@ def test_v1_envelopes(node: Node) -> None:
         members(answer["data"], "node_id", "nexus", "version", "uptime", "target_xkey", "tags", "running_machines")
         check(isinstance(answer["data"]["running_machines"], int), answer)
     tags = answer["data"]["tags"]
-    check({"nex.os", "nex.arch", "nex.cpucount"} <= set(tags), tags)
+    check({"nex.os", "nex.arch", "nex.cpucount", "node_name"} <= set(tags), tags)
     check("nex.unsafe" not in tags and "nex.lameduck" not in tags, f"there only when they are true: {tags}")
     for argument in ("default", "default.v1name", f"default.{deployed['id']}"):
         answer = as_json(node.client.request(f"$NEX.WPING.{argument}"))
