@@ -357,6 +357,8 @@ void handle_reset(Account& account, const ApiRequest& request) {
   const auto fail = [&](const ApiError& error) {
     request.respond_error(kType, error, [](json::Writer& out) { out.field("reset_seq", 0); });
   };
+  ApiResult<Found> found = find(account, request);
+  if (!found) return;  // consumers answer this themselves, so nobody does
   if (needs_newer_level(request)) return fail(api_error(kApiLevelRequired));
   Result<json::Value> body = json::Value();
   if (!request.body().empty()) body = json::parse(request.body());
@@ -365,8 +367,6 @@ void handle_reset(Account& account, const ApiRequest& request) {
   StructReader reader(false);
   reader.read(*body, "JSApiConsumerResetRequest", [&](JsonMember& in) { return in("seq", seq); });
   if (ApiStatus status = reader.status(); !status) return fail(status.error());
-  ApiResult<Found> found = find(account, request);
-  if (!found) return;  // consumers answer this themselves, so nobody does
   ApiResult<uint64_t> start = found->consumer->reset(seq);
   if (!start) return fail(start.error());
   request.respond(kType, [&](json::Writer& out) {
