@@ -252,6 +252,8 @@ def run_step(tool: Tool, step: str):
     if step.startswith("wait "):
         return wait_for_messages(tool, *step.split()[1:])
     out, err, code = tool.run(shlex.split(step))
+    if step == "account info":  # a mirror's own consumer is counted for ten seconds after the mirror
+        out = re.sub(r"^( +Consumers:) [45]$", r"\1 4 or 5", out, flags=re.MULTILINE)
     if step.startswith("stream report"):  # the width of a mirror's age makes the table's
         out = re.sub(r" +", " ", re.sub("─+", "─", out)).replace("-DURATION", "DURATION")
     # What `pub` says is tests/cli/cli.py's business.
