@@ -83,8 +83,10 @@ int run_dlq_list(const Context& context, const Values& values) {
 Result<client::StoredMessage> letter_at(BucketApi& api, const Values& values, uint64_t seq) {
   client::GetOptions get;
   get.seq = seq;
-  return api.wait<client::StoredMessage>(
+  auto letter = api.wait<client::StoredMessage>(
       [&](auto done) { api.jetstream().get_message(stream_of(values), get, std::move(done)); });
+  if (letter || letter.error().code != Errc::NotFound) return letter;
+  return Error{Errc::NotFound, "there is no dead letter " + std::to_string(seq) + " in " + stream_of(values)};
 }
 
 int run_dlq_show(const Context& context, const Values& values) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <limits>
 
 #include "base/bytes.h"
 #include "base/ids.h"
@@ -82,15 +83,28 @@ Status read_triggers(const Values& values, workload::RunRequest& run) {
   return {};
 }
 
+// Fails rather than deploy another number than was said.
+template <typename Number>
+Status read_count(const Values& values, const char* flag, Number& into) {
+  const uint64_t number = values.number(flag);
+  if (number > std::numeric_limits<Number>::max()) {
+    return Error{Errc::InvalidArgument, std::string("--") + flag + ": " + values.text(flag) + " is too large"};
+  }
+  into = static_cast<Number>(number);
+  return {};
+}
+
 Status read_limits(const Values& values, workload::RunRequest& run) {
   run.limits.wall_time_ms = static_cast<uint64_t>(values.duration("max-time").count() / 1'000'000);
   run.limits.heap_bytes = values.number("max-heap");
-  run.limits.in_flight = static_cast<uint32_t>(values.number("max-in-flight"));
-  run.limits.max_instances = static_cast<uint32_t>(values.number("max-instances"));
   run.resources.memory_bytes = values.number("memory");
   run.resources.disk_bytes = values.number("disk");
   run.resources.io_bytes_per_second = values.number("io");
-  run.resources.pids = static_cast<uint32_t>(values.number("pids"));
+  for (Status s : {read_count(values, "max-in-flight", run.limits.in_flight),
+                   read_count(values, "max-instances", run.limits.max_instances),
+                   read_count(values, "pids", run.resources.pids)}) {
+    if (!s) return s;
+  }
   if (values.has("cpu") && !workload::parse_cpu(values.text("cpu"), run.resources.cpu_millis)) {
     return Error{Errc::InvalidArgument, "--cpu \"" + values.text("cpu") + "\" is no number of CPUs such as 0.5 or 500m"};
   }
@@ -148,7 +162,7 @@ Status read_program_flags(const Values& values, workload::RunRequest& run) {
   using Health = workload::HealthCheck::Kind;
   if (values.has("health-tcp")) {
     run.health.kind = Health::Tcp;
-    run.health.port = static_cast<uint16_t>(std::min<uint64_t>(values.number("health-tcp"), 65535));
+    if (Status s = read_count(values, "health-tcp", run.health.port); !s) return s;
   } else if (values.has("health-service")) {
     run.health.kind = Health::Service;
     run.health.service = values.text("health-service");
@@ -246,7 +260,7 @@ std::vector<Flag> deploy_flags() {
       {"trigger-object", "Object bucket whose changes trigger it", Kind::Text, "BUCKET", "", "", true},
       {"trigger-schedule", "\"@every 5s\", \"@daily\" or cron fields", Kind::Text, "SCHEDULE", "", "", true},
       {"trigger-http", "Path of HTTP requests that trigger it", Kind::Text, "/PATH", "", "", true},
-      {"type", "v8, wasm, native or oci; told from the file when absent", Kind::Text, "TYPE"},
+      {"type", "v8, wasm, native, oci or microvm; told from the file when absent", Kind::Text, "TYPE"},
       {"lifecycle", "function, service or job; told from the type when absent", Kind::Text, "LIFECYCLE"},
       {"name", "Name of the workload; the file's name when absent", Kind::Text, "NAME"},
       {"description", "What the workload is for", Kind::Text, "TEXT"},
@@ -344,7 +358,7 @@ Result<NexfileWorkload> workload_of_flags(const Context& context, const Values& 
   out.name = values.has("name") ? values.text("name") : name_of_place(place);
   out.description = values.text("description");
   out.has_replicas = values.has("replicas");
-  out.replicas = static_cast<uint32_t>(values.number("replicas"));
+  if (Status s = read_count(values, "replicas", out.replicas); !s) return s.error();
   if (out.name.empty() && place.empty()) {
     return Error{Errc::InvalidArgument,
                  "say --name, there is no file to name it after; try '" + context.program + " run --help'"};
@@ -374,7 +388,7 @@ Result<Nexfile> read_nexfile(const Context& context, const Values& values) {
     if (values.has("name")) one.name = values.text("name");
     if (values.has("node")) one.node = values.text("node");
     if (values.has("replicas")) {
-      one.replicas = static_cast<uint32_t>(values.number("replicas"));
+      if (Status s = read_count(values, "replicas", one.replicas); !s) return s.error();
       one.has_replicas = true;
     }
     auto environment = split_pairs(values.all("env"), "environment");
@@ -394,7 +408,7 @@ Result<workload::RolloutStatus> deploy(const Context& context, WorkloadClient& w
   request.workload_lifecycle = wanted.lifecycle;
   static const std::vector<std::string> kTypes = {"v8", "wasm", "native", "oci", "microvm"};
   if (std::find(kTypes.begin(), kTypes.end(), wanted.type) == kTypes.end()) {
-    return Error{Errc::Unsupported, "workload type \"" + wanted.type + "\" is not known: v8, wasm, native or oci"};
+    return Error{Errc::Unsupported, "workload type \"" + wanted.type + "\" is not known: v8, wasm, native, oci or microvm"};
   }
   if (request.workload_lifecycle == "function" && wanted.run.trigger_subjects.empty() && wanted.run.triggers.empty()) {
     return Error{Errc::InvalidArgument, "a function needs a subject: --trigger_subject SUBJECT"};

@@ -125,7 +125,7 @@ Command invocations_command() {
   Command command{"invocations", {}, "Show the last calls of a function"};
   command.arguments = {{"workload", "ID or name"}};
   command.flags = {namespace_flag(),
-                   {"count", "So many at most", Kind::Number, "COUNT", "50"},
+                   {"count,limit", "So many at most", Kind::Number, "COUNT", "50"},
                    {"errors", "Only those that failed"},
                    {"json,j", "Produce JSON output"}};
   command.run = run_invocations;

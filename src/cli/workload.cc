@@ -60,6 +60,7 @@ Status print_deployed(const Context& context, const Values& values, const worklo
     for (const workload::SlotStatus& slot : status.slots) {
       if (!slot.error.empty()) return Error{Errc::TimedOut, text + "; " + slot.error};
     }
+    if (!status.message.empty()) text += "; " + status.message;
     return Error{Errc::TimedOut, std::move(text)};
   }
   return {};

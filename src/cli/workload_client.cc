@@ -267,6 +267,7 @@ Result<std::vector<workload::RolloutStatus>> WorkloadClient::statuses() {
 }
 
 Result<workload::DeployRequest> WorkloadClient::clone(const std::string& workload, const std::string& xkey) {
+  if (Status there = look_for(workload); !there) return there.error();
   auto answer = ask(workload::control_subject(ns_, "CLONE", workload),
                     workload::encode(workload::CloneRequest{ns_, xkey}));
   if (!answer) return answer.error();
@@ -291,6 +292,7 @@ Result<workload::NamespacesReply> WorkloadClient::namespaces(const workload::Nam
 
 Result<std::vector<workload::InvocationsReply>> WorkloadClient::invocations(
     const std::string& workload, const workload::InvocationsRequest& request) {
+  if (Status there = look_for(workload); !there) return there.error();
   auto answers = ask_all(workload::control_subject(ns_, "INVOCATIONS", workload), workload::encode(request));
   if (!answers) return answers.error();
   std::vector<workload::InvocationsReply> found;
@@ -300,9 +302,7 @@ Result<std::vector<workload::InvocationsReply>> WorkloadClient::invocations(
     if (!one) return one.error();
     found.push_back(std::move(*one));
   }
-  if (!found.empty()) return found;
-  if (auto there = nodes(); !there) return there.error();
-  return Error{Errc::NotFound, "no function \"" + workload + "\" in namespace \"" + ns_ + "\""};
+  return found;
 }
 
 Result<workload::SecretsReply> WorkloadClient::secrets(const workload::SecretsRequest& request) {
@@ -417,13 +417,17 @@ Result<workload::WorkloadLog> WorkloadClient::log(const std::string& id,
   return workload::decode_workload_log((*answer)->payload);
 }
 
-Result<workload::UndeployReply> WorkloadClient::stop(const std::string& wanted) {
+// Nodes are silent about what they do not have.
+Status WorkloadClient::look_for(const std::string& wanted) {
   auto found = list({wanted});
   if (!found) return found.error();
   // One that is wanted but runs nowhere is known too.
-  if (found->empty() && !status(wanted)) {
-    return Error{Errc::NotFound, "no workload \"" + wanted + "\" in namespace \"" + ns_ + "\""};
-  }
+  if (!found->empty() || status(wanted)) return {};
+  return Error{Errc::NotFound, "no workload \"" + wanted + "\" in namespace \"" + ns_ + "\""};
+}
+
+Result<workload::UndeployReply> WorkloadClient::stop(const std::string& wanted) {
+  if (Status there = look_for(wanted); !there) return there.error();
   auto answer = ask(workload::control_subject(ns_, "UNDEPLOY", wanted),
                     workload::encode(workload::UndeployRequest{ns_}), kReplyMargin);
   if (!answer) return answer.error();

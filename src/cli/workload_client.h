@@ -82,6 +82,7 @@ class WorkloadClient {
   Result<workload::RolloutStatus> change(std::string_view verb, const std::string& workload, std::string_view body,
                                          uint64_t wait_ms);
   Result<std::vector<client::OwnedMessage>> ask_all(const std::string& subject, std::string_view body);
+  Status look_for(const std::string& workload);
 
   std::unique_ptr<client::Session> session_;
   std::string ns_;
