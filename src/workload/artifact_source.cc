@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/bytes.h"
+#include "base/sha256.h"
 #include "workload/image_reference.h"
 
 namespace brokkr::workload {
@@ -76,11 +77,15 @@ void ArtifactSource::fetch(const ArtifactUri& uri, const For& whom,
     return handler(Error{Errc::InvalidArgument, "an image is no artifact of this type"});
   }
   if (uri.kind == Kind::Digest) {
-    if (auto cached = deps_.cache.get(uri.name); cached) return handler(std::move(*cached));
+    if (whom.may_use_cache) {
+      if (auto cached = deps_.cache.get(uri.name); cached) return handler(std::move(*cached));
+    }
     return deps_.store.get_artifact(
         ns, uri.name, kArtifactBytesMax,
-        [handler = std::move(handler)](client::ApiResult<std::string> bytes) {
-          if (!bytes) return handler(Error(bytes.error()));
+        [ns, name = uri.name, handler = std::move(handler)](client::ApiResult<std::string> bytes) {
+          const std::string what = "artifact " + name + " of namespace " + ns + ": ";
+          if (!bytes) return handler(Error{bytes.error().code, what + bytes.error().text});
+          if (sha256_hex(*bytes) != name) return handler(Error{Errc::Corrupt, what + "what is stored is another one"});
           handler(std::move(*bytes));
         });
   }

@@ -45,6 +45,9 @@ class ArtifactSource {
     std::shared_ptr<const Access> access;  // the workload's
     NodeFolders folders;
     bool may_read_uploads = false;  // NEXCLIFILES, where clients of all namespaces put what they deploy
+    // The node's cache has artifacts of all namespaces: it is asked for a digest only when this one has
+    // shown before that it has that artifact.
+    bool may_use_cache = false;
   };
   // The bytes. `handler` may be called from within. Fails with NotFound, PermissionDenied (a bucket that
   // is not the namespace's, a file it may not name or that not everybody may read), LimitExceeded, or as

@@ -29,6 +29,15 @@ Error namespace_conflict(const std::string& ns, uint64_t at, uint64_t wanted) {
   return {Errc::AlreadyExists, text + " at revision " + std::to_string(wanted)};
 }
 
+// A record under another's key would be started under one name and changed under the other.
+Result<DesiredWorkload> decode_stored_workload(const std::string& key, std::string_view value) {
+  auto workload = decode_desired_workload(value);
+  if (!workload) return workload;
+  const std::string own = workload_key(workload->ns, workload->name);
+  if (own != key) return Error{Errc::InvalidArgument, "it says that it is " + own};
+  return workload;
+}
+
 }  // namespace
 
 ControlPlane::ControlPlane(const Deps& deps, std::string node_id)
@@ -38,7 +47,11 @@ ControlPlane::ControlPlane(const Deps& deps, std::string node_id)
              {[this](std::string_view bucket, const std::string& key, const StoredKey& stored) {
                 on_key(bucket, key, stored);
               },
-              [this](DesiredStore::State state) { on_state(state); }}),
+              [this](DesiredStore::State state) { on_state(state); },
+              [this] {
+                scheduler_.on_replaced();
+                for (auto& [ns, known] : namespaces_) known.revision = 0;
+              }}),
       witness_(deps.connection, self_.node,
                {[this] { return scheduler_.is_blind(now()); },
                 [this](const std::string& node, bool is_blind, MonotonicTime asked_at) {
@@ -81,7 +94,7 @@ void ControlPlane::on_key(std::string_view bucket, const std::string& key, const
   if (bucket == kWorkloadsBucket) {
     if (stored.is_gone) {
       scheduler_.on_workload_gone(key, stored.revision);
-    } else if (auto workload = decode_desired_workload(stored.value); workload) {
+    } else if (auto workload = decode_stored_workload(key, stored.value); workload) {
       scheduler_.on_workload(key, std::move(*workload), stored.revision);
     } else {
       complain(workload.error());
@@ -93,13 +106,17 @@ void ControlPlane::on_key(std::string_view bucket, const std::string& key, const
       scheduler_.on_slot(key, std::move(*lease), stored.revision);
     } else {
       complain(lease.error());
+      scheduler_.on_slot_damaged(key, stored.revision);
     }
   } else if (bucket == kNodesBucket) {
     if (stored.is_gone) return;
-    if (auto record = decode_node_record(stored.value); record) {
-      scheduler_.on_node(std::move(*record), now());
-    } else {
+    auto record = decode_node_record(stored.value);
+    if (!record) {
       complain(record.error());
+    } else if (record->node != key) {
+      complain({Errc::InvalidArgument, "it says that it is of node " + record->node});
+    } else {
+      scheduler_.on_node(std::move(*record), now());
     }
   } else if (bucket == kNamespacesBucket) {
     take_namespace(key, stored);
@@ -185,7 +202,12 @@ void ControlPlane::finish_write(const std::string& key,
   // Refused, or nobody knows: what is there now says.
   store_.read_surely(kSlotsBucket, key, [this, key, alive = alive_](const StoredKey& stored) {
     if (!*alive) return;
-    on_key(kSlotsBucket, key, stored);
+    const bool was_deleted = stored.is_gone && stored.revision != 0;
+    if (stored.is_gone && !was_deleted) {
+      scheduler_.on_slot_damaged(key, 0);
+    } else {
+      on_key(kSlotsBucket, key, stored);
+    }
     scheduler_.on_written(key, false, 0);
     kick();
   });
@@ -237,6 +259,23 @@ void ControlPlane::say_goodbye(Callback<void()> done) {
   deps_.connection.flush(kGoodbyeTimeout, [done = std::move(done)](const Status&) { done(); });
 }
 
+Result<std::optional<DesiredWorkload>> ControlPlane::changed_from(const std::string& key,
+                                                                  const StoredKey& stored) const {
+  const bool was_deleted = stored.is_gone && stored.revision != 0;
+  if (was_deleted) return std::optional<DesiredWorkload>();
+  const auto known = scheduler_.workloads().find(key);
+  if (!stored.is_gone) {
+    auto workload = decode_stored_workload(key, stored.value);
+    if (workload) return std::optional(std::move(*workload));
+    if (known == scheduler_.workloads().end()) {
+      return Error{Errc::Corrupt, "what is stored of it cannot be read, delete or mend key " + key + " of bucket " +
+                                      std::string(kWorkloadsBucket) + ": " + workload.error().text};
+    }
+  }
+  if (known == scheduler_.workloads().end()) return std::optional<DesiredWorkload>();
+  return std::optional(known->second.workload);
+}
+
 void ControlPlane::change(const std::string& ns, const std::string& name, Change change,
                           Changed done) {
   try_change(ns, name, std::move(change), std::move(done), kChangeAttempts);
@@ -250,10 +289,9 @@ void ControlPlane::try_change(const std::string& ns, const std::string& name, Ch
                                          client::ApiResult<StoredKey> stored) mutable {
     if (!*alive) return;
     if (!stored) return done(Error{Errc::Unavailable, stored.error().text});
-    Result<DesiredWorkload> old = stored->is_gone ? Result<DesiredWorkload>(DesiredWorkload{})
-                                                  : decode_desired_workload(stored->value);
+    Result<std::optional<DesiredWorkload>> old = changed_from(key, *stored);
     if (!old) return done(old.error());
-    Result<DesiredWorkload> wanted = change(stored->is_gone ? nullptr : &*old);
+    Result<DesiredWorkload> wanted = change(*old ? &**old : nullptr);
     if (!wanted) return done(wanted.error());
     store_.put(kWorkloadsBucket, key, encode(*wanted), stored->is_gone ? 0 : stored->revision,
                [=, this, workload = *wanted, change = std::move(change),
@@ -495,13 +533,11 @@ void ControlPlane::read_adoption(const std::shared_ptr<Adoption>& adoption) {
   store_.read(kWorkloadsBucket, adoption->key, [=, this, alive = alive_](client::ApiResult<StoredKey> old) {
     if (!*alive) return;
     if (!old) return finish_adoption(adoption, old.error());
-    adoption->has_old_workload = !old->is_gone;
     adoption->old_revision = old->is_gone ? 0 : old->revision;
-    if (!old->is_gone) {
-      auto before = decode_desired_workload(old->value);
-      if (!before) return finish_adoption(adoption, before.error());
-      adoption->old_workload = std::move(*before);
-    }
+    Result<std::optional<DesiredWorkload>> follows = changed_from(adoption->key, *old);
+    if (!follows) return finish_adoption(adoption, follows.error());
+    adoption->has_old_workload = follows->has_value();
+    if (*follows) adoption->old_workload = std::move(**follows);
     store_.read(kSlotsBucket, adoption->slot_key, [=, this](client::ApiResult<StoredKey> slot) {
       if (!*alive) return;
       if (!slot) return finish_adoption(adoption, slot.error());

@@ -147,6 +147,9 @@ class ControlPlane {
   void finish_write(const std::string& key, const client::ApiResult<uint64_t>& written);
   void beat();
   void check_waiters();
+  // What a change starts from, absent when there is none: what is stored, or what is known here when that
+  // cannot be read or has gone without being deleted.
+  Result<std::optional<DesiredWorkload>> changed_from(const std::string& key, const StoredKey&) const;
   void try_change(const std::string& ns, const std::string& name, Change change, Changed done,
                   int attempts);
   void try_change_slot(const std::string& key, std::function<bool(SlotLease&)> change,

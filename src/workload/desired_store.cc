@@ -18,6 +18,9 @@ constexpr Duration kNodeRecordAge = std::chrono::minutes(10);
 constexpr Duration kDeployTokenAge = std::chrono::hours(25);
 // A server whose cluster has no leader for a moment says nothing; asking again soon costs less than waiting.
 constexpr Duration kOpenTimeout = std::chrono::seconds(2);
+// How long an artifact that was read or written counts as whole.
+constexpr Duration kWholeFor = std::chrono::minutes(1);
+constexpr size_t kWholeMax = 4096;
 
 constexpr DesiredBucketKind kBuckets[] = {
     {kNamespacesBucket, "Workloads: namespaces and their quotas", false, {}},
@@ -46,6 +49,8 @@ struct DesiredStore::Bucket {
   std::optional<client::KeyValue> bucket;
   std::unique_ptr<client::KeyWatch> watch;
   bool is_read = false;
+  WallTime created{};        // of the one that was opened last
+  bool is_replaced = false;  // by another since it was told
 };
 
 DesiredStore::DesiredStore(io::Loop& loop, Log& log, client::Connection& connection, Events events)
@@ -104,6 +109,12 @@ void DesiredStore::fail(const Error& error) {
 
 void DesiredStore::open_bucket(size_t index) {
   if (index == buckets_.size()) {
+    const bool is_replaced = std::any_of(buckets_.begin(), buckets_.end(), [](const auto& b) { return b->is_replaced; });
+    if (is_replaced) {
+      log_.warn("workload: buckets of the desired state were deleted and made anew");
+      events_.on_replaced();
+    }
+    for (const auto& bucket : buckets_) bucket->is_replaced = false;
     for (size_t i = 0; i < buckets_.size(); ++i) {
       watch(i, *buckets_[i]->bucket);
       raiser_.add(buckets_[i]->bucket->stream());
@@ -115,16 +126,28 @@ void DesiredStore::open_bucket(size_t index) {
       opening_js_, std::string(buckets_[index]->kind->name),
       [this, index, round, alive = alive_](client::ApiResult<client::KeyValue> bucket) {
         if (!*alive || round != round_) return;
-        if (bucket) {
-          buckets_[index]->bucket = bucket->with(js_);
-          return open_bucket(index + 1);
-        }
+        if (bucket) return identify_bucket(index, *bucket);
         if (bucket.error().code != Errc::NotFound &&
             bucket.error().err_code != client::kStreamNotFoundError) {
           return fail(bucket.error());
         }
         create_bucket(index, kBucketReplicasWanted);
       });
+}
+
+// The same bucket as the last time, or another of its name?
+void DesiredStore::identify_bucket(size_t index, const client::KeyValue& bucket) {
+  buckets_[index]->bucket = bucket.with(js_);
+  const uint64_t round = round_;
+  bucket.status([this, index, round, alive = alive_](client::ApiResult<client::KeyValueStatus> status) {
+    if (!*alive || round != round_) return;
+    if (!status) return fail(status.error());
+    Bucket& opened = *buckets_[index];
+    const WallTime created = status->info.created.value_or(WallTime{});
+    opened.is_replaced = opened.is_replaced || (opened.created != WallTime{} && opened.created != created);
+    opened.created = created;
+    open_bucket(index + 1);
+  });
 }
 
 void DesiredStore::create_bucket(size_t index, int64_t replicas) {
@@ -140,10 +163,7 @@ void DesiredStore::create_bucket(size_t index, int64_t replicas) {
       opening_js_, config,
       [this, index, replicas, round, alive = alive_](client::ApiResult<client::KeyValue> bucket) {
         if (!*alive || round != round_) return;
-        if (bucket) {
-          buckets_[index]->bucket = bucket->with(js_);
-          return open_bucket(index + 1);
-        }
+        if (bucket) return identify_bucket(index, *bucket);
         const client::ApiError& error = bucket.error();
         // Another node was quicker, maybe with another number of replicas.
         if (error.err_code == client::kStreamNameInUseError || error.err_code == 0) {
@@ -314,22 +334,47 @@ void DesiredStore::create_artifacts(const std::string& ns, int64_t replicas,
       });
 }
 
+namespace {
+
+void write_artifact(const client::ObjectStore& store, const std::string& sha256,
+                    const std::shared_ptr<std::string>& bytes, client::DoneHandler done) {
+  client::ObjectMeta meta;
+  meta.name = sha256;
+  store.put_bytes(meta, std::move(*bytes), [done = std::move(done)](client::ApiResult<client::ObjectInfo> put) {
+    done(put ? Status() : Status(put.error()));
+  });
+}
+
+}  // namespace
+
 void DesiredStore::put_artifact(const std::string& ns, const std::string& sha256, std::string bytes,
                                 client::DoneHandler handler) {
+  const std::string key = ns + "." + sha256;
+  auto done = [this, key, alive = alive_, handler = std::move(handler)](const Status& status) {
+    if (!*alive) return;
+    if (whole_.size() >= kWholeMax) whole_.clear();
+    if (status) whole_[key] = loop_.now();
+    handler(status);
+  };
+  const auto whole = whole_.find(key);
+  const bool is_whole = whole != whole_.end() && loop_.now() - whole->second < kWholeFor;
   auto shared = std::make_shared<std::string>(std::move(bytes));
-  open_artifacts(ns, true, [ns, sha256, shared, handler = std::move(handler)](
+  open_artifacts(ns, true, [sha256, shared, is_whole, done = std::move(done)](
                                client::ApiResult<client::ObjectStore> opened) mutable {
-    if (!opened) return handler(opened.error());
+    if (!opened) return done(opened.error());
     const client::ObjectStore store = *opened;
-    store.info(sha256, [store, sha256, shared, handler = std::move(handler)](
-                           client::ApiResult<client::ObjectInfo> info) mutable {
-      if (info && info->size == shared->size()) return handler({});
-      client::ObjectMeta meta;
-      meta.name = sha256;
-      store.put_bytes(meta, std::move(*shared),
-                      [handler = std::move(handler)](client::ApiResult<client::ObjectInfo> put) {
-                        handler(put ? Status() : Status(put.error()));
-                      });
+    if (is_whole) {
+      return store.info(sha256, [store, sha256, shared, done = std::move(done)](
+                                    client::ApiResult<client::ObjectInfo> info) mutable {
+        if (info && info->size == shared->size()) return done({});
+        write_artifact(store, sha256, shared, std::move(done));
+      });
+    }
+    // A description says nothing of its chunks.
+    store.get_bytes(sha256, shared->size(), [store, sha256, shared, done = std::move(done)](
+                                                client::ApiResult<std::string> there) mutable {
+      if (there && *there == *shared) return done({});
+      write_artifact(store, sha256, shared, std::move(done));
     });
   });
 }

@@ -43,6 +43,8 @@ class DesiredStore {
     Callback<void(std::string_view bucket, const std::string& key, const StoredKey&)> on_key;
     // Absent or Ready has been reached, or Probing begun anew.
     Callback<void(State)> on_state;
+    // Before its keys are told: a bucket was deleted and made anew, revisions begin again.
+    Callback<void()> on_replaced;
   };
   DesiredStore(io::Loop&, Log&, client::Connection&, Events);
   ~DesiredStore();
@@ -79,6 +81,7 @@ class DesiredStore {
   struct Bucket;
   void probe();
   void open_bucket(size_t index);
+  void identify_bucket(size_t index, const client::KeyValue&);
   void create_bucket(size_t index, int64_t replicas);
   void watch(size_t index, const client::KeyValue& bucket);
   void fail(const Error& error);
@@ -100,6 +103,7 @@ class DesiredStore {
   bool has_said_absent_ = false;
   std::vector<std::unique_ptr<Bucket>> buckets_;
   std::map<std::string, client::ObjectStore> artifacts_;  // by namespace
+  std::map<std::string, MonotonicTime> whole_;  // "namespace.digest" of artifacts, and when that was so
   std::unique_ptr<client::ReconnectWatch> reconnects_;
   io::Timer retry_;
   uint64_t round_ = 0;  // of opening; answers of earlier ones do not count

@@ -23,6 +23,9 @@ constexpr auto kUndecidedTime = std::chrono::seconds(8);
 constexpr Duration kHeartbeatInterval = std::chrono::seconds(10);
 // Of one message of a reply in several.
 constexpr size_t kReplyBytesMax = 400U << 10;
+// Errors repeat what they are about; one that is as long as the request would not fit an answer twice.
+constexpr size_t kErrorBytesMax = 4096;
+constexpr size_t kErrorLineMax = 512;
 
 std::string_view namespace_of(const client::ServiceRequest& request) {
   return subject::token_at(request.message().subject, kNamespaceToken);
@@ -30,6 +33,14 @@ std::string_view namespace_of(const client::ServiceRequest& request) {
 
 std::string_view argument_of(const client::ServiceRequest& request) {
   return subject::token_at(request.message().subject, kArgumentToken);
+}
+
+// Never half a UTF-8 character.
+std::string shorten(std::string_view text, size_t bytes_max) {
+  if (text.size() <= bytes_max) return std::string(text);
+  size_t end = bytes_max;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80) --end;
+  return std::string(text.substr(0, end)) + "...";
 }
 
 // Sends a list in as many messages as it takes.
@@ -124,9 +135,10 @@ void Node::respond(client::ServiceRequest& request, const std::string& body) {
 
 void Node::respond_error(client::ServiceRequest& request, int code, const ControlError& error) {
   // The description becomes a header: one line.
-  const std::string line = error.error.substr(0, error.error.find_first_of("\r\n"));
+  const std::string line = shorten(error.error.substr(0, error.error.find_first_of("\r\n")), kErrorLineMax);
   if (control_spans_ != nullptr) control_spans_->end(request.reply(), code, line);
-  const Status sent = request.respond_error(code, line, encode(error));
+  const Status sent =
+      request.respond_error(code, line, encode(ControlError{error.error_id, shorten(error.error, kErrorBytesMax)}));
   if (!sent) deps_.log.debug("workload: a control reply was not sent: " + sent.error().text);
 }
 
@@ -344,8 +356,10 @@ void Node::prepare_artifact(Deployment deployment, Prepared done) {
   const WorkloadIdentity& identity = deployment.identity;
   const std::string ns = identity.ns;
   auto access = Access::make({ns, identity.name}, Grants{}, namespaces_);
+  // What the desired state names was fetched for this namespace when it was deployed.
+  const bool is_of_record = identity.generation != 0;
   source_->fetch(*uri, {ns, std::move(access), node_folders_of(ns, options_.node_files, namespaces_.records),
-                        may_read_uploads(ns, namespaces_.records)},
+                        may_read_uploads(ns, namespaces_.records), is_of_record},
                  [this, deployment = std::move(deployment),
                   done = std::move(done)](Result<std::string> bytes) mutable {
                    if (!bytes) return done(bytes.error(), "no-artifact");

@@ -629,7 +629,9 @@ void Node::on_clone(client::ServiceRequest request) {
   if (view == nullptr || !is_responder(*view)) return;
   WorkloadRevision revision = view->workload.current;
   // The digest alone means something only in its own namespace.
-  auto bytes = artifacts_->get(revision.run.sha256);
+  // Of an image the digest is what the request said, not what the node has seen.
+  const bool is_artifact = revision.run.uri == "sha256://" + revision.run.sha256;
+  auto bytes = artifacts_->get(is_artifact ? revision.run.sha256 : "");
   if (bytes && bytes->size() <= kCloneBytesMax) {
     revision.run.artifact = std::move(*bytes);
     revision.run.uri.clear();

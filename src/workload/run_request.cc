@@ -12,6 +12,10 @@ namespace {
 using json::Value;
 using json::Writer;
 
+// So that the sums over the replicas of a namespace, which quotas are held against, cannot wrap.
+constexpr uint64_t kResourceBytesMax = 16ULL << 40;
+constexpr uint32_t kCpuMillisMax = 1'000'000;
+
 template <typename Enum>
 struct EnumName {
   Enum value;
@@ -142,7 +146,7 @@ void read_limits(MemberReader& in, RunLimits& limits) {
   read_part(in, "limits", [&](MemberReader& part) {
     int64_t wall_ns = 0;
     read_duration(part, "wall_time", wall_ns);
-    if (wall_ns > 0) limits.wall_time_ms = static_cast<uint64_t>((wall_ns + 999'999) / 1'000'000);
+    if (wall_ns > 0) limits.wall_time_ms = (static_cast<uint64_t>(wall_ns) + 999'999) / 1'000'000;
     for (const auto& [name, member] : {std::pair{"heap", &limits.heap_bytes}, {"reply", &limits.reply_bytes}}) {
       if (part.find(name) != nullptr) read_size(part, name, *member);
     }
@@ -157,6 +161,10 @@ void read_resources(MemberReader& in, Resources& resources) {
     read_size(part, "disk", resources.disk_bytes);
     read_size(part, "io", resources.io_bytes_per_second);
     part.read("io_bytes_per_second", resources.io_bytes_per_second);
+    const std::string most = " is more than any machine has";
+    if (resources.memory_bytes > kResourceBytesMax) part.fail("\"memory_bytes\"" + most);
+    if (resources.disk_bytes > kResourceBytesMax) part.fail("\"disk_bytes\"" + most);
+    if (resources.cpu_millis > kCpuMillisMax) part.fail("\"cpu_millis\"" + most);
   });
 }
 

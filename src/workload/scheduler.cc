@@ -78,9 +78,30 @@ void Scheduler::on_slot(const std::string& key, SlotLease lease, uint64_t revisi
   if (revision <= view.revision) return;
   view.lease = std::move(lease);
   view.revision = revision;
-  view.is_gone = false;
+  view.is_gone = view.is_damaged = false;
   recount(name->workload_key, view);
   mark(name->workload_key);
+}
+
+void Scheduler::on_slot_damaged(const std::string& key, uint64_t revision) {
+  const auto name = parse_slot_key(key);
+  if (!name) return;
+  SlotView& view = slots_[name->workload_key][name->slot];
+  if (revision != 0 && revision <= view.revision) return;
+  view.is_gone = view.lease.node.empty();
+  view.is_damaged = revision != 0 || !view.is_gone;
+  view.revision = revision;
+  mark(name->workload_key);
+}
+
+void Scheduler::on_replaced() {
+  for (auto& [key, workload] : workloads_) workload.revision = 0;
+  for (auto& [key, slots] : slots_) {
+    for (auto& [slot, view] : slots) {
+      view.is_damaged = !view.is_gone;
+      view.revision = 0;
+    }
+  }
 }
 
 void Scheduler::on_slot_gone(const std::string& key, uint64_t revision) {
@@ -90,6 +111,7 @@ void Scheduler::on_slot_gone(const std::string& key, uint64_t revision) {
   if (revision < view.revision) return;
   view.revision = revision;
   view.is_gone = true;
+  view.is_damaged = false;
   view.lease = {};
   recount(name->workload_key, view);
   mark(name->workload_key);
@@ -144,10 +166,15 @@ void Scheduler::on_written(const std::string& key, bool is_ok, uint64_t revision
   const auto name = parse_slot_key(key);
   SlotView& view = slots_[name->workload_key][name->slot];
   view.is_writing = false;
+  if (!is_ok) {
+    // News, if there were any, have marked it. Else it is the store that refuses: not at once again.
+    timed_.insert(name->workload_key);
+    return;
+  }
   mark(name->workload_key);
-  if (!is_ok) return;
   if (done.is_delete) {
     view.is_gone = true;
+    view.is_damaged = false;
     view.lease = {};
     recount(name->workload_key, view);
     return;
@@ -155,7 +182,7 @@ void Scheduler::on_written(const std::string& key, bool is_ok, uint64_t revision
   if (revision > view.revision) {
     view.lease = done.lease;
     view.revision = revision;
-    view.is_gone = false;
+    view.is_gone = view.is_damaged = false;
     recount(name->workload_key, view);
   }
   // Somebody may have written after us already.
@@ -312,7 +339,7 @@ void Scheduler::evaluate(const std::string& key, MonotonicTime now) {
       workload == nullptr || workload->workload.is_removed ? 0 : workload->workload.replicas;
   for (uint32_t slot = 0; slot < wanted; ++slot) {
     SlotView& view = slots[slot];
-    if (view.revision == 0 && !view.is_writing) view.is_gone = true;
+    if (view.revision == 0 && !view.is_writing && !view.is_damaged) view.is_gone = true;
   }
   bool is_empty = true;
   for (auto& [slot, view] : slots) {

@@ -81,6 +81,11 @@ class Scheduler {
   void on_workload_gone(const std::string& key, uint64_t revision);
   void on_slot(const std::string& key, SlotLease lease, uint64_t revision);
   void on_slot_gone(const std::string& key, uint64_t revision);
+  // What is stored there cannot be read, or (revision 0) is not there although nobody deleted it: who has
+  // the slot, as far as is known, writes its lease anew.
+  void on_slot_damaged(const std::string& key, uint64_t revision);
+  // The buckets are others than before, their revisions start anew; on_synced follows.
+  void on_replaced();
   void on_node(NodeRecord record, MonotonicTime now);
   void on_namespace(NamespaceRecord record);
   void on_namespace_gone(const std::string& ns);
@@ -139,6 +144,7 @@ class Scheduler {
     uint64_t revision = 0;
     bool is_gone = false;     // deleted, or never there
     bool is_writing = false;
+    bool is_damaged = false;  // the store has no lease that can be read; `lease` is the last one that could
     std::string counted_node;  // whose load it is part of
     Demand counted;
   };
@@ -211,6 +217,7 @@ class Scheduler {
   const WorkloadRevision& choose_revision(const WorkloadView&, uint32_t slot, const SlotLease* lease,
                                           MonotonicTime now) const;
   bool is_within_quota(const DesiredWorkload&) const;
+  std::string refusals(const WorkloadView&, MonotonicTime now) const;
   bool wants_move(const WorkloadView&, const SlotLease&) const;
 
   void place_pending(MonotonicTime now);

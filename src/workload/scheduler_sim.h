@@ -143,7 +143,9 @@ class SchedulerSim {
     }
     if (event.bucket == "s") {
       if (event.is_gone) return to.on_slot_gone(event.key, event.revision);
-      return to.on_slot(event.key, *decode_slot_lease(event.value), event.revision);
+      auto lease = decode_slot_lease(event.value);
+      if (!lease) return to.on_slot_damaged(event.key, event.revision);
+      return to.on_slot(event.key, std::move(*lease), event.revision);
     }
     to.on_node(*decode_node_record(event.value), now);
   }
@@ -280,7 +282,11 @@ class SchedulerSim {
       const bool is_ok = done.is_ok && !done.was_cut;
       if (!is_ok) {
         const auto found = last.find("s/" + done.action.key);
-        if (found != last.end()) tell(node, found->second);
+        if (found != last.end()) {
+          tell(node, found->second);
+        } else {
+          node.scheduler->on_slot_damaged(done.action.key, 0);
+        }
       }
       node.scheduler->on_written(done.action.key, is_ok, is_ok ? done.revision : 0);
     }

@@ -48,7 +48,7 @@ void Scheduler::put(const std::string& slot_key, SlotView& view, SlotLease lease
   Action& action = actions_.emplace_back();
   action.kind = Action::Kind::PutSlot;
   action.key = slot_key;
-  action.revision = view.is_gone ? 0 : view.revision;
+  action.revision = view.is_gone && !view.is_damaged ? 0 : view.revision;
   action.lease = lease;
   writing_[slot_key] = {std::move(lease), false};
   view.is_writing = true;
@@ -281,6 +281,7 @@ void Scheduler::evaluate_mine(const WorkloadView& workload, const std::string& s
     local.current = std::move(local.next);
     local.next.reset();
   }
+  if (view.is_damaged) return put(slot_key, view, std::move(lease));
   if (is_final(lease)) {
     if (lease.generation == generation || lease.failed_generation == generation ||
         !may_update(workload, slot, now)) {

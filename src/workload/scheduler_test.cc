@@ -62,6 +62,56 @@ TEST(Scheduler, RestartedNodeTakesItsOwnBack) {
   EXPECT_EQ(sim.nodes[1].copies.size(), before);
 }
 
+TEST(Scheduler, DamagedLeaseIsWrittenAnewAndItsCopyRunsOn) {
+  Sim sim(12, 2);
+  sim.apply("x", 2, 1);
+  sim.expect_settles(5s);
+  const auto before = sim.starts;
+  for (const char* damage : {"", "{", "[]", "{\"node\":5}"}) {
+    sim.store("s", "a.x.0", damage);
+    sim.run(1s);
+    EXPECT_TRUE(decode_slot_lease(sim.last.at("s/a.x.0").value)) << damage;
+  }
+  sim.apply("x", 2, 2);
+  sim.expect_settles(10s);
+  EXPECT_EQ(sim.starts, before + 2);
+}
+
+TEST(Scheduler, LeaseNobodyCanReadIsClaimedAfterARestart) {
+  Sim sim(13, 1);
+  sim.apply("x", 1, 1);
+  sim.expect_settles(5s);
+  sim.kill(sim.nodes[0]);
+  sim.store("s", "a.x.0", "{bad");
+  sim.start(sim.nodes[0]);
+  sim.expect_settles(5s);
+}
+
+TEST(Scheduler, BucketsThatWereMadeAnewGetTheLeasesBack) {
+  Sim sim(14, 1);
+  sim.apply("x", 2, 1);
+  sim.expect_settles(5s);
+  const auto before = sim.starts;
+  sim.revision = 0;
+  sim.last.clear();
+  sim.nodes[0].scheduler->on_replaced();
+  sim.nodes[0].scheduler->on_synced(sim.now);
+  sim.run(2s);
+  EXPECT_TRUE(sim.last.contains("s/a.x.0") && sim.last.contains("s/a.x.1"));
+  EXPECT_EQ(sim.starts, before);
+  sim.apply("x", 2, 2);
+  sim.expect_settles(10s);
+}
+
+TEST(Scheduler, LeaseThatVanishedIsWrittenAnewWithTheNextChange) {
+  Sim sim(15, 1);
+  sim.apply("x", 1, 1);
+  sim.expect_settles(5s);
+  sim.last.erase("s/a.x.0");
+  sim.apply("x", 1, 2);
+  sim.expect_settles(10s);
+}
+
 TEST(Scheduler, DeadNodesWorkIsTakenOver) {
   Sim sim(5, 3);
   sim.is_strict = true;

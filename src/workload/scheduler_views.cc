@@ -5,6 +5,19 @@
 
 namespace brokkr::workload {
 
+namespace {
+
+void add_use(NamespaceUse& use, const DesiredWorkload& workload) {
+  const Demand demand = demand_of(workload, workload.current);
+  ++use.workloads;
+  use.replicas += workload.replicas;
+  use.memory_bytes += demand.memory_bytes * workload.replicas;
+  use.cpu_millis += demand.cpu_millis * workload.replicas;
+  use.artifact_bytes += workload.current.artifact_bytes;
+}
+
+}  // namespace
+
 const Scheduler::WorkloadView* Scheduler::find(std::string_view ns,
                                                std::string_view id_or_name) const {
   const auto named = workloads_.find(workload_key(ns, id_or_name));
@@ -37,12 +50,7 @@ NamespaceUse Scheduler::use_of(const std::string& ns) const {
        at != workloads_.end() && at->first.starts_with(prefix); ++at) {
     const DesiredWorkload& workload = at->second.workload;
     if (workload.is_removed) continue;
-    const Demand demand = demand_of(workload, workload.current);
-    ++use.workloads;
-    use.replicas += workload.replicas;
-    use.memory_bytes += demand.memory_bytes * workload.replicas;
-    use.cpu_millis += demand.cpu_millis * workload.replicas;
-    use.artifact_bytes += workload.current.artifact_bytes;
+    add_use(use, workload);
   }
   return use;
 }
@@ -90,14 +98,27 @@ bool Scheduler::is_within_quota(const DesiredWorkload& wanted) const {
     if (workload.is_removed) continue;
     const auto age = [](const DesiredWorkload& w) { return std::pair(w.created, w.name); };
     if (age(workload) > age(wanted)) continue;
-    const Demand demand = demand_of(workload, workload.current);
-    ++use.workloads;
-    use.replicas += workload.replicas;
-    use.memory_bytes += demand.memory_bytes * workload.replicas;
-    use.cpu_millis += demand.cpu_millis * workload.replicas;
-    use.artifact_bytes += workload.current.artifact_bytes;
+    add_use(use, workload);
   }
   return quota_violation(record->second, use).empty();
+}
+
+// Why nobody takes a replica, in the words of up to three nodes.
+std::string Scheduler::refusals(const WorkloadView& view, MonotonicTime now) const {
+  constexpr size_t kNamesMax = 3;
+  std::string text;
+  size_t count = 0;
+  for (const auto& [id, node] : nodes_) {
+    if (!is_node_alive(id, now)) continue;
+    const auto found = loads_.find(id);
+    NodeLoad load = found == loads_.end() ? NodeLoad{} : found->second;
+    load.record = &node.record;
+    const std::string why = refusal(view.workload, view.workload.current, load);
+    if (why.empty()) return {};
+    if (++count > kNamesMax) return text + ", ...";
+    text += (count == 1 ? ": " : ", ") + (node.record.name.empty() ? id : node.record.name) + ": " + why;
+  }
+  return text;
 }
 
 RolloutStatus Scheduler::status(const WorkloadView& view, MonotonicTime now) const {
@@ -127,7 +148,7 @@ RolloutStatus Scheduler::status(const WorkloadView& view, MonotonicTime now) con
     slot.slot = number;
     slot.state = "waiting";
     if (one == nullptr) {
-      if (status.message.empty()) status.message = "replicas wait for a node that can take them";
+      if (status.message.empty()) status.message = "replicas wait for a node that can take them" + refusals(view, now);
       continue;
     }
     const SlotLease& lease = one->lease;
@@ -152,6 +173,8 @@ RolloutStatus Scheduler::status(const WorkloadView& view, MonotonicTime now) con
     if (lease.failed_generation == status.generation || (is_current && lease.state == "failed")) {
       is_failed = true;
       status.message = "replica " + std::to_string(number) + ": " + lease.error;
+    } else if (lease.state == "starting" && !lease.error.empty() && status.message.empty()) {
+      status.message = "replica " + std::to_string(number) + " is tried again: " + lease.error;
     }
   }
   const auto record = namespaces_.find(workload.ns);

@@ -29,9 +29,11 @@ SecretStore::~SecretStore() { *alive_ = false; }
 
 void SecretStore::on_secret(const std::string& key, std::string_view value, uint64_t revision) {
   auto record = decode_secret_record(value);
-  if (!record) return deps_.log.warn("workload: secret " + key + " is not readable: " + record.error().text);
   Kept& kept = secrets_[key];
-  kept = {std::move(*record), revision};
+  // Whoever sets it again writes over what cannot be read; until then what was known counts.
+  kept.revision = revision;
+  if (!record) return deps_.log.warn("workload: secret " + key + " is not readable: " + record.error().text);
+  kept.record = std::move(*record);
   if (lacks_boxes(kept)) start_copies();
   look_again(false);
 }
