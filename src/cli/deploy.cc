@@ -260,7 +260,7 @@ std::vector<Flag> deploy_flags() {
       {"trigger-object", "Object bucket whose changes trigger it", Kind::Text, "BUCKET", "", "", true},
       {"trigger-schedule", "\"@every 5s\", \"@daily\" or cron fields", Kind::Text, "SCHEDULE", "", "", true},
       {"trigger-http", "Path of HTTP requests that trigger it", Kind::Text, "/PATH", "", "", true},
-      {"type", "v8, wasm, native, oci or microvm; told from the file when absent", Kind::Text, "TYPE"},
+      {"type", "v8, wasm, native or oci; told from the file when absent", Kind::Text, "TYPE"},
       {"lifecycle", "function, service or job; told from the type when absent", Kind::Text, "LIFECYCLE"},
       {"name", "Name of the workload; the file's name when absent", Kind::Text, "NAME"},
       {"description", "What the workload is for", Kind::Text, "TEXT"},
@@ -406,9 +406,9 @@ Result<workload::RolloutStatus> deploy(const Context& context, WorkloadClient& w
   if (wanted.name.empty()) return Error{Errc::InvalidArgument, "there is no name in the file's, say --name"};
   request.workload_type = wanted.type;
   request.workload_lifecycle = wanted.lifecycle;
-  static const std::vector<std::string> kTypes = {"v8", "wasm", "native", "oci", "microvm"};
+  static const std::vector<std::string> kTypes = {"v8", "wasm", "native", "oci"};
   if (std::find(kTypes.begin(), kTypes.end(), wanted.type) == kTypes.end()) {
-    return Error{Errc::Unsupported, "workload type \"" + wanted.type + "\" is not known: v8, wasm, native, oci or microvm"};
+    return Error{Errc::Unsupported, "workload type \"" + wanted.type + "\" is not known: v8, wasm, native or oci"};
   }
   if (request.workload_lifecycle == "function" && wanted.run.trigger_subjects.empty() && wanted.run.triggers.empty()) {
     return Error{Errc::InvalidArgument, "a function needs a subject: --trigger_subject SUBJECT"};
