@@ -157,6 +157,9 @@ class LaggingApi {
     if (subscribed) subscription_ = std::move(*subscribed);
   }
 
+  // What to do when messages are asked for, and what to call then.
+  std::function<void(std::function<void()> go_on)> before_next;
+
  private:
   void forward(const Message& message) {
     const std::string request = std::string(message.subject.substr(8));
@@ -172,6 +175,7 @@ class LaggingApi {
       with_reply.reply = reply;
       EXPECT_TRUE(connection_.publish("$JS.API." + request, body, with_reply));
     };
+    if (request.starts_with("CONSUMER.MSG.NEXT.") && before_next) return before_next(std::move(go_on));
     if (!request.starts_with("STREAM.MSG.GET.")) return go_on();
     on_leader_asked_(message.payload, std::move(go_on));
   }
@@ -228,6 +232,24 @@ TEST_F(ObjectStoreTest, ComesWholeFromAServerThatLagsBehind) {
   EXPECT_EQ(*late_whole, bytes);
   EXPECT_GE(asked_for_chunks, 1);
   EXPECT_EQ(get("none").error().code, Errc::NotFound);
+}
+
+TEST_F(ObjectStoreTest, EndsWhenChunksVanishAfterTheyWereCounted) {
+  open();
+  auto stored = put({.name = "a"}, make_bytes(30));
+  ASSERT_TRUE(stored);
+  LaggingApi api(session_->connection(), [](std::string_view, std::function<void()> go_on) { go_on(); });
+  api.before_next = [&](std::function<void()> go_on) {
+    js_->purge_stream(store_->stream(), {store_->chunk_subject(stored->nuid)},
+                      [go_on](const ApiResult<uint64_t>&) { go_on(); });
+  };
+  JetStreamOptions options;
+  options.api_prefix = "LAG.API";
+  const JetStream through(session_->connection(), options);
+  auto opened = wait<ObjectStore>([&](auto done) { ObjectStore::open(through, store_->bucket(), std::move(done)); });
+  ASSERT_TRUE(opened) << opened.error().text;
+  store_.emplace(*opened);
+  EXPECT_EQ(get("a").error().text, "object \"a\" has 0 of 30 bytes");
 }
 
 TEST_F(ObjectStoreTest, GetHasALimit) {

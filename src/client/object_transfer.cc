@@ -8,6 +8,7 @@
 #include "client/object_names.h"
 #include "client/object_store.h"
 #include "client/stream_publisher.h"
+#include "io/loop.h"
 
 namespace brokkr::client {
 namespace {
@@ -16,6 +17,7 @@ constexpr uint64_t kChunkSizeDefault = 128 << 10;
 constexpr uint64_t kBytesOnTheirWayMax = 4 << 20;
 constexpr std::string_view kDigestPrefix = "SHA-256=";
 constexpr int kLinksMax = 8;
+constexpr Duration kStallTime = std::chrono::seconds(2);  // without a chunk, until it is asked for
 
 // How many chunks may be on their way at once.
 uint64_t chunk_window(uint64_t chunk_size) {
@@ -136,6 +138,8 @@ struct ObjectGet : std::enable_shared_from_this<ObjectGet> {
     store = from;
     if (sink.on_start) sink.on_start(info);
     if (info.size == 0) return check();
+    stalled.emplace(from.js_.connection().loop(), [this] { ask_for_rest(); });
+    stalled->start(kStallTime);
     OrderedOptions options;
     options.filter_subjects = {from.chunk_subject(info.nuid)};
     options.messages_max =
@@ -144,7 +148,7 @@ struct ObjectGet : std::enable_shared_from_this<ObjectGet> {
         from.js_, from.stream_, std::move(options),
         {.on_start =
              [get = shared_from_this()](const ConsumerInfo& started) {
-               if (started.num_pending == 0) get->on_no_more(0);
+               if (started.num_pending == 0) get->on_no_more();
              },
          .on_message = [get = shared_from_this()](
                            const Message& message,
@@ -156,23 +160,31 @@ struct ObjectGet : std::enable_shared_from_this<ObjectGet> {
   void on_chunk(const Message& message, const Delivery& delivery) {
     digest.update(message.payload);
     received += message.payload.size();
+    last_seq = delivery.stream_seq;
+    stalled->start(kStallTime);
     if (received > info.size) return check();
     if (Status taken = sink.on_chunk(message.payload); !taken) return finish(taken.error());
     if (received == info.size) return check();
-    if (delivery.num_pending == 0) on_no_more(delivery.stream_seq);
+    if (delivery.num_pending == 0) on_no_more();
   }
 
   // The consumer's server has nothing after `last_seq`. If it lags behind the stream's leader, the rest is
   // on its way.
-  void on_no_more(uint64_t last_seq) {
+  void on_no_more() {
     if (!store->may_lag_) return check();
+    ask_for_rest();
+  }
+
+  // Also when nothing came for a while: chunks that were removed after the consumer had counted them never do.
+  void ask_for_rest() {
+    stalled->start(kStallTime);
     GetOptions last;
     last.last_by_subj = store->chunk_subject(info.nuid);
-    store->js_.get_message(store->stream_, last, [get = shared_from_this(), last_seq, before = received](
+    store->js_.get_message(store->stream_, last, [get = shared_from_this(), before = received](
                                                      const ApiResult<StoredMessage>& message) {
       if (get->is_finished || get->received != before) return;
       if (!message && message.error().http_code != 404) return get->finish(message.error());
-      if (!message || message->seq <= last_seq) get->check();
+      if (!message || message->seq <= get->last_seq) get->check();
     });
   }
 
@@ -194,6 +206,7 @@ struct ObjectGet : std::enable_shared_from_this<ObjectGet> {
     const auto keep = shared_from_this();
     const auto ended = std::move(consumer);
     is_finished = true;
+    if (stalled) stalled->stop();
     handler(std::move(result));
   }
 
@@ -203,7 +216,9 @@ struct ObjectGet : std::enable_shared_from_this<ObjectGet> {
   ApiHandler<ObjectInfo> handler;
   std::unique_ptr<OrderedConsumer> consumer;
   Sha256 digest;
+  std::optional<io::Timer> stalled;
   uint64_t received = 0;
+  uint64_t last_seq = 0;  // of the last chunk that came
   bool is_finished = false;
 };
 

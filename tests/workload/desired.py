@@ -56,7 +56,7 @@ class Place:
                     self.start_node(f"n{index}")
             self.client = NatsClient("127.0.0.1", self.port, PATIENCE_SECONDS)
             until("nodes answer", lambda: len(self.pings()) == nodes)
-            until("the desired state is there", lambda: not self.ask("STATUS").error_code)
+            until("the desired state is there", lambda: self.ask("STATUS").data.startswith(b"["))
             for name, node in self.pings().items():  # each is known to the others when it takes this
                 self.apply(f"probe-{name}", ECHO, node=node)
                 self.get(f"UNDEPLOY.probe-{name}")
