@@ -83,9 +83,10 @@ int run_dlq_list(const Context& context, const Values& values) {
 Result<client::StoredMessage> letter_at(BucketApi& api, const Values& values, uint64_t seq) {
   client::GetOptions get;
   get.seq = seq;
-  auto letter = api.wait<client::StoredMessage>(
-      [&](auto done) { api.jetstream().get_message(stream_of(values), get, std::move(done)); });
-  if (letter || letter.error().code != Errc::NotFound) return letter;
+  auto letter = client::wait_for<client::StoredMessage>(
+      api.session().loop(), [&](auto done) { api.jetstream().get_message(stream_of(values), get, std::move(done)); });
+  if (letter) return std::move(*letter);
+  if (letter.error().http_code != 404) return original_error(letter.error());
   return Error{Errc::NotFound, "there is no dead letter " + std::to_string(seq) + " in " + stream_of(values)};
 }
 
