@@ -338,7 +338,14 @@ TEST_F(OrderedTest, GoesOnAfterALostMessage) {
                             [&](const Message&, const Delivery& delivery) { taken = delivery; },
                             [](ApiResult<Done>) {});
   ASSERT_TRUE(thief);
-  ASSERT_TRUE(session_->flush(kPatience));
+  // Both requests are waiting before there is anything to give.
+  int64_t waiting = 0;
+  for (int attempt = 0; waiting < 2 && attempt < 1000; ++attempt) {
+    const auto info = wait<ConsumerInfo>([&](auto done) { js_->consumer_info(stream_, mine, std::move(done)); });
+    ASSERT_TRUE(info) << info.error().text;
+    waiting = static_cast<int64_t>(info->num_waiting);
+  }
+  ASSERT_EQ(waiting, 2);
   fill(4);
   ASSERT_TRUE(wait_for_messages(7));
   expect_in_order(7);
