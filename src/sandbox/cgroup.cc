@@ -155,7 +155,8 @@ bool Cgroup::had_memory_kill() const {
 void Cgroup::kill_all() const {
   for (const std::string& folder : folders()) {
     if (write_text(folder + "/cgroup.kill", "1")) return;
-    for (const std::string_view line : split(read_text(folder + "/cgroup.procs"), '\n')) {
+    const std::string processes = read_text(folder + "/cgroup.procs");
+    for (const std::string_view line : split(processes, '\n')) {
       const auto pid = parse_uint(line);
       if (pid && *pid > 1) kill(static_cast<pid_t>(*pid), SIGKILL);
     }

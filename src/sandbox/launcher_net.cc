@@ -62,14 +62,15 @@ Status raise_loopback(int control) {
 }
 
 // One request to the kernel's routing tables and its answer.
-template <typename Body>
 class RouteRequest {
  public:
+  template <typename Body>
   RouteRequest(uint16_t type, const Body& body) {
+    static_assert(sizeof body <= 64);
     message_.header.nlmsg_len = NLMSG_LENGTH(sizeof body);
     message_.header.nlmsg_type = type;
     message_.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_ACK;
-    message_.body = body;
+    std::memcpy(message_.rest, &body, sizeof body);
   }
   void add(uint16_t type, const void* data, size_t size) {
     char* const at = reinterpret_cast<char*>(&message_) + NLMSG_ALIGN(message_.header.nlmsg_len);
@@ -100,23 +101,9 @@ class RouteRequest {
  private:
   struct {
     nlmsghdr header;
-    Body body;
-    char attributes[64];
+    char rest[128];  // what it is about, then attributes
   } message_{};
 };
-
-Status add_loopback_address(int netlink, const InnerAddress& address) {
-  ifaddrmsg body{};
-  body.ifa_family = static_cast<unsigned char>(address.family);
-  body.ifa_prefixlen = static_cast<unsigned char>(address.bytes().size() * 8);
-  body.ifa_flags = IFA_F_NODAD;  // nobody else is there: it is good at once
-  body.ifa_scope = RT_SCOPE_UNIVERSE;
-  body.ifa_index = if_nametoindex("lo");
-  RouteRequest request(RTM_NEWADDR, body);
-  request.add(IFA_LOCAL, address.bytes().data(), address.bytes().size());
-  request.add(IFA_ADDRESS, address.bytes().data(), address.bytes().size());
-  return request.send_to(netlink, "add an address");
-}
 
 // Has all addresses of a network lead to the loopback interface, each as one of its own.
 Status add_local_route(int netlink, const InnerAddress& network, int bits) {
@@ -132,6 +119,19 @@ Status add_local_route(int netlink, const InnerAddress& network, int bits) {
   const unsigned loopback = if_nametoindex("lo");
   request.add(RTA_OIF, &loopback, sizeof loopback);
   return request.send_to(netlink, "add a route");
+}
+
+Status add_loopback_address(int netlink, const InnerAddress& address) {
+  ifaddrmsg body{};
+  body.ifa_family = static_cast<unsigned char>(address.family);
+  body.ifa_prefixlen = static_cast<unsigned char>(address.bytes().size() * 8);
+  body.ifa_flags = IFA_F_NODAD;  // nobody else is there: it is good at once
+  body.ifa_scope = RT_SCOPE_UNIVERSE;
+  body.ifa_index = if_nametoindex("lo");
+  RouteRequest request(RTM_NEWADDR, body);
+  request.add(IFA_LOCAL, address.bytes().data(), address.bytes().size());
+  request.add(IFA_ADDRESS, address.bytes().data(), address.bytes().size());
+  return request.send_to(netlink, "add an address");
 }
 
 // The bits beyond the prefix are of no interest to the kernel, save that they must be zero.
@@ -176,7 +176,9 @@ Status route_all(int netlink, const std::vector<InnerListener>& listeners,
     const bool is_there = listener.address.starts_with("127.") || listener.address == "::1" ||
                           address.bytes().find_first_not_of('\0') == std::string_view::npos;
     if (is_there) continue;
-    const Status added = add_loopback_address(netlink, address);
+    Status added = add_loopback_address(netlink, address);
+    // The kernel adds this route of an IPv6 address too, but some time later.
+    if (added && address.family == AF_INET6) added = add_local_route(netlink, address, 128);
     if (!added) return Error{added.error().code, listener.address + ": " + added.error().text};
   }
   for (const std::string& network : networks) {
