@@ -17,9 +17,10 @@ constexpr Duration kNodesStall = std::chrono::milliseconds(150);
 constexpr Duration kDeployTimeoutMin = std::chrono::seconds(30);
 // A node that waits answers a little after what it was told to wait.
 constexpr Duration kReplyMargin = std::chrono::seconds(5);
-// How long one waits for an answer before one asks again; half as long again each time.
-constexpr Duration kAskAgainMin = std::chrono::milliseconds(500);
-constexpr Duration kAskAgainMax = std::chrono::seconds(2);
+// How long one waits for an answer before one asks again, a little longer each time: often enough that of two
+// nodes the frozen one is not asked each time.
+constexpr Duration kAskAgainMin = std::chrono::milliseconds(250);
+constexpr Duration kAskAgainMax = std::chrono::seconds(1);
 constexpr const char* kNotKept = "not kept: it is gone when its node ends, as no node keeps desired state";
 
 Errc code_of(std::string_view status) {
@@ -162,7 +163,7 @@ Result<client::OwnedMessage> WorkloadClient::ask_any(const std::string& subject,
       answer.emplace(result.error());
     }
   };
-  Duration pause = std::clamp<Duration>(total / 10, kAskAgainMin, kAskAgainMax);
+  Duration pause = std::clamp<Duration>(total / 20, kAskAgainMin, kAskAgainMax);
   while (!answer && !body.empty()) {
     const Duration rest = deadline - session_->clock().now();
     if (rest <= Duration::zero()) break;
@@ -174,7 +175,7 @@ Result<client::OwnedMessage> WorkloadClient::ask_any(const std::string& subject,
     ++open;
     requests.push_back(*started);
     client::run_until(session_->loop(), std::min(pause, rest), [&] { return answer.has_value(); });
-    pause += pause / 2;
+    pause += pause / 16;
     if (!answer) body = next_body ? next_body() : std::string();
   }
   const Duration rest = deadline - session_->clock().now() + kAskAgainMin;
