@@ -21,6 +21,8 @@ import time
 import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+from ports import free_port  # noqa: E402
 CONFIG = """
 listen: "127.0.0.1:{client}"
 http: "127.0.0.1:{http}"
@@ -37,11 +39,6 @@ accounts {{
 }}
 """
 VIOLATION = "Authorization Violation"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 class Server:

@@ -16,7 +16,6 @@ import os
 import pathlib
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,15 +27,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 from cut_proxy import CutProxy  # noqa: E402
 from nats_client import NatsClient, NatsError, as_json  # noqa: E402
+from ports import free_port  # noqa: E402
 
 START_SECONDS = 30
 CATCH_UP_SECONDS = 90
 WINDOW = 64
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 class Server:

@@ -293,6 +293,9 @@ def a_newer_version_replaces_the_older_under_load(node):
             reply = node.deploy("version.js", f"() => {version}", "version")
             equal(ask(node, "version").data, str(version).encode(), "after devrun")
             first = reply
+        deadline = time.monotonic() + 20
+        while not any(answer.data == b"6" for answer in state["answers"][-64:]) and time.monotonic() < deadline:
+            time.sleep(0.01)  # until the load has met the last one too
     finally:
         state["stop"] = True
         thread.join()
