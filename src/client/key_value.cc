@@ -282,17 +282,18 @@ KeyValue KeyValue::with_headers(std::string headers) const {
 void KeyValue::publish(const std::string& key, std::string_view value,
                        const StreamPublishOptions& options, ApiHandler<uint64_t> handler) const {
   if (!is_key(key)) return handler(invalid_key(key));
-  StreamPublishOptions all = options;
+  auto written = [handler = std::move(handler)](ApiResult<PubAck> ack) {
+    if (!ack) return handler(ack.error());
+    handler(uint64_t{ack->seq});
+  };
+  if (headers_.empty()) return js_.publish(put_prefix_ + key, value, options, std::move(written));
   std::string block(options.headers);
-  if (const auto own = Headers::parse(headers_); own && !headers_.empty()) {
+  if (const auto own = Headers::parse(headers_)) {
     for (const Header& header : *own) block = with_header(block, header.key, header.value);
-    all.headers = block;
   }
-  js_.publish(put_prefix_ + key, value, all,
-              [handler = std::move(handler)](ApiResult<PubAck> ack) {
-                if (!ack) return handler(ack.error());
-                handler(uint64_t{ack->seq});
-              });
+  StreamPublishOptions all = options;
+  all.headers = block;
+  js_.publish(put_prefix_ + key, value, all, std::move(written));
 }
 
 void KeyValue::put(const std::string& key, std::string_view value,

@@ -84,7 +84,7 @@ void SpareInstance::refill() {
   if (process_.number != 0) return;
   drop();
   // When this fails, instances are forked when they are needed.
-  (void)process_.fork(zygote_, *this).operator bool();
+  [[maybe_unused]] const Status forked = process_.fork(zygote_, *this);
 }
 
 void SpareInstance::on_forked(int pidfd) {

@@ -199,12 +199,12 @@ void get_entry(const client::KeyValue& bucket, const KeyCall& call, const Answer
 
 void run_on(const client::KeyValue& opened, const KeyCall& call, const Answer& answer,
             const Retry& retry) {
-  const client::KeyValue bucket = opened.with_headers(call.stored_headers);
   const std::string& method = call.method;
-  if (method == "keys") return list_keys(bucket, call, answer, retry);
-  if (method == "watch") return watch_keys(bucket, call, answer, retry);
-  if (method == "history") return list_history(bucket, call, answer);
-  if (method == "get") return get_entry(bucket, call, answer, retry);
+  if (method == "keys") return list_keys(opened, call, answer, retry);
+  if (method == "watch") return watch_keys(opened, call, answer, retry);
+  if (method == "history") return list_history(opened, call, answer);
+  if (method == "get") return get_entry(opened, call, answer, retry);
+  const client::KeyValue bucket = opened.with_headers(call.stored_headers);
   const auto written = [answer, retry](client::ApiResult<uint64_t> revision) {
     if (revision) return answer.send(revision_reply(*revision));
     if (!retry(revision.error())) answer.fail(revision.error());
