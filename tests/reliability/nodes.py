@@ -20,7 +20,6 @@ import random
 import resource
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 from nats_client import NatsClient, NatsError, as_json  # noqa: E402
 from network import Network, make_network  # noqa: E402
+from ports import free_port  # noqa: E402
 
 BACK_SECONDS = 10
 START_SECONDS = 60
@@ -55,14 +55,6 @@ def carry(near):
 while True:
     threading.Thread(target=carry, args=(listener.accept()[0],), daemon=True).start()
 """
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 class ProxyLine:
@@ -106,7 +98,7 @@ class NamespaceLine:
 class Cluster:
     def __init__(self, program: str, folder: pathlib.Path, size: int, address: str):
         self.address = address
-        ports = free_ports(2 * size)
+        ports = [free_port() for _ in range(2 * size)]
         self.ports, routes = ports[:size], ports[size:]
         self.processes = []
         for index in range(size):
@@ -365,6 +357,22 @@ def nodes_for(functions: int) -> int:
     return -(-(3 * functions) // (hard - 1000))
 
 
+def conduct(make, run) -> int:
+    """Makes a trial, runs it and ends it; the exit code."""
+    trial = None
+    try:
+        trial = make()
+        run(trial)
+    except AssertionError as error:
+        print(f"FAILED: {error}\n{trial.log() if trial else ''}")
+        return 1
+    finally:
+        if trial is not None:
+            trial.end()
+    print("passed")
+    return 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--brokkr", required=True)
@@ -380,18 +388,7 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.nodes = arguments.nodes or (nodes_for(arguments.many) if arguments.many else 4)
     print(f"seed {arguments.seed}", flush=True)
-    trial = None
-    try:
-        trial = Trial(arguments)
-        trial.measure_many() if arguments.many else trial.run()
-    except AssertionError as error:
-        print(f"FAILED: {error}\n{trial.log() if trial else ''}")
-        return 1
-    finally:
-        if trial is not None:
-            trial.end()
-    print("passed")
-    return 0
+    return conduct(lambda: Trial(arguments), Trial.measure_many if arguments.many else Trial.run)
 
 
 if __name__ == "__main__":

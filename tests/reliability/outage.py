@@ -18,7 +18,7 @@ import time
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parents[1] / "support")]
 from nats_client import NatsError  # noqa: E402
-from nodes import Trial  # noqa: E402
+from nodes import Trial, conduct  # noqa: E402
 
 BACK_SECONDS = 40
 
@@ -118,18 +118,7 @@ def main() -> int:
     arguments = parser.parse_args()
     arguments.many = 0
     print(f"seed {arguments.seed}", flush=True)
-    trial = None
-    try:
-        trial = Outage(arguments, attach=2)
-        trial.run()
-    except AssertionError as error:
-        print(f"FAILED: {error}\n{trial.log() if trial else ''}")
-        return 1
-    finally:
-        if trial is not None:
-            trial.end()
-    print("passed")
-    return 0
+    return conduct(lambda: Outage(arguments, attach=2), Outage.run)
 
 
 if __name__ == "__main__":
